@@ -1,0 +1,2 @@
+//! Authentication of SIP requests (rank 1): digest computation, challenges, nonces.
+pub mod digest;

@@ -1,0 +1,111 @@
+//! The HSS as its clients see it (rank 1): the S-CSCF's Cx questions and the broadcast
+//! side's Sh/Zh ones, by their 3GPP names, behind one trait that may answer later.
+//!
+//! [`embedded`] is the node's own subscriber store and AuC.
+
+pub mod embedded;
+pub mod profile;
+
+pub use profile::{BroadcastSubscription, Profile, RegState};
+
+use crate::aka::vector::{AkaVector, Auts, Rand};
+use crate::answer::Answer;
+use crate::clock::Now;
+use crate::identity::{Impi, Impu};
+
+/// SIP-Authentication-Scheme asked for in a MAR (TS 29.229 §6.3.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthScheme {
+    DigestAka,
+    SipDigest,
+    /// Whatever the subscriber's record says.
+    Unknown,
+}
+
+/// What a MAA carries.
+#[derive(Debug, Clone)]
+pub enum AuthItem {
+    Aka(AkaVector),
+    /// Password of a non-AKA subscriber.
+    Digest {
+        password: crate::auth::digest::Password,
+    },
+}
+
+/// Server-Assignment-Type (TS 29.229 §6.3.15), those that this server sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assignment {
+    Registration,
+    ReRegistration,
+    UserDeregistration,
+    TimeoutDeregistration,
+    AdministrativeDeregistration,
+    AuthenticationFailure,
+    AuthenticationTimeout,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HssError {
+    /// DIAMETER_ERROR_USER_UNKNOWN
+    #[error("user unknown")]
+    UserUnknown,
+    /// DIAMETER_ERROR_IDENTITIES_DONT_MATCH
+    #[error("the public identity does not belong to the private one")]
+    IdentitiesDontMatch,
+    /// DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED
+    #[error("authentication scheme not supported for this subscriber")]
+    SchemeNotSupported,
+    /// MAC-S of a resynchronisation is wrong, or the RAND was not ours.
+    #[error("resynchronisation refused")]
+    ResyncRefused,
+    /// SQN range used up, throttled, or the high-water mark cannot be written.
+    #[error("no vector can be issued now: {0}")]
+    NoVector(&'static str),
+    #[error("the HSS does not answer: {0}")]
+    Unavailable(String),
+}
+
+/// A broadcast registration state as reported to the HSS (Sh PUR).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BroadcastState {
+    pub state: RegState,
+    /// Name of the broadcast server in the configuration, or its FQDN.
+    pub server: String,
+    pub naf_fqdn: String,
+    pub btid: Option<String>,
+}
+
+pub trait Hss: Send + Sync {
+    /// MAR/MAA: a fresh vector (or password). With `resync`, MAC-S is verified first and the SQN follows the card's.
+    fn multimedia_auth<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        scheme: AuthScheme,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<AuthItem, HssError>>;
+
+    /// SAR/SAA: tells the registration state of the public identity (and its implicit set), answers with the profile.
+    fn server_assignment<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        kind: Assignment,
+        now: Now,
+    ) -> Answer<'a, Result<Profile, HssError>>;
+
+    /// Zh/Sh: what broadcast services this subscriber has (claims 3 and 10). `naf_fqdn`: for which NAF.
+    fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>>;
+
+    /// Sh PUR: the broadcast registration state of a public identity (claims 7 and 14).
+    fn broadcast_update<'a>(
+        &'a self,
+        impu: &'a Impu,
+        state: BroadcastState,
+        now: Now,
+    ) -> Answer<'a, Result<(), HssError>>;
+
+    /// Which private identity a public one belongs to, for a REGISTER without Authorization.
+    fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>>;
+}

@@ -1,0 +1,51 @@
+//! What the HSS says of a subscriber: implicit set, broadcast subscription, states.
+
+use crate::identity::Impu;
+use std::sync::Arc;
+
+/// Cx user profile (TS 29.228 annex B), as far as the registrar needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// The implicit registration set, default identity first (goes into P-Associated-URI).
+    pub impus: Arc<[Impu]>,
+    pub broadcast: BroadcastSubscription,
+}
+
+/// What the subscriber may receive: `broadcast` in the import file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BroadcastSubscription {
+    #[default]
+    None,
+    /// Every service.
+    All,
+    /// These service ids (`globalIDRef` of purchase items).
+    Services(Arc<[String]>),
+}
+
+impl BroadcastSubscription {
+    pub fn is_subscribed(&self) -> bool {
+        !matches!(self, BroadcastSubscription::None)
+    }
+}
+
+/// State of a registration in one of the two systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RegState {
+    #[default]
+    NotRegistered,
+    /// Asked for, not there yet (key or answer outstanding).
+    Pending,
+    Registered,
+    Failed,
+}
+
+impl RegState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RegState::NotRegistered => "not_registered",
+            RegState::Pending => "pending",
+            RegState::Registered => "registered",
+            RegState::Failed => "failed",
+        }
+    }
+}

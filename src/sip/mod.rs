@@ -1,0 +1,14 @@
+//! SIP messages (RFC 3261): zero-copy parser, lazy typed views, printer, framing (rank 0).
+
+pub mod frame;
+pub mod header;
+pub mod message;
+pub mod print;
+pub mod transaction;
+pub mod transport;
+pub mod uri;
+
+pub use header::{AuthParams, CSeq, Contacts, HeaderError, HeaderName, MediaType, NameAddr, Params, Via};
+pub use message::{Fault, Message, limits};
+pub use print::{RequestWriter, ResponseWriter, reason_phrase};
+pub use uri::{Host, SipUri, Uri};
