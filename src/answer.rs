@@ -37,3 +37,6 @@ impl<T: Unpin> Future for Answer<'_, T> {
         }
     }
 }
+
+/// A job for this thread's executor.
+pub type Task = Pin<Box<dyn Future<Output = ()>>>;

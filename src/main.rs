@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `imscript`.
+
+fn main() -> std::process::ExitCode {
+    imscript::cli::main()
+}

@@ -1,1 +1,60 @@
-//! cli
+//! The command line (rank 6): one verb a file.
+
+mod aka;
+mod demo;
+mod gba;
+mod load;
+mod run;
+mod subscriber;
+mod terminal;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// One SIP REGISTER, two registrations: an IMS application server that also registers
+/// smart-card terminals with a broadcast server, steered by Lua policies.
+#[derive(Parser)]
+#[command(name = "imscript", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run all six flows of the patent on loopback and draw them
+    Demo(demo::Args),
+    /// Run a node
+    Run(run::Args),
+    /// Subscribers of the embedded HSS
+    Subscriber(subscriber::Args),
+    /// A smart-card terminal against any registrar
+    Terminal(terminal::Args),
+    /// Many terminals at once: registrations per second, latency, errors
+    Load(load::Args),
+    /// Authentication vectors, resynchronisation, digest responses
+    Aka(aka::Args),
+    /// Bootstrapping keys and identifiers
+    Gba(gba::Args),
+}
+
+/// Parses the arguments, runs the verb, prints an error as one line per cause.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Demo(args) => demo::run(args),
+        Verb::Run(args) => run::run(args),
+        Verb::Subscriber(args) => subscriber::run(args),
+        Verb::Terminal(args) => terminal::run(args),
+        Verb::Load(args) => load::run(args),
+        Verb::Aka(args) => aka::run(args),
+        Verb::Gba(args) => gba::run(args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("imscript: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,9 @@
-//! observe
+//! What an operator sees (rank 4): log lines, and registrations as ladders.
+//!
+//! Domain code says what it does through the `tracing` facade, under the target `ladder`;
+//! [`trace`] writes those events and the SIP messages as JSON lines ([`event`]), and
+//! [`ladder`] draws them.
+
+pub mod event;
+pub mod ladder;
+pub mod trace;

@@ -1,1 +1,20 @@
-//! registrar
+//! The registrar and the S-CSCF's REGISTER procedure (rank 2; RFC 3261 §10.3, TS 24.229 §5.4.1).
+//!
+//! * [`binding`], [`registration`]: contacts and what a REGISTER does to them, pure
+//! * [`table`]: who is registered, shared by all workers, with the expiry queue
+//! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
+//!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] who is
+//!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF
+
+pub mod authenticate;
+pub mod binding;
+pub mod leg;
+pub mod message;
+pub mod register;
+pub mod registration;
+pub mod scscf;
+pub mod status;
+pub mod table;
+
+pub use registration::{Limits, Registration};
+pub use scscf::{Scscf, Settings, Shared};

@@ -1,0 +1,128 @@
+//! `imscript run`: a node.
+
+use crate::config::Config;
+use crate::observe::trace::{LadderLayer, Tracer};
+use crate::server::Node;
+use crate::sip::transport::Listen;
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// Runs a node until SIGTERM or SIGINT. Without a config: every role on loopback, UDP and TCP
+/// port 5060, data in ./imscript-data.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  imscript run
+  imscript run --config imscript.toml
+  imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
+  imscript run --policy lua/policy/figures/figure_3.lua")]
+pub struct Args {
+    /// Configuration file; the options below override it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on: udp:, tcp: or tls: and IP:PORT; may be repeated
+    #[arg(long, value_name = "TRANSPORT:IP:PORT")]
+    listen: Vec<Listen>,
+    /// Folder of the subscriber database
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Home network domain, also the digest realm
+    #[arg(long)]
+    domain: Option<String>,
+    /// Policy file in Lua
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Address of the broadcast server's HTTP side (Ua)
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
+    /// Worker threads [default: one per processor]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Write every message and HSS call as a JSON line, keys left out; "-": standard output
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Log filter, as in "info" or "imscript=debug"
+    #[arg(long, env = "IMSCRIPT_LOG")]
+    log: Option<String>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut config = args.settled()?;
+    if let Some(workers) = args.workers {
+        config.workers = workers.clamp(1, 256);
+    }
+    let name = if config.roles.ims() { "IMS" } else { "BSM" };
+    let tracer = config
+        .trace
+        .as_ref()
+        .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
+        .transpose()?;
+    start_logging(&config.log, tracer.clone())?;
+    let mut node = Node::start(config, tracer)?;
+    println!("{}", node.ready_line());
+    wait_for_a_signal()?;
+    node.stop(Duration::from_secs(4));
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn settled(&self) -> anyhow::Result<Config> {
+        let mut text = String::new();
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("imscript.toml"));
+        if self.config.is_some() {
+            text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        // What the domain and the listeners decide by default must see the options, so they go in before the checks.
+        let mut config = Config::parse_with(&text, &path, self.domain.as_deref(), &self.listen)?;
+        if let Some(dir) = &self.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        if self.policy.is_some() {
+            config.policy.clone_from(&self.policy);
+        }
+        if self.trace.is_some() {
+            config.trace.clone_from(&self.trace);
+        }
+        if let Some(log) = &self.log {
+            config.log.clone_from(log);
+        }
+        if let Some(http) = self.http {
+            match &mut config.bsm {
+                Some(bsm) => bsm.http = Some(http),
+                None => anyhow::bail!("--http is for a node with the bsm role"),
+            }
+        }
+        Ok(config)
+    }
+}
+
+/// Log lines go to standard error, so that standard output holds the ready line alone.
+fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let ladder = tracer.map(|t| {
+        LadderLayer(t).with_filter(tracing_subscriber::filter::filter_fn(|meta| meta.target() == "ladder"))
+    });
+    tracing_subscriber::registry().with(lines).with(ladder).init();
+    Ok(())
+}
+
+fn wait_for_a_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        Ok(())
+    })
+}

@@ -1,0 +1,395 @@
+//! The file as it is written, and the checks that turn it into a [`Config`].
+
+use super::*;
+use serde::Deserialize;
+use std::ops::Range;
+use toml::Spanned;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: {why}", path.display())]
+    Read { path: PathBuf, why: String },
+    #[error("{}:{line}: {why}", path.display())]
+    At { path: PathBuf, line: usize, why: String },
+}
+
+type Text = Option<Spanned<String>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    domain: Text,
+    roles: Option<Vec<Spanned<String>>>,
+    listen: Option<Vec<Spanned<String>>>,
+    data_dir: Option<PathBuf>,
+    workers: Option<Spanned<usize>>,
+    policy: Option<PathBuf>,
+    log: Option<String>,
+    trace: Option<PathBuf>,
+    tls: Option<RawTls>,
+    #[serde(default)]
+    trusted: RawTrusted,
+    #[serde(default)]
+    registrar: RawRegistrar,
+    #[serde(default)]
+    bsf: RawBsf,
+    #[serde(default)]
+    broadcast: RawBroadcast,
+    #[serde(default)]
+    broadcast_server: Vec<RawServer>,
+    bsm: Option<RawBsm>,
+    #[serde(skip)]
+    text: String,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate: PathBuf,
+    key: PathBuf,
+    ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTrusted {
+    #[serde(default)]
+    peers: Vec<Spanned<String>>,
+    #[serde(default)]
+    send_ck_ik: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRegistrar {
+    min_expires: Option<u32>,
+    default_expires: Option<u32>,
+    max_expires: Option<Spanned<u32>>,
+    max_contacts: Option<Spanned<usize>>,
+    algorithms: Option<Vec<Spanned<String>>>,
+    digest_algorithms: Option<Vec<Spanned<String>>>,
+    reg_await_auth: Option<u64>,
+    max_challenges: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBsf {
+    domain: Option<String>,
+    key_lifetime: Option<u64>,
+    short_cut: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBroadcast {
+    extension: Option<bool>,
+    timeout: Option<Spanned<f64>>,
+    fig6_response_first: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawServer {
+    name: Spanned<String>,
+    naf: Vec<Spanned<String>>,
+    address: Text,
+    tls_name: Option<String>,
+    keys: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBsm {
+    listen: Option<Vec<Spanned<String>>>,
+    http: Text,
+    naf: Text,
+    ims: Text,
+    tls_name: Option<String>,
+    ims_addresses: Option<Vec<Spanned<String>>>,
+    keys: Text,
+}
+
+impl Raw {
+    pub(super) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut raw: Raw = toml::from_str(text).map_err(|e| ConfigError::At {
+            path: path.to_path_buf(),
+            line: line_of(text, e.span()),
+            why: e.message().to_string(),
+        })?;
+        raw.text = text.to_string();
+        raw.path = path.to_path_buf();
+        Ok(raw)
+    }
+
+    fn fault<T>(&self, span: Range<usize>, why: impl ToString) -> Result<T, ConfigError> {
+        Err(ConfigError::At {
+            path: self.path.clone(),
+            line: line_of(&self.text, Some(span)),
+            why: why.to_string(),
+        })
+    }
+
+    /// Applies `read` to a value of the file; its refusal gets the value's line.
+    fn read<T, E: ToString>(&self, v: &Spanned<String>, read: impl FnOnce(&str) -> Result<T, E>) -> Result<T, ConfigError> {
+        read(v.get_ref()).or_else(|e| self.fault(v.span(), e.to_string()))
+    }
+
+    fn read_all<T, E: ToString>(
+        &self,
+        values: &[Spanned<String>],
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, ConfigError> {
+        values.iter().map(|v| self.read(v, &read)).collect()
+    }
+
+    pub(super) fn check(self, path: &Path, domain: Option<&str>, listen: &[Listen]) -> Result<Config, ConfigError> {
+        let beside = |p: PathBuf| match path.parent() {
+            Some(folder) if p.is_relative() && p.as_os_str() != "-" => folder.join(p),
+            _ => p,
+        };
+        let domain = match (domain, &self.domain) {
+            (Some(text), _) => domain_name(text).or_else(|why| self.fault(0..0, format!("--domain: {why}")))?,
+            (None, Some(text)) => self.read(text, domain_name)?,
+            (None, None) => "home1.net".to_string(),
+        };
+        let roles = self.roles()?;
+        let listen = match &self.listen {
+            _ if !listen.is_empty() => listen.to_vec(),
+            Some(list) => self.read_all(list, listen_address)?,
+            None if roles.ims() => vec![known("udp:127.0.0.1:5060"), known("tcp:127.0.0.1:5060")],
+            None => Vec::new(),
+        };
+        let bsm = roles.bsm.then(|| self.bsm(&domain, roles, &listen)).transpose()?;
+        let servers = self.servers(&domain, bsm.as_ref(), roles)?;
+        let limits = self.limits()?;
+        let algorithms = |list: &Option<Vec<Spanned<String>>>, default: &[Algorithm], aka: bool| match list {
+            None => Ok(default.to_vec()),
+            Some(list) => self.read_all(list, |t| algorithm(t, aka)),
+        };
+        let aka_algorithms = algorithms(&self.registrar.algorithms, &[Algorithm::Akav1Md5], true)?;
+        let digest_algorithms =
+            algorithms(&self.registrar.digest_algorithms, &[Algorithm::Sha256, Algorithm::Md5], false)?;
+        let timeout = match &self.broadcast.timeout {
+            Some(t) if !(0.05..=30.0).contains(t.get_ref()) => {
+                return self.fault(t.span(), "timeout: 0.05 to 30 s, since the terminal waits 32 s at most (Timer F)");
+            }
+            Some(t) => *t.get_ref(),
+            None => 5.0,
+        };
+        let short_cut = match &self.bsf.short_cut {
+            Some(text) => self.read(text, short_cut)?,
+            None => ShortCut::HomePcscfOnly,
+        };
+        let workers = match &self.workers {
+            Some(n) if !(1..=256).contains(n.get_ref()) => return self.fault(n.span(), "workers: 1 to 256"),
+            Some(n) => *n.get_ref(),
+            None => std::thread::available_parallelism().map_or(1, usize::from).min(256),
+        };
+        Ok(Config {
+            roles,
+            listen,
+            data_dir: beside(self.data_dir.clone().unwrap_or_else(|| PathBuf::from("imscript-data"))),
+            workers,
+            policy: self.policy.clone().map(beside),
+            tls: self.tls.as_ref().map(|t| Tls {
+                certificate: beside(t.certificate.clone()),
+                key: beside(t.key.clone()),
+                ca: t.ca.clone().map(beside),
+            }),
+            trusted_peers: self.read_all(&self.trusted.peers, ip_address)?,
+            send_ck_ik: self.trusted.send_ck_ik,
+            limits,
+            aka_algorithms,
+            digest_algorithms,
+            reg_await_auth: self
+                .registrar
+                .reg_await_auth
+                .map_or(crate::auth::challenge::REG_AWAIT_AUTH, Duration::from_secs),
+            max_challenges: self.registrar.max_challenges.unwrap_or(200_000),
+            bsf_domain: self.bsf.domain.clone().unwrap_or_else(|| format!("bsf.{domain}")),
+            key_lifetime: Duration::from_secs(self.bsf.key_lifetime.unwrap_or(86_400)),
+            short_cut,
+            extension: self.broadcast.extension.unwrap_or(true),
+            broadcast_timeout: Duration::from_secs_f64(timeout),
+            fig6_response_first: self.broadcast.fig6_response_first.unwrap_or(false),
+            servers,
+            bsm,
+            log: self.log.clone().unwrap_or_else(|| "info".into()),
+            trace: self.trace.clone().map(beside),
+            domain,
+        })
+    }
+
+    fn roles(&self) -> Result<Roles, ConfigError> {
+        let Some(list) = &self.roles else {
+            return Ok(Roles { scscf: true, bsf: true, hss: true, bsm: true });
+        };
+        let mut roles = Roles { scscf: false, bsf: false, hss: false, bsm: false };
+        for role in list {
+            match role.get_ref().as_str() {
+                "scscf" => roles.scscf = true,
+                "bsf" => roles.bsf = true,
+                "hss" => roles.hss = true,
+                "bsm" => roles.bsm = true,
+                other => {
+                    let names = Roles::NAMES.join(", ");
+                    return self.fault(role.span(), format!("unknown role {other:?}, expected one of {names}"));
+                }
+            }
+        }
+        let span = list.first().map_or(0..0, Spanned::span);
+        if !roles.ims() && !roles.bsm {
+            return self.fault(span, "a node needs scscf (with bsf and hss) or bsm among its roles");
+        }
+        if roles.ims() && !(roles.scscf && roles.bsf && roles.hss) {
+            return self.fault(span, "scscf, bsf and hss go together in one node in this version");
+        }
+        Ok(roles)
+    }
+
+    fn limits(&self) -> Result<Limits, ConfigError> {
+        let min_expires = self.registrar.min_expires.unwrap_or(60);
+        let max_expires = match &self.registrar.max_expires {
+            Some(max) if *max.get_ref() < min_expires.max(1) => {
+                return self.fault(max.span(), format!("max_expires is below min_expires ({min_expires})"));
+            }
+            Some(max) => *max.get_ref(),
+            None => 600_000,
+        };
+        let max_contacts = match &self.registrar.max_contacts {
+            Some(n) if !(1..=100).contains(n.get_ref()) => return self.fault(n.span(), "max_contacts: 1 to 100"),
+            Some(n) => *n.get_ref(),
+            None => 10,
+        };
+        let default_expires = self.registrar.default_expires.unwrap_or(3600).clamp(min_expires, max_expires);
+        Ok(Limits { min_expires, default_expires, max_expires, max_contacts })
+    }
+
+    fn servers(&self, domain: &str, bsm: Option<&Bsm>, roles: Roles) -> Result<Vec<BroadcastServer>, ConfigError> {
+        let mut servers: Vec<BroadcastServer> = Vec::new();
+        for raw in &self.broadcast_server {
+            let name = raw.name.get_ref().clone();
+            if name.is_empty() || name == "ims" || servers.iter().any(|s| s.name == name) {
+                return self.fault(raw.name.span(), "name: must be there, unique, and not \"ims\"");
+            }
+            let nafs = self.read_all(&raw.naf, |t| naf_fqdn(t).map(|n| n.fqdn().to_string()))?;
+            if let Some((naf, _)) =
+                raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
+            {
+                return self.fault(naf.span(), "this NAF belongs to another broadcast_server already");
+            }
+            let hop = match &raw.address {
+                Some(text) => Some(self.read(text, |t| next_hop(t, raw.tls_name.as_deref()))?),
+                None if bsm.is_some() => None,
+                None => return self.fault(raw.name.span(), "address is missing (this node has no bsm role)"),
+            };
+            servers.push(BroadcastServer { name, nafs, hop, key_transport: self.key_transport(&raw.keys)? });
+        }
+        if servers.is_empty() && roles.ims() && bsm.is_some() {
+            let nafs = vec![bsm.map_or_else(|| format!("bsm.{domain}"), |b| b.naf.fqdn().to_string())];
+            servers.push(BroadcastServer { name: "bsm".into(), nafs, hop: None, key_transport: KeyTransport::MutualTls });
+        }
+        Ok(servers)
+    }
+
+    fn bsm(&self, domain: &str, roles: Roles, ims_listen: &[Listen]) -> Result<Bsm, ConfigError> {
+        let none = RawBsm::default();
+        let raw = self.bsm.as_ref().unwrap_or(&none);
+        let naf = match &raw.naf {
+            Some(text) => self.read(text, naf_fqdn)?,
+            None => match naf_fqdn(&format!("bsm.{domain}")) {
+                Ok(naf) => naf,
+                Err(why) => return self.fault(0..0, why),
+            },
+        };
+        let ims = raw.ims.as_ref().map(|t| self.read(t, |t| next_hop(t, raw.tls_name.as_deref()))).transpose()?;
+        if ims.is_none() && !roles.ims() {
+            return self.fault(0..0, "[bsm] ims is missing: the address of the IMS server, such as \"tcp:127.0.0.1:5060\"");
+        }
+        let listen = match &raw.listen {
+            Some(list) => self.read_all(list, listen_address)?,
+            // A broadcast node of its own listens where the file says `listen`; in a whole network it gets ports of its own.
+            None if !roles.ims() && !ims_listen.is_empty() => ims_listen.to_vec(),
+            None if !roles.ims() => vec![known("udp:127.0.0.1:5070"), known("tcp:127.0.0.1:5070")],
+            None => vec![known("tcp:127.0.0.1:0")],
+        };
+        let ims_addresses = match (&raw.ims_addresses, &ims) {
+            (Some(list), _) => self.read_all(list, ip_address)?,
+            (None, Some(hop)) => vec![hop.addr.ip()],
+            (None, None) => ims_listen.iter().map(|l| l.addr.ip()).collect(),
+        };
+        let http = raw
+            .http
+            .as_ref()
+            .map(|t| self.read(t, |t| t.parse::<SocketAddr>().map_err(|_| "http: an address such as 127.0.0.1:8080")))
+            .transpose()?;
+        Ok(Bsm { listen, http, naf, ims, ims_addresses, key_transport: self.key_transport(&raw.keys)? })
+    }
+
+    fn key_transport(&self, text: &Text) -> Result<KeyTransport, ConfigError> {
+        match text {
+            None => Ok(KeyTransport::MutualTls),
+            Some(text) => self.read(text, |t| match t {
+                "mutual-tls" => Ok(KeyTransport::MutualTls),
+                "plaintext-allowed" => Ok(KeyTransport::PlaintextAllowed),
+                _ => Err("keys: \"mutual-tls\" (loopback needs none) or \"plaintext-allowed\""),
+            }),
+        }
+    }
+}
+
+impl Roles {
+    pub fn ims(self) -> bool {
+        self.scscf || self.bsf || self.hss
+    }
+}
+
+fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+    let end = span.map_or(0, |s| s.start).min(text.len());
+    text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+fn domain_name(text: &str) -> Result<String, String> {
+    NafId::new(text, crate::gba::naf_id::UaId::MBMS)
+        .map(|n| n.fqdn().to_string())
+        .map_err(|e| format!("domain {text:?}: {}", e.why))
+}
+
+fn naf_fqdn(text: &str) -> Result<NafId, String> {
+    NafId::parse(text).map_err(|e| e.to_string())
+}
+
+fn listen_address(text: &str) -> Result<Listen, String> {
+    text.parse::<Listen>().map_err(|e| e.to_string())
+}
+
+fn known(text: &str) -> Listen {
+    match text.parse() {
+        Ok(listen) => listen,
+        Err(_) => unreachable!("a constant of this file"),
+    }
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is no IP address"))
+}
+
+fn algorithm(text: &str, aka: bool) -> Result<Algorithm, String> {
+    match Algorithm::from_bytes(text.as_bytes()) {
+        Some(algorithm) if algorithm.is_aka() == aka => Ok(algorithm),
+        _ if aka => Err(format!("{text:?}: AKAv1-MD5, AKAv2-MD5 or AKAv2-SHA-256")),
+        _ => Err(format!("{text:?}: MD5 or SHA-256")),
+    }
+}
+
+fn short_cut(text: &str) -> Result<ShortCut, &'static str> {
+    match text {
+        "home-pcscf-only" => Ok(ShortCut::HomePcscfOnly),
+        "always" => Ok(ShortCut::Always),
+        "off" => Ok(ShortCut::Off),
+        _ => Err("short_cut: \"home-pcscf-only\", \"always\" or \"off\""),
+    }
+}

@@ -1,0 +1,396 @@
+//! The broadcast leg of a registration: which server gets what, in which order, and what becomes of it
+//! (flows.md 5; the forwarding module's caller).
+//!
+//! The IMS registration never waits longer than the leg's time, and never falls with it unless the
+//! terminal or the policy asked for all or nothing. What did not get through is tried again while Ks lives.
+
+use super::register::Asked;
+use super::scscf::{Refusal, Scscf};
+use super::table::Leg;
+use crate::broadcast::ext::{Ext, Mode};
+use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
+use crate::broadcast::identify::{Payload, Portion};
+use crate::broadcast::media;
+use crate::broadcast::peer::Peer;
+use crate::gba::bootstrap::Bootstrap;
+use crate::gba::naf_id::NafId;
+use crate::hss::{BroadcastState, Profile, RegState};
+use crate::identity::{Impi, Impu};
+use crate::policy::verdict::{self, KeyMovement, OnFailure, Order};
+use crate::policy::{Context, PortionView};
+use crate::sip::{HeaderName, Message};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the 200 says of the broadcast registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegOutcome {
+    pub state: RegState,
+    /// Whether the request had anything to do with broadcast.
+    pub asked: bool,
+    pub cause: Option<String>,
+    pub btid: Option<crate::gba::btid::Btid>,
+    /// Content-Type and body of the broadcast server's answer.
+    pub body: Option<(String, Vec<u8>)>,
+    /// The server that has just been told of the IMS registration by the forwarded request itself.
+    pub told: Option<String>,
+}
+
+impl LegOutcome {
+    pub fn none() -> Self {
+        LegOutcome { state: RegState::NotRegistered, asked: false, cause: None, btid: None, body: None, told: None }
+    }
+
+    fn failed(cause: impl Into<String>) -> Self {
+        LegOutcome { state: RegState::Failed, asked: true, cause: Some(cause.into()), ..Self::none() }
+    }
+
+    /// `Bcast-Ext` of the 200.
+    pub(super) fn header(&self) -> Option<String> {
+        self.asked.then(|| {
+            let ext = Ext {
+                state: Some(self.state),
+                cause: self.cause.clone(),
+                btid: self.btid.clone(),
+                ..Ext::default()
+            };
+            ext.to_string()
+        })
+    }
+
+    /// The ServiceResponse, where the terminal's Accept lists it (flows.md 4: without Accept, no body).
+    pub(super) fn body_for(&self, request: &Message<'_>) -> Option<(String, Vec<u8>)> {
+        let wanted = request.list(HeaderName::Accept).any(|value| media::is(value, media::PROVISIONING));
+        self.body.clone().filter(|_| wanted)
+    }
+}
+
+/// One forwarding, owned: it may outlive the request.
+#[derive(Clone)]
+struct Job {
+    impi: Impi,
+    impu: Impu,
+    peer: Peer,
+    naf: NafId,
+    profile: Option<String>,
+    payload: Option<Payload>,
+    key: KeyMovement,
+    mode: Mode,
+    expires: u32,
+    bootstrap: Arc<Bootstrap>,
+    /// The leg that this job is for; it gives up when another one has taken its place.
+    serial: u64,
+    trigger: Message<'static>,
+}
+
+enum Attempt {
+    /// The server answered: its state and body.
+    Answered { state: RegState, cause: Option<String>, body: Option<(String, Vec<u8>)> },
+    /// Not now: no answer, or one that says so.
+    Retry(String),
+    /// The server, or this one, refuses.
+    Refused(String),
+}
+
+impl Scscf {
+    #[allow(clippy::too_many_arguments)] // the procedure's state at this point, passed once
+    pub(super) async fn broadcast_leg(
+        &self,
+        request: &Message<'_>,
+        asked: &Asked<'_>,
+        ctx: &Context<'_>,
+        verify: verdict::Verify,
+        portion: Option<Portion>,
+        profile: &Profile,
+        new_key: Option<Arc<Bootstrap>>,
+        expires: u32,
+    ) -> Result<LegOutcome, Refusal> {
+        let standing = self.shared.table.leg(asked.impi.as_str());
+        let renewed = portion.is_none() && standing.is_some() && new_key.is_some();
+        let portion = match (portion, &standing) {
+            (Some(portion), _) => portion,
+            // A new Ks: the server that holds a key of the old one gets the new one.
+            (None, Some(leg)) if renewed => Portion {
+                naf: leg.naf.clone(),
+                profile: None,
+                payload: None,
+                btid: None,
+                all_or_nothing: false,
+            },
+            (None, Some(leg)) => {
+                let outcome = LegOutcome { state: leg.state, asked: true, btid: leg.btid.clone(), ..LegOutcome::none() };
+                return Ok(outcome);
+            }
+            (None, None) => return Ok(LegOutcome::none()),
+        };
+        let all_or_nothing = portion.all_or_nothing;
+        let refuse = |status: u16, cause: &str| match all_or_nothing {
+            true => Err(Refusal::because(status, cause)),
+            false => Ok(LegOutcome::failed(cause)),
+        };
+        let subscribed = match verify.subscription {
+            verdict::Subscription::Never => profile.broadcast.is_subscribed(),
+            how => self.is_subscribed(&asked.impi, how).await?,
+        };
+        if !subscribed {
+            return refuse(403, "no broadcast subscription");
+        }
+        let view = PortionView {
+            naf_fqdn: portion.naf.fqdn(),
+            ua_id: portion.naf.ua.0,
+            profile: portion.profile.as_deref(),
+            payload: portion.payload.as_ref().map(|p| p.octets.as_slice()),
+            payload_type: portion.payload.as_ref().map(|p| p.content_type.as_str()),
+        };
+        let forward = match self.policy.broadcast(request, &view, ctx) {
+            verdict::Broadcast::Forward(forward) => forward,
+            verdict::Broadcast::Skip { reason } => return refuse(403, &reason),
+            verdict::Broadcast::Reject(reject) => return refuse(reject.status, reject.reason.as_deref().unwrap_or("policy")),
+        };
+        // Keys go to configured servers, and to each only its own: never to a host that the message names.
+        let Some(peer) = self.shared.server(&forward.to).filter(|peer| peer.is_naf(&portion.naf)) else {
+            return refuse(403, "unknown NAF");
+        };
+        let all_or_nothing = all_or_nothing || forward.on_failure == OnFailure::Reject;
+        let bootstrap = match new_key {
+            Some(new) => new,
+            None => match self.shared.bootstraps.of_impi(&asked.impi, self.now()) {
+                Some(held) => held,
+                None => return refuse(403, "no bootstrapping"),
+            },
+        };
+        if forward.order == Order::ByTerminal {
+            return Ok(LegOutcome { asked: true, btid: Some(bootstrap.btid.clone()), ..LegOutcome::none() });
+        }
+        let before_200 = forward.order == Order::Before200
+            && !(forward.key == KeyMovement::OnUse && self.shared.settings.fig6_response_first);
+        let serial = self.open_leg(&asked.impi, peer, &portion.naf, &bootstrap);
+        let job = Job {
+            impi: asked.impi.clone(),
+            impu: profile.impus.first().filter(|_| !profile.impus.contains(&asked.impu)).unwrap_or(&asked.impu).clone(),
+            peer: peer.clone(),
+            naf: portion.naf,
+            profile: portion.profile,
+            payload: portion.payload.filter(|_| forward.payload),
+            key: forward.key,
+            mode: if before_200 { Mode::Simultaneous } else { Mode::Subsequent },
+            expires,
+            bootstrap: bootstrap.clone(),
+            serial,
+            trigger: request.clone().into_owned(),
+        };
+        let btid = Some(bootstrap.btid.clone());
+        let told = Some(peer.name.clone());
+        if !before_200 {
+            let me = self.clone();
+            (self.spawn)(Box::pin(async move { me.forward_until_done(job, None).await }));
+            return Ok(LegOutcome { state: RegState::Pending, asked: true, btid, told, ..LegOutcome::none() });
+        }
+        match self.attempt(&job).await {
+            Attempt::Answered { state: RegState::Failed, cause, .. } if all_or_nothing => {
+                self.close_leg(&job).await;
+                Err(Refusal::because(403, cause.unwrap_or_else(|| "broadcast server".into())))
+            }
+            Attempt::Answered { state, cause, body } => {
+                self.settle(&job, state, cause.as_deref()).await;
+                Ok(LegOutcome { state, asked: true, cause, btid, body, told })
+            }
+            Attempt::Refused(cause) if all_or_nothing => {
+                self.close_leg(&job).await;
+                Err(Refusal::because(403, cause))
+            }
+            Attempt::Refused(cause) => {
+                self.settle(&job, RegState::Failed, Some(&cause)).await;
+                Ok(LegOutcome { btid, told, ..LegOutcome::failed(cause) })
+            }
+            Attempt::Retry(cause) if all_or_nothing => {
+                self.close_leg(&job).await;
+                Err(Refusal::because(504, cause))
+            }
+            Attempt::Retry(cause) => {
+                self.settle(&job, RegState::Pending, Some(&cause)).await;
+                let me = self.clone();
+                let first = Some(cause.clone());
+                let job = Job { mode: Mode::Subsequent, ..job };
+                (self.spawn)(Box::pin(async move { me.forward_until_done(job, first).await }));
+                Ok(LegOutcome { state: RegState::Pending, asked: true, cause: Some(cause), btid, body: None, told })
+            }
+        }
+    }
+
+    /// Claims 3 and 10: what the HSS says, or said lately where the policy lets that do.
+    pub(super) async fn is_subscribed(&self, impi: &Impi, how: verdict::Subscription) -> Result<bool, Refusal> {
+        let mono = self.now().mono;
+        if let verdict::Subscription::Never = how {
+            return Ok(true);
+        }
+        if let verdict::Subscription::Cached(age) = how
+            && let Some(held) = self.shared.subscriptions.get(impi.as_str())
+            && mono.saturating_sub(held.0) <= age
+        {
+            return Ok(held.1.is_subscribed());
+        }
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription", impi = %impi);
+        let found = self.shared.hss.broadcast_subscription(impi).await.map_err(super::authenticate::refusal_of)?;
+        tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "UDA", subscribed = found.is_subscribed());
+        let subscribed = found.is_subscribed();
+        self.shared.subscriptions.insert(impi.clone(), (mono, found));
+        Ok(subscribed)
+    }
+
+    /// Puts the leg into the table as pending; an attempt under an older serial gives up from here on.
+    fn open_leg(&self, impi: &Impi, peer: &Peer, naf: &NafId, bootstrap: &Bootstrap) -> u64 {
+        let host = self.shared.settings.domain.as_str();
+        self.shared
+            .table
+            .update_leg(impi.as_str(), |leg| {
+                let serial = leg.as_ref().map_or(0, |l| l.serial) + 1;
+                let same = leg.as_ref().filter(|l| *l.server == *peer.name);
+                let dialog = same.map_or_else(|| ThirdParty::new(host), |l| l.dialog.clone());
+                // A server that has the user registered keeps that until it says otherwise.
+                let state = same.filter(|l| l.state == RegState::Registered).map_or(RegState::Pending, |l| l.state);
+                let btid = Some(bootstrap.btid.clone());
+                *leg = Some(Leg { server: peer.name.as_str().into(), naf: naf.clone(), btid, state, serial, dialog });
+                serial
+            })
+            .unwrap_or(0)
+    }
+
+    /// One forwarding, bounded by the leg's time.
+    async fn attempt(&self, job: &Job) -> Attempt {
+        let document = (job.key == KeyMovement::Push).then(|| {
+            tracing::trace!(target: "ladder", at = "BSF", what = "Ks_NAF = KDF(Ks, gba-me, RAND, IMPI, NAF_Id)", naf = job.naf.fqdn());
+            job.bootstrap.key_document(&job.naf)
+        });
+        let forward = Forward {
+            peer: &job.peer,
+            scscf: &self.shared.settings.uri,
+            impu: &job.impu,
+            naf: &job.naf,
+            btid: Some(&job.bootstrap.btid),
+            mode: job.mode,
+            key: match (&document, job.key) {
+                (Some(document), _) => KeyPart::Included(document),
+                (None, KeyMovement::OnUse) => KeyPart::OnUse,
+                (None, _) => KeyPart::Pull,
+            },
+            profile: job.profile.as_deref(),
+            payload: job.payload.as_ref(),
+            expires: job.expires,
+            services: Some(&job.bootstrap.subscription),
+            trigger: Some(&job.trigger),
+        };
+        let Some(mut dialog) = self.next_in_dialog(&job.impi, job.serial) else {
+            return Attempt::Refused("superseded".into());
+        };
+        let request = match forward.request(&mut dialog) {
+            Ok(request) => request,
+            Err(why) => return Attempt::Refused(why.to_string()),
+        };
+        self.shared.table.update_leg(job.impi.as_str(), |leg| {
+            if let Some(leg) = leg.as_mut().filter(|l| l.serial == job.serial) {
+                leg.dialog = dialog;
+            }
+        });
+        let within = self.shared.settings.broadcast_timeout;
+        match self.outbound.request(&job.peer.hop, request, within).await {
+            Ok(answer) => read_answer(&answer),
+            Err(why) => Attempt::Retry(why.to_string()),
+        }
+    }
+
+    fn next_in_dialog(&self, impi: &Impi, serial: u64) -> Option<ThirdParty> {
+        self.shared.table.leg(impi.as_str()).filter(|leg| leg.serial == serial).map(|leg| leg.dialog)
+    }
+
+    /// Attempts with growing pauses, until the server has answered, the leg is another's, or Ks is gone.
+    async fn forward_until_done(&self, job: Job, failed: Option<String>) {
+        let mut pause = Duration::from_secs(1);
+        let mut wait = failed.is_some();
+        loop {
+            if wait {
+                (self.sleep)(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(60));
+            }
+            wait = true;
+            let current = self.shared.table.leg(job.impi.as_str()).is_some_and(|leg| leg.serial == job.serial);
+            if !current {
+                return;
+            }
+            if self.shared.bootstraps.get(&job.bootstrap.btid, self.now()).is_none() {
+                self.settle(&job, RegState::Failed, Some("Ks has ended")).await;
+                return;
+            }
+            match self.attempt(&job).await {
+                Attempt::Answered { state, cause, .. } => return self.settle(&job, state, cause.as_deref()).await,
+                Attempt::Refused(cause) => return self.settle(&job, RegState::Failed, Some(&cause)).await,
+                Attempt::Retry(cause) => {
+                    tracing::info!(impi = %job.impi, server = job.peer.name, %cause, "broadcast leg pending, tried again");
+                    self.settle(&job, RegState::Pending, Some(&cause)).await;
+                }
+            }
+        }
+    }
+
+    /// The leg has a new state: table, HSS, whoever the policy names.
+    async fn settle(&self, job: &Job, state: RegState, cause: Option<&str>) {
+        let previous = self.shared.table.update_leg(job.impi.as_str(), |leg| {
+            let leg = leg.as_mut().filter(|l| l.serial == job.serial)?;
+            // An answer that leaves the key outstanding does not undo an alert that came in between.
+            if state == RegState::Pending && leg.state == RegState::Registered {
+                return None;
+            }
+            Some(std::mem::replace(&mut leg.state, state))
+        });
+        if let Some(Some(previous)) = previous {
+            if state == RegState::Failed {
+                tracing::warn!(impi = %job.impi, server = job.peer.name, cause, "broadcast registration failed");
+            }
+            self.broadcast_changed(&job.impi, &job.impu, previous, state, cause).await;
+        }
+    }
+
+    async fn close_leg(&self, job: &Job) {
+        self.shared.table.update_leg(job.impi.as_str(), |leg| *leg = None);
+        self.tell_hss(&job.impu, &job.peer.name, &job.naf, None, RegState::Failed).await;
+        // The server may have registered the user although its answer did not come.
+        self.end_at_server(job.impi.clone(), job.impu.clone(), job.peer.clone(), job.naf.clone(), ThirdParty::new(&self.shared.settings.domain));
+    }
+
+    pub(super) async fn tell_hss(
+        &self,
+        impu: &Impu,
+        server: &str,
+        naf: &NafId,
+        btid: Option<&crate::gba::btid::Btid>,
+        state: RegState,
+    ) {
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "PUR broadcast", state = state.as_str());
+        let update = BroadcastState {
+            state,
+            server: server.to_string(),
+            naf_fqdn: naf.fqdn().to_string(),
+            btid: btid.map(|b| b.as_str().to_string()),
+        };
+        if let Err(why) = self.shared.hss.broadcast_update(impu, update, self.now()).await {
+            tracing::warn!(%impu, %why, "the HSS does not know of the broadcast registration's state");
+        }
+    }
+}
+
+/// What the broadcast server's answer to a forwarded request says.
+fn read_answer(answer: &Message<'_>) -> Attempt {
+    let ext = Ext::of(answer).ok().flatten().unwrap_or_default();
+    match answer.status() {
+        200..=299 => {
+            let body = (!answer.body().is_empty()).then(|| {
+                let kind = answer.header(HeaderName::ContentType).unwrap_or_default();
+                (String::from_utf8_lossy(kind).into_owned(), answer.body().to_vec())
+            });
+            Attempt::Answered { state: ext.state.unwrap_or(RegState::Registered), cause: ext.cause, body }
+        }
+        // What may go better later (RFC 3261 §21.5); the rest is the server's last word.
+        408 | 480 | 500 | 503 | 504 => Attempt::Retry(format!("broadcast server answered {}", answer.status())),
+        status => Attempt::Refused(ext.cause.unwrap_or_else(|| format!("broadcast server answered {status}"))),
+    }
+}

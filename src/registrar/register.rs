@@ -1,0 +1,387 @@
+//! The REGISTER procedure (RFC 3261 §10.3, TS 24.229 §5.4.1, flows.md 4): from the request to its final answer.
+//!
+//! identification (130) → challenge or verdict → Ks, B-TID → `authorized` → SAR, bindings →
+//! broadcast leg → 200 → status. Nothing is forwarded before the verdict.
+
+use super::authenticate::{Authenticated, Verdict, refusal_of};
+use super::leg::LegOutcome;
+use super::registration::{BindingError, Plan, Registration};
+use super::scscf::{Refusal, Scscf, Shared};
+use crate::auth::challenge::Secret;
+use crate::broadcast::identify;
+use crate::gba::bootstrap::{Access, Bootstrap};
+use crate::gba::btid::Btid;
+use crate::gba::kdf::Ks;
+use crate::hss::{Assignment, Profile, RegState};
+use crate::identity::{Impi, Impu};
+use crate::policy::verdict;
+use crate::policy::{Context, Kind};
+use crate::sip::transaction::Source;
+use crate::sip::{AuthParams, HeaderName, Host, Message, Uri};
+use std::sync::Arc;
+
+/// Who asks for what, read from a REGISTER.
+pub struct Asked<'a> {
+    pub impi: Impi,
+    pub impu: Impu,
+    pub credentials: Option<AuthParams<'a>>,
+    pub visited_network: Option<String>,
+}
+
+/// A REGISTER of one identity is worked on; another one meanwhile is told to wait.
+struct Busy<'a> {
+    shared: &'a Shared,
+    impi: Impi,
+}
+
+impl<'a> Busy<'a> {
+    fn enter(shared: &'a Shared, impi: &Impi) -> Result<Self, Refusal> {
+        if shared.busy.insert(impi.clone()) {
+            return Ok(Busy { shared, impi: impi.clone() });
+        }
+        Err(Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.shared.busy.remove(self.impi.as_str());
+    }
+}
+
+impl Scscf {
+    /// Answers a REGISTER, always.
+    pub async fn register(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
+        match self.procedure(request, source).await {
+            Ok(response) => response,
+            Err(refusal) => self.refuse(request, source, refusal),
+        }
+    }
+
+    async fn procedure(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+        let settings = &self.shared.settings;
+        self.check_extensions(request)?;
+        let asked = self.read(request).await?;
+        let plan = Plan::read(request, &settings.limits, None).map_err(refuse_contacts)?;
+        let kind = self.shared.table.with(asked.impi.as_str(), |r| plan.kind(r.map_or(&[], |r| &r.bindings)));
+        let portion = if settings.extension && kind != Kind::Deregister {
+            identify::identify(request).map_err(|e| Refusal::because(e.status(), e))?
+        } else {
+            None
+        };
+        let all_or_nothing = portion.as_ref().is_some_and(|p| p.all_or_nothing);
+        let unix = self.now().unix.as_secs();
+        let ctx = Context {
+            kind,
+            impi: asked.impi.as_str(),
+            impu: asked.impu.as_str(),
+            source,
+            visited_network: asked.visited_network.as_deref(),
+            servers: &self.shared.servers,
+            all_or_nothing,
+            unix,
+        };
+        let offer = match self.policy.register(request, &ctx) {
+            verdict::Register::Challenge { algorithms } => algorithms,
+            verdict::Register::Reject(reject) => return Err(rejected(reject)),
+        };
+        let verify = self.policy.verify(request, &ctx);
+        if let (Some(portion), verdict::When::BeforeChallenge) = (&portion, verify.at)
+            && !self.is_subscribed(&asked.impi, verify.subscription).await?
+            && portion.all_or_nothing
+        {
+            return Err(Refusal::because(403, "no broadcast subscription"));
+        }
+        let authenticated = match self.authenticate(request, source, &asked, portion, offer).await? {
+            Verdict::Challenge(response) => return Ok(response),
+            Verdict::Authenticated(authenticated) => authenticated,
+        };
+        // The portion of the first REGISTER may be the one that counts.
+        let all_or_nothing = authenticated.portion.as_ref().is_some_and(|p| p.all_or_nothing);
+        let ctx = Context { all_or_nothing, ..ctx };
+        let _busy = Busy::enter(&self.shared, &asked.impi)?;
+        match kind {
+            Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
+            _ => self.admit(request, source, &asked, &ctx, verify, authenticated).await,
+        }
+    }
+
+    /// Require: what this server does not know is answered 420 (RFC 3261 §8.2.2.3).
+    fn check_extensions(&self, request: &Message<'_>) -> Result<(), Refusal> {
+        let unknown = identify::unknown_require(request, SUPPORTED, self.shared.settings.extension);
+        if !unknown.is_empty() {
+            return Err(Refusal::new(420).with(HeaderName::Unsupported, unknown.join(", ")));
+        }
+        let wants = |name| request.list(name).any(|tag| tag.eq_ignore_ascii_case(b"path"));
+        if request.header(HeaderName::Path).is_some() && !wants(HeaderName::Supported) && !wants(HeaderName::Require) {
+            return Err(Refusal::new(421).with(HeaderName::Require, "path"));
+        }
+        if request.max_forwards().ok().flatten() == Some(0) && !self.is_home_request(request) {
+            return Err(Refusal::new(483));
+        }
+        Ok(())
+    }
+
+    fn is_home_request(&self, request: &Message<'_>) -> bool {
+        request.request_uri().is_ok_and(|uri| self.is_home(&uri))
+    }
+
+    /// The home domain, a name in it, or an address: terminals without DNS put the registrar's address there.
+    pub(super) fn is_home(&self, uri: &Uri<'_>) -> bool {
+        let Uri::Sip(uri) = uri else { return false };
+        match uri.host {
+            Host::Name(name) => {
+                let domain = self.shared.settings.domain.as_bytes();
+                let name = name.strip_suffix(b".").unwrap_or(name);
+                let Some(start) = name.len().checked_sub(domain.len()) else { return false };
+                name[start..].eq_ignore_ascii_case(domain) && (start == 0 || name[start - 1] == b'.')
+            }
+            Host::V4(_) | Host::V6(_) => true,
+        }
+    }
+
+    async fn read<'a>(&self, request: &'a Message<'_>) -> Result<Asked<'a>, Refusal> {
+        if !self.is_home_request(request) {
+            return Err(Refusal::because(404, "this server does not serve that domain"));
+        }
+        let to = request.to().map_err(|e| Refusal::because(400, e))?;
+        if matches!(to.uri, Uri::Other { .. }) {
+            return Err(Refusal::because(400, "To is no SIP or tel address of record"));
+        }
+        let impu = Impu::new(to.uri.aor());
+        // Credentials for another realm or of another scheme are not for this server (RFC 4475 §3.3.7).
+        let mut credentials = None;
+        for given in request.authorizations() {
+            let given = given.map_err(|e| Refusal::because(400, e))?;
+            let realm = given.get("realm").unwrap_or_default();
+            if given.is_digest() && (realm.is_empty() || realm.eq_ignore_ascii_case(self.shared.settings.domain.as_bytes())) {
+                credentials = Some(given);
+                break;
+            }
+        }
+        let impi = match credentials.as_ref().and_then(|c| c.get("username")).filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let name = std::str::from_utf8(&name).ok().filter(|n| n.len() <= 255);
+                Impi::new(name.ok_or_else(|| Refusal::because(400, "username is not text of at most 255 octets"))?)
+            }
+            None => self.shared.hss.private_identity(&impu).await.map_err(refusal_of)?,
+        };
+        let visited_network = request
+            .header(HeaderName::PVisitedNetworkId)
+            .and_then(|v| std::str::from_utf8(v).ok())
+            .map(|v| v.trim_matches('"').to_string());
+        Ok(Asked { impi, impu, credentials, visited_network })
+    }
+
+    /// The way of a registration or refresh once the terminal is known.
+    async fn admit(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        asked: &Asked<'_>,
+        ctx: &Context<'_>,
+        verify: verdict::Verify,
+        authenticated: Authenticated,
+    ) -> Result<Vec<u8>, Refusal> {
+        let settings = &self.shared.settings;
+        let ceiling = match self.policy.authorized(request, ctx) {
+            verdict::Authorized::Accept { expires } => expires,
+            verdict::Authorized::Reject(reject) => return Err(rejected(reject)),
+        };
+        let plan = Plan::read(request, &settings.limits, ceiling).map_err(refuse_contacts)?;
+        let previous = self.shared.table.get(asked.impi.as_str());
+        let kind = if previous.is_some() { Assignment::ReRegistration } else { Assignment::Registration };
+        let profile = self.assign(asked, kind).await?;
+        let registration = match self.bind(asked, &profile, &plan, request, source) {
+            Ok(registration) => registration,
+            Err(refusal) => {
+                if previous.is_none() {
+                    let _ = self.assign(asked, Assignment::UserDeregistration).await;
+                }
+                return Err(refusal);
+            }
+        };
+        if registration.bindings.is_empty() {
+            // A query by a user who is not registered (RFC 3261 §10.2.3).
+            let _ = self.assign(asked, Assignment::UserDeregistration).await;
+            return Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info));
+        }
+        let new_key = self.bootstrap(asked, source, &profile, &authenticated);
+        let expires = plan.longest();
+        let outcome =
+            self.broadcast_leg(request, asked, ctx, verify, authenticated.portion, &profile, new_key, expires).await;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                self.undo(asked, previous).await;
+                return Err(refusal);
+            }
+        };
+        if previous.is_none() {
+            tracing::info!(impi = %asked.impi, impu = %asked.impu, expires, broadcast = outcome.state.as_str(), "registered");
+        }
+        let cause = if previous.is_none() { "registered" } else { "refreshed" };
+        let response = self.accepted(request, source, &registration, &outcome, authenticated.info);
+        self.ims_changed(asked, previous.is_some(), RegState::Registered, cause, expires, outcome.told);
+        Ok(response)
+    }
+
+    /// All or nothing: what this REGISTER brought is taken back; what was there before it stays.
+    async fn undo(&self, asked: &Asked<'_>, previous: Option<Registration>) {
+        let fresh = previous.is_none();
+        self.shared.table.restore(&asked.impi, previous);
+        if fresh {
+            self.shared.bootstraps.remove(&asked.impi);
+            if let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
+                tracing::warn!(impi = %asked.impi, status = why.status, "the HSS still has the user registered");
+            }
+        }
+    }
+
+    /// The key generator's part: Ks = CK || IK of this run, under its B-TID, where the setting allows the short cut.
+    fn bootstrap(&self, asked: &Asked<'_>, source: &Source, profile: &Profile, by: &Authenticated) -> Option<Arc<Bootstrap>> {
+        let Some(Secret::Aka(vector)) = &by.secret else { return None };
+        let settings = &self.shared.settings;
+        let access = Access { keys_sent: by.keys_sent, home_pcscf: self.shared.is_trusted(source) };
+        if !settings.short_cut.allows(access) {
+            tracing::debug!(impi = %asked.impi, "no bootstrapping from this AKA run: short_cut setting");
+            return None;
+        }
+        let bootstrap = Bootstrap {
+            impi: asked.impi.clone(),
+            impus: profile.impus.clone(),
+            ks: Ks::new(&vector.ck, &vector.ik),
+            rand: vector.rand,
+            btid: Btid::new(&vector.rand, &settings.bsf_domain),
+            expires: 0,
+            subscription: profile.broadcast.clone(),
+        };
+        match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.now()) {
+            Ok(stored) => {
+                tracing::trace!(target: "ladder", at = "BSF", what = "Ks = CK || IK stored", btid = stored.btid.as_str());
+                Some(stored)
+            }
+            Err(why) => {
+                tracing::warn!(impi = %asked.impi, %why, "no bootstrapping");
+                None
+            }
+        }
+    }
+
+    pub(super) async fn assign(&self, asked: &Asked<'_>, kind: Assignment) -> Result<Profile, Refusal> {
+        let name = match kind {
+            Assignment::Registration => "SAR REGISTRATION",
+            Assignment::ReRegistration => "SAR RE_REGISTRATION",
+            Assignment::UserDeregistration => "SAR USER_DEREGISTRATION",
+            Assignment::TimeoutDeregistration => "SAR TIMEOUT_DEREGISTRATION",
+            _ => "SAR",
+        };
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = name, impu = %asked.impu);
+        let answer = self.shared.hss.server_assignment(&asked.impi, &asked.impu, kind, self.now()).await;
+        tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "SAA", ok = answer.is_ok());
+        answer.map_err(refusal_of)
+    }
+
+    fn bind(
+        &self,
+        asked: &Asked<'_>,
+        profile: &Profile,
+        plan: &Plan<'_>,
+        request: &Message<'_>,
+        source: &Source,
+    ) -> Result<Registration, Refusal> {
+        let mono = self.now().mono;
+        let limits = &self.shared.settings.limits;
+        let (result, leg) = self.shared.table.update(&asked.impi, &profile.impus, |registration| {
+            registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
+        });
+        debug_assert!(leg.is_none() || result.as_ref().is_ok_and(|r| r.bindings.is_empty()));
+        result.map_err(refuse_contacts)
+    }
+
+    async fn deregister(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        asked: &Asked<'_>,
+        plan: &Plan<'_>,
+        authenticated: Authenticated,
+    ) -> Result<Vec<u8>, Refusal> {
+        let Some(previous) = self.shared.table.get(asked.impi.as_str()) else {
+            // Nothing is registered, so it is as the terminal wants it. The identities are still checked.
+            self.assign(asked, Assignment::UserDeregistration).await?;
+            let none = Registration { impi: asked.impi.clone(), impus: Arc::new([]), bindings: Vec::new() };
+            return Ok(self.accepted(request, source, &none, &LegOutcome::none(), authenticated.info));
+        };
+        if !previous.impus.contains(&asked.impu) {
+            return Err(Refusal::because(403, "public identity is not this user's"));
+        }
+        let mono = self.now().mono;
+        let limits = &self.shared.settings.limits;
+        let (result, leg) = self.shared.table.update(&asked.impi, &previous.impus, |registration| {
+            registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
+        });
+        let registration = result.map_err(refuse_contacts)?;
+        if registration.bindings.is_empty() {
+            self.shared.bootstraps.remove(&asked.impi);
+            if let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
+                tracing::warn!(impi = %asked.impi, status = why.status, "the HSS was not told of the deregistration");
+            }
+            tracing::info!(impi = %asked.impi, impu = %asked.impu, "deregistered");
+            self.ims_ended(&asked.impi, &previous.impus, leg, "unregistered");
+        }
+        Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info))
+    }
+
+    /// The 200 (TS 24.229 §5.4.1.2.2F): contacts, Path, Service-Route, P-Associated-URI, state of the broadcast leg.
+    fn accepted(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        registration: &Registration,
+        outcome: &LegOutcome,
+        info: Option<String>,
+    ) -> Vec<u8> {
+        let mut response = self.response(request, 200, source);
+        for contact in registration.contact_values(self.now().mono) {
+            response.header(HeaderName::Contact, contact);
+        }
+        if !registration.bindings.is_empty() {
+            response.copy(request, HeaderName::Path);
+            response.header(HeaderName::ServiceRoute, format!("<{};lr>", self.shared.settings.uri));
+            let associated: Vec<String> = registration.impus.iter().map(|impu| format!("<{impu}>")).collect();
+            response.header(HeaderName::PAssociatedUri, associated.join(", "));
+        }
+        if let Some(info) = info {
+            response.header(HeaderName::AuthenticationInfo, info);
+        }
+        if let Some(value) = outcome.header() {
+            response.header(HeaderName::BcastExt, value);
+        }
+        match outcome.body_for(request) {
+            Some((content_type, body)) => response.body(&content_type, &body),
+            None => response.finish(),
+        }
+    }
+}
+
+/// Option tags that a REGISTER may require.
+const SUPPORTED: &[&str] = &["path", "bcast-ext"];
+
+fn refuse_contacts(error: BindingError) -> Refusal {
+    match error {
+        BindingError::BadContact | BindingError::BadStar => Refusal::because(400, error),
+        BindingError::TooBrief(min) => Refusal::new(423).with(HeaderName::MinExpires, min),
+        BindingError::TooMany(_) => Refusal::because(403, error),
+        BindingError::OutOfOrder => Refusal::because(500, error),
+    }
+}
+
+fn rejected(reject: verdict::Reject) -> Refusal {
+    let mut refusal = Refusal::new(reject.status);
+    if let Some(reason) = reject.reason {
+        refusal.reason = reason;
+    }
+    refusal
+}
+

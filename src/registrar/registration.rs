@@ -1,0 +1,191 @@
+//! What a REGISTER asks of the bindings, worked out and applied (RFC 3261 §10.3): pure, atomic, `now` given.
+
+use super::binding::{Binding, ContactAsked};
+use crate::identity::{Impi, Impu};
+use crate::policy::Kind;
+use crate::sip::transaction::Source;
+use crate::sip::{Contacts, HeaderName, Message};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bounds on registrations; seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Shorter is answered 423 with Min-Expires.
+    pub min_expires: u32,
+    /// Granted when the terminal asks for none.
+    pub default_expires: u32,
+    /// Longer is cut to this (TS 24.229 terminals ask for 600000).
+    pub max_expires: u32,
+    pub max_contacts: usize,
+}
+
+/// Why a REGISTER's contacts cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BindingError {
+    #[error("Contact cannot be read")]
+    BadContact,
+    #[error("Contact: * needs Expires: 0 and stands alone")]
+    BadStar,
+    #[error("interval too brief, {0} s at least")]
+    TooBrief(u32),
+    #[error("{0} contacts at most")]
+    TooMany(usize),
+    /// Same Call-ID, CSeq not higher: an older request overtaken by a newer one (§10.3 step 7).
+    #[error("CSeq not higher than that of the binding")]
+    OutOfOrder,
+}
+
+/// A REGISTER's contacts, checked, with what would be granted.
+#[derive(Debug, Clone)]
+pub enum Plan<'a> {
+    /// No Contact: tell the bindings.
+    Query,
+    /// `Contact: *`.
+    RemoveAll,
+    /// Each contact with its granted seconds, 0 to remove.
+    Change(Vec<(ContactAsked<'a>, u32)>),
+}
+
+impl<'a> Plan<'a> {
+    /// `ceiling`: a policy's word on the longest expiry.
+    pub fn read(request: &'a Message<'_>, limits: &Limits, ceiling: Option<u32>) -> Result<Self, BindingError> {
+        let header = request.expires();
+        match request.contacts().map_err(|_| BindingError::BadContact)? {
+            Contacts::None => Ok(Plan::Query),
+            Contacts::Star if header == Some(0) => Ok(Plan::RemoveAll),
+            Contacts::Star => Err(BindingError::BadStar),
+            Contacts::List(list) => {
+                if list.len() > limits.max_contacts {
+                    return Err(BindingError::TooMany(limits.max_contacts));
+                }
+                let mut asked = Vec::with_capacity(list.len());
+                for contact in list {
+                    let contact = ContactAsked::read(contact).ok_or(BindingError::BadContact)?;
+                    let wanted = contact.expires.or(header).unwrap_or(limits.default_expires);
+                    if wanted != 0 && wanted < limits.min_expires {
+                        return Err(BindingError::TooBrief(limits.min_expires));
+                    }
+                    let granted = wanted.min(limits.max_expires).min(ceiling.unwrap_or(u32::MAX));
+                    asked.push((contact, granted));
+                }
+                Ok(Plan::Change(asked))
+            }
+        }
+    }
+
+    /// Initial, refresh or deregistration, seen beside what is bound already.
+    pub fn kind(&self, bound: &[Binding]) -> Kind {
+        match self {
+            Plan::RemoveAll => Kind::Deregister,
+            Plan::Query => Kind::Refresh,
+            Plan::Change(asked) if asked.iter().all(|(_, granted)| *granted == 0) => Kind::Deregister,
+            Plan::Change(asked) if asked.iter().any(|(c, _)| bound.iter().any(|b| b.is_named_by(c))) => Kind::Refresh,
+            Plan::Change(_) => Kind::Initial,
+        }
+    }
+
+    /// The longest time granted: what a third-party REGISTER says.
+    pub fn longest(&self) -> u32 {
+        match self {
+            Plan::Change(asked) => asked.iter().map(|(_, granted)| *granted).max().unwrap_or(0),
+            Plan::Query | Plan::RemoveAll => 0,
+        }
+    }
+}
+
+/// A registered private identity with its implicit set and its contacts.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    pub impi: Impi,
+    pub impus: Arc<[Impu]>,
+    pub bindings: Vec<Binding>,
+}
+
+impl Registration {
+    /// Applies a plan wholly or not at all.
+    pub fn apply(
+        &mut self,
+        plan: &Plan<'_>,
+        request: &Message<'_>,
+        source: &Source,
+        limits: &Limits,
+        mono: Duration,
+    ) -> Result<(), BindingError> {
+        let call_id = request.call_id().unwrap_or_default();
+        let cseq = request.cseq().map(|c| c.number).unwrap_or(0);
+        let outdated = |b: &Binding| *b.call_id == *call_id && cseq <= b.cseq;
+        self.bindings.retain(|b| b.until > mono);
+        match plan {
+            Plan::Query => Ok(()),
+            Plan::RemoveAll => {
+                if self.bindings.iter().any(outdated) {
+                    return Err(BindingError::OutOfOrder);
+                }
+                self.bindings.clear();
+                Ok(())
+            }
+            Plan::Change(asked) => {
+                let mut next = self.bindings.clone();
+                for (contact, granted) in asked {
+                    let at = next.iter().position(|b| b.is_named_by(contact));
+                    if at.is_some_and(|i| outdated(&next[i])) {
+                        return Err(BindingError::OutOfOrder);
+                    }
+                    match (at, granted) {
+                        (Some(i), 0) => {
+                            next.remove(i);
+                        }
+                        (None, 0) => {}
+                        (at, _) => {
+                            let fresh = Binding {
+                                uri: contact.uri_text.into(),
+                                params: contact.params.clone().into(),
+                                instance: contact.instance.clone(),
+                                reg_id: contact.reg_id,
+                                q: contact.q,
+                                path: path_of(request),
+                                call_id: call_id.into(),
+                                cseq,
+                                until: mono + Duration::from_secs(u64::from(*granted)),
+                                source: source.clone(),
+                            };
+                            match at {
+                                Some(i) => next[i] = fresh,
+                                None => next.push(fresh),
+                            }
+                        }
+                    }
+                }
+                if next.len() > limits.max_contacts {
+                    return Err(BindingError::TooMany(limits.max_contacts));
+                }
+                self.bindings = next;
+                Ok(())
+            }
+        }
+    }
+
+    /// Contact values for the 200 (§10.3 step 8), best q first.
+    pub fn contact_values(&self, mono: Duration) -> Vec<String> {
+        let mut bound: Vec<&Binding> = self.bindings.iter().filter(|b| b.until > mono).collect();
+        bound.sort_by_key(|b| std::cmp::Reverse(b.q));
+        bound
+            .into_iter()
+            .map(|b| {
+                let q = if b.q == 1000 { String::new() } else { format!(";q=0.{:03}", b.q) };
+                format!("<{}>{}{q};expires={}", b.uri, b.params, b.expires_in(mono))
+            })
+            .collect()
+    }
+
+    /// When the last contact ends.
+    pub fn until(&self) -> Option<Duration> {
+        self.bindings.iter().map(|b| b.until).max()
+    }
+}
+
+fn path_of(request: &Message<'_>) -> Box<[Box<str>]> {
+    let text = |v: &[u8]| String::from_utf8_lossy(v).replace(['\r', '\n'], " ").into_boxed_str();
+    request.list(HeaderName::Path).map(text).collect()
+}

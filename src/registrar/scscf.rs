@@ -1,0 +1,199 @@
+//! The S-CSCF: what its procedures share. [`Shared`] is one per node, [`Scscf`] one per worker.
+
+use super::authenticate::Memo;
+use super::table::Table;
+use crate::answer::Task;
+use crate::auth::challenge::Challenges;
+use crate::auth::digest::Algorithm;
+use crate::broadcast::peer::Peer;
+use crate::clock::{Clock, Now};
+use crate::gba::bootstrap::{Bootstraps, ShortCut};
+use crate::hss::{BroadcastSubscription, Hss};
+use crate::identity::Impi;
+use crate::policy::{Decide, ServerView};
+use crate::registrar::Limits;
+use crate::sip::transaction::{Outbound, Source};
+use crate::sip::{HeaderName, Message, ResponseWriter, reason_phrase};
+use dashmap::{DashMap, DashSet};
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Home network domain and digest realm.
+    pub domain: String,
+    /// This server's URI, in From and Contact of what it sends and in Service-Route.
+    pub uri: String,
+    pub bsf_domain: String,
+    pub limits: Limits,
+    pub aka_algorithms: Vec<Algorithm>,
+    pub digest_algorithms: Vec<Algorithm>,
+    pub trusted_peers: Vec<IpAddr>,
+    pub send_ck_ik: bool,
+    pub key_lifetime: Duration,
+    pub short_cut: ShortCut,
+    pub extension: bool,
+    pub broadcast_timeout: Duration,
+    pub fig6_response_first: bool,
+    /// The configured broadcast servers.
+    pub servers: Vec<Peer>,
+}
+
+/// State of the node's S-CSCF and BSF, shared by its workers.
+pub struct Shared {
+    pub settings: Settings,
+    pub servers: Vec<ServerView>,
+    pub table: Table,
+    pub challenges: Challenges<Memo>,
+    pub bootstraps: Arc<Bootstraps>,
+    pub hss: Arc<dyn Hss>,
+    /// Results of subscription checks with the time they were made.
+    pub subscriptions: DashMap<Impi, (Duration, BroadcastSubscription)>,
+    /// Identities whose REGISTER is being worked on past its authentication.
+    pub busy: DashSet<Impi>,
+    pub clock: Clock,
+}
+
+impl Shared {
+    pub fn new(settings: Settings, hss: Arc<dyn Hss>, bootstraps: Arc<Bootstraps>, max_challenges: usize, reg_await_auth: Duration, clock: Clock) -> Self {
+        let servers =
+            settings.servers.iter().map(|s| ServerView { name: s.name.clone(), naf_fqdns: s.naf_fqdns.clone() }).collect();
+        Shared {
+            settings,
+            servers,
+            table: Table::default(),
+            challenges: Challenges::new(max_challenges, reg_await_auth),
+            bootstraps,
+            hss,
+            subscriptions: DashMap::new(),
+            busy: DashSet::new(),
+            clock,
+        }
+    }
+
+    pub fn server(&self, name: &str) -> Option<&Peer> {
+        self.settings.servers.iter().find(|s| s.name == name)
+    }
+
+    /// The configured broadcast server that a request came from.
+    pub fn server_at(&self, source: &Source) -> Option<&Peer> {
+        self.settings.servers.iter().find(|s| s.is_source(source))
+    }
+
+    pub fn is_trusted(&self, source: &Source) -> bool {
+        self.settings.trusted_peers.contains(&source.addr.ip())
+    }
+}
+
+/// One worker's S-CSCF.
+#[derive(Clone)]
+pub struct Scscf {
+    pub shared: Arc<Shared>,
+    pub policy: Rc<dyn Decide>,
+    pub outbound: Rc<dyn Outbound>,
+    /// Runs a job on this worker.
+    pub spawn: Rc<dyn Fn(Task)>,
+    pub sleep: Rc<dyn Fn(Duration) -> Task>,
+    pub(super) tokens: Rc<Tokens>,
+}
+
+impl Scscf {
+    pub fn new(
+        shared: Arc<Shared>,
+        policy: Rc<dyn Decide>,
+        outbound: Rc<dyn Outbound>,
+        spawn: Rc<dyn Fn(Task)>,
+        sleep: Rc<dyn Fn(Duration) -> Task>,
+    ) -> Self {
+        Scscf { shared, policy, outbound, spawn, sleep, tokens: Rc::new(Tokens::new()) }
+    }
+
+    pub fn now(&self) -> Now {
+        self.shared.clock.now()
+    }
+
+    /// What this S-CSCF does with a request: REGISTER and MESSAGE here, anything else 405.
+    pub async fn handle(&self, request: &Message<'_>, source: &Source) -> Option<Vec<u8>> {
+        match request.method() {
+            b"REGISTER" => Some(self.register(request, source).await),
+            b"MESSAGE" => Some(self.message(request, source).await),
+            b"OPTIONS" => {
+                let mut response = self.response(request, 200, source);
+                response.header(HeaderName::Allow, ALLOW);
+                Some(response.finish())
+            }
+            b"ACK" => None,
+            b"CANCEL" => Some(self.response(request, 481, source).finish()),
+            _ => {
+                let mut response = self.response(request, 405, source);
+                response.header(HeaderName::Allow, ALLOW);
+                Some(response.finish())
+            }
+        }
+    }
+
+    pub(super) fn response(&self, request: &Message<'_>, status: u16, source: &Source) -> ResponseWriter {
+        ResponseWriter::new(request, status, source.addr, &self.tokens.next())
+    }
+
+    pub(super) fn refuse(&self, request: &Message<'_>, source: &Source, refusal: Refusal) -> Vec<u8> {
+        tracing::debug!(status = refusal.status, reason = %refusal.reason, from = %source.addr, "request refused");
+        let tag = self.tokens.next();
+        let mut response = ResponseWriter::with_reason(request, refusal.status, &refusal.reason, source.addr, &tag);
+        for (name, value) in &refusal.headers {
+            response.header(*name, value);
+        }
+        response.finish()
+    }
+}
+
+const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
+
+/// A final answer other than success.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: u16,
+    pub reason: String,
+    pub headers: Vec<(HeaderName, String)>,
+}
+
+impl Refusal {
+    pub fn new(status: u16) -> Self {
+        Refusal { status, reason: reason_phrase(status).to_string(), headers: Vec::new() }
+    }
+
+    /// "403 Forbidden (why)": the cause where a person reads it.
+    pub fn because(status: u16, why: impl std::fmt::Display) -> Self {
+        Refusal { status, reason: format!("{} ({why})", reason_phrase(status)), headers: Vec::new() }
+    }
+
+    pub fn with(mut self, name: HeaderName, value: impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+}
+
+/// Tags and Call-IDs: unpredictable start, then counted, so that two are never alike.
+pub(super) struct Tokens {
+    seed: u64,
+    count: Cell<u64>,
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let mut seed = [0; 8];
+        // Without entropy tokens stay unique within the process, which is what RFC 3261 §19.3 needs most.
+        let _ = getrandom::fill(&mut seed);
+        Tokens { seed: u64::from_ne_bytes(seed), count: Cell::new(0) }
+    }
+
+    pub(super) fn next(&self) -> String {
+        let n = self.count.get().wrapping_add(1);
+        self.count.set(n);
+        // An odd multiplier permutes 64 bits, so the tokens differ as the counts do.
+        format!("{:016x}", (self.seed ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
