@@ -1,3 +1,4 @@
 //! Authentication of SIP requests (rank 1): digest computation, challenges, nonces.
 pub mod challenge;
 pub mod digest;
+pub mod nonce;
