@@ -1,0 +1,214 @@
+//! MESSAGEs at the IMS server: a broadcast server's key request (to the BSF) and alert (module 150), the terminal's
+//! application request through the IMS (figure 5 b) and the broadcast server's answer to it.
+
+use super::scscf::{Refusal, Scscf};
+use crate::broadcast::alert;
+use crate::broadcast::ext::Ext;
+use crate::broadcast::media;
+use crate::broadcast::peer::Peer;
+use crate::gba::bsf;
+use crate::hss::RegState;
+use crate::identity::{Impi, Impu};
+use crate::registrar::table::Leg;
+use crate::sip::transaction::{NextHop, SendError, Source};
+use crate::sip::{HeaderName, Host, Message, RequestWriter, Uri};
+
+impl Scscf {
+    pub(super) async fn message(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
+        match self.message_procedure(request, source).await {
+            Ok(response) => response,
+            Err(refusal) => self.refuse(request, source, refusal),
+        }
+    }
+
+    async fn message_procedure(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+        if request.max_forwards().ok().flatten() == Some(0) {
+            return Err(Refusal::new(483));
+        }
+        let ext = Ext::of(request).map_err(|e| Refusal::because(400, e))?.unwrap_or_default();
+        if ext.asks_key {
+            return Ok(self.key_request(request, source));
+        }
+        let kind = request.header(HeaderName::ContentType).unwrap_or_default();
+        if media::is(kind, media::BCAST_REGISTRATION) {
+            return self.alert(request, source).await;
+        }
+        let uri = request.request_uri().map_err(|e| Refusal::because(400, e))?;
+        if let Some(peer) = self.named_server(&uri) {
+            return self.to_server(request, source, peer, &ext).await;
+        }
+        match self.shared.server_at(source) {
+            Some(peer) => self.to_terminal(request, source, &uri, &peer.uri).await,
+            None => Err(Refusal::because(404, "MESSAGE goes to a configured broadcast server only")),
+        }
+    }
+
+    /// The BSF in the same box.
+    fn key_request(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
+        let bsf = bsf::Bsf {
+            domain: self.shared.settings.bsf_domain.clone(),
+            peers: self.shared.settings.servers.clone(),
+            bootstraps: self.shared.bootstraps.clone(),
+            hss: self.shared.hss.clone(),
+            outbound: self.outbound.clone(),
+        };
+        let (response, job) = bsf.key_request(request, source, self.now());
+        if let Some(job) = job {
+            (self.spawn)(job);
+        }
+        response
+    }
+
+    /// Module 150's word on a registration that this server forwarded, or that the terminal began itself (figure 5).
+    async fn alert(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+        let peer = self.shared.server_at(source).ok_or_else(|| Refusal::because(403, "not a configured broadcast server"))?;
+        let peer = peer.clone();
+        let told = alert::Alert::read(request).map_err(|e| Refusal::because(400, e))?;
+        if !peer.is_naf(&told.naf) {
+            return Err(Refusal::because(403, "that NAF is another server's"));
+        }
+        let impi = self.owner(&told)?;
+        let impu = self
+            .shared
+            .table
+            .with(impi.as_str(), |r| r.and_then(|r| r.impus.first().cloned()))
+            .ok_or_else(|| Refusal::because(404, "the user is not registered"))?;
+        let outcome = self.shared.table.update_leg(impi.as_str(), |leg| match leg {
+            Some(leg) if *leg.server == *peer.name && (told.btid.is_none() || leg.btid == told.btid) => {
+                Some((std::mem::replace(&mut leg.state, told.state), false))
+            }
+            // An older key's end says nothing of the leg that has taken its place.
+            Some(leg) if *leg.server == *peer.name && told.state != RegState::Registered => None,
+            held => {
+                let serial = held.as_ref().map_or(0, |l| l.serial) + 1;
+                *held = Some(Leg {
+                    server: peer.name.as_str().into(),
+                    naf: told.naf.clone(),
+                    btid: told.btid.clone(),
+                    state: told.state,
+                    serial,
+                    dialog: crate::broadcast::forward::ThirdParty::new(&self.shared.settings.domain),
+                });
+                Some((RegState::NotRegistered, true))
+            }
+        });
+        let response = self.response(request, 200, source).finish();
+        if let Some(Some((previous, new))) = outcome {
+            tracing::info!(%impi, server = peer.name, state = told.state.as_str(), "broadcast registration changed");
+            self.broadcast_changed(&impi, &impu, previous, told.state, told.cause.as_deref()).await;
+            if new && told.state == RegState::Registered {
+                // A server that registered the user without being told of the IMS registration is told now.
+                self.introduce(&impi, &impu);
+            }
+        }
+        Ok(response)
+    }
+
+    fn owner(&self, told: &alert::Alert) -> Result<Impi, Refusal> {
+        if let Some(held) = told.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now())) {
+            return Ok(held.impi.clone());
+        }
+        let by_impu = told.impu.as_ref().and_then(|impu| self.shared.table.private_identity(impu.as_str()));
+        by_impu.ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
+    }
+
+    fn named_server(&self, uri: &Uri<'_>) -> Option<&Peer> {
+        let Uri::Sip(uri) = uri else { return None };
+        let Host::Name(host) = uri.host else { return None };
+        self.shared
+            .settings
+            .servers
+            .iter()
+            .find(|peer| peer.naf_fqdns.iter().any(|naf| naf.as_bytes().eq_ignore_ascii_case(host)))
+    }
+
+    /// Figure 5 b: the IMS vouches for the terminal (P-Asserted-Identity, RFC 3325).
+    async fn to_server(&self, request: &Message<'_>, source: &Source, peer: &Peer, ext: &Ext) -> Result<Vec<u8>, Refusal> {
+        let (impi, impu) = self.registered_sender(request, source)?;
+        if let Some(btid) = &ext.btid
+            && self.shared.bootstraps.get(btid, self.now()).is_none_or(|held| held.impi != impi)
+        {
+            return Err(Refusal::because(403, "the B-TID is not this user's, or has ended"));
+        }
+        let mut out = RequestWriter::new("MESSAGE", &peer.uri);
+        out.header(HeaderName::MaxForwards, hops_left(request))
+            .copy(request, HeaderName::From)
+            .copy(request, HeaderName::To)
+            .copy(request, HeaderName::CallId)
+            .copy(request, HeaderName::CSeq)
+            .header(HeaderName::PAssertedIdentity, format!("<{impu}>"))
+            .copy(request, HeaderName::BcastExt)
+            .copy(request, HeaderName::Accept);
+        self.relay(request, source, &peer.hop, finish(out, request)).await
+    }
+
+    /// The broadcast server's answer to an application request.
+    async fn to_terminal(&self, request: &Message<'_>, source: &Source, uri: &Uri<'_>, asserted: &str) -> Result<Vec<u8>, Refusal> {
+        let impi = self.shared.table.private_identity(&uri.aor()).ok_or_else(|| Refusal::new(404))?;
+        let mono = self.now().mono;
+        let binding = self.shared.table.with(impi.as_str(), |r| {
+            r.and_then(|r| r.bindings.iter().filter(|b| b.until > mono).max_by_key(|b| b.q).cloned())
+        });
+        let binding = binding.ok_or_else(|| Refusal::new(480))?;
+        let mut out = RequestWriter::new("MESSAGE", &binding.uri);
+        out.header(HeaderName::MaxForwards, hops_left(request));
+        for hop in &binding.path {
+            out.header(HeaderName::Route, hop.as_bytes());
+        }
+        out.copy(request, HeaderName::From)
+            .copy(request, HeaderName::To)
+            .copy(request, HeaderName::CallId)
+            .copy(request, HeaderName::CSeq)
+            .header(HeaderName::PAssertedIdentity, format!("<{asserted}>"))
+            .copy(request, HeaderName::BcastExt);
+        let hop = NextHop { transport: binding.source.transport, addr: binding.source.addr, tls_name: None };
+        self.relay(request, source, &hop, finish(out, request)).await
+    }
+
+    async fn relay(&self, request: &Message<'_>, source: &Source, hop: &NextHop, out: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+        match self.outbound.request(hop, out, self.shared.settings.broadcast_timeout).await {
+            Ok(answer) => {
+                let mut response = self.response(request, answer.status(), source);
+                response.copy(&answer, HeaderName::BcastExt);
+                Ok(response.finish())
+            }
+            Err(SendError::Timeout) => Err(Refusal::new(408)),
+            Err(why) => Err(Refusal::because(503, why).with(HeaderName::RetryAfter, 5)),
+        }
+    }
+
+    /// The registered user that a request comes from: its From is of the implicit set and it comes from where a contact
+    /// was registered from, or through a trusted P-CSCF.
+    fn registered_sender(&self, request: &Message<'_>, source: &Source) -> Result<(Impi, Impu), Refusal> {
+        let from = request.from().map_err(|e| Refusal::because(400, e))?;
+        let impu = Impu::new(from.uri.aor());
+        let unknown = || Refusal::because(403, "the sender is not registered from there");
+        let impi = self.shared.table.private_identity(impu.as_str()).ok_or_else(unknown)?;
+        let mono = self.now().mono;
+        let known = self.shared.is_trusted(source)
+            || self.shared.table.with(impi.as_str(), |r| {
+                r.is_some_and(|r| {
+                    r.bindings.iter().any(|b| {
+                        let port = source.transport.is_reliable() || b.source.addr.port() == source.addr.port();
+                        b.until > mono && b.source.addr.ip() == source.addr.ip() && port
+                    })
+                })
+            });
+        if known { Ok((impi, impu)) } else { Err(unknown()) }
+    }
+}
+
+fn hops_left(request: &Message<'_>) -> String {
+    request.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1).to_string()
+}
+
+/// The body and what describes it, as they came.
+fn finish(mut out: RequestWriter, request: &Message<'_>) -> Vec<u8> {
+    if request.body().is_empty() {
+        return out.finish();
+    }
+    out.copy(request, HeaderName::ContentDisposition);
+    let kind = request.header(HeaderName::ContentType).unwrap_or(b"application/octet-stream");
+    let kind = String::from_utf8_lossy(kind).replace(['\r', '\n'], " ");
+    out.body(&kind, request.body())
+}

@@ -35,6 +35,16 @@ impl Scscf {
         }
     }
 
+    /// A broadcast server that came to a registered user by itself (figure 5) is told of the IMS registration.
+    pub(super) fn introduce(&self, impi: &Impi, impu: &Impu) {
+        let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
+        let expires = self.expires_left(impi);
+        let none = RegState::NotRegistered;
+        for server in self.whom_to_tell(impi, impu, &leg, none, RegState::Registered, "registered", expires) {
+            self.tell_server(impi, impu, &server, expires);
+        }
+    }
+
     /// The IMS registration has ended: the broadcast one ends with it.
     pub(super) fn ims_ended(&self, impi: &Impi, impus: &[Impu], leg: Option<Leg>, cause: &str) {
         let (Some(leg), Some(impu)) = (leg, impus.first()) else { return };
