@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut node = Node::start(config, tracer)?;
+    let mut node = Node::builder(config).trace(tracer).start()?;
     println!("{}", node.ready_line());
     wait_for_a_signal()?;
     node.stop(Duration::from_secs(4));

@@ -6,7 +6,6 @@ use crate::broadcast::alert;
 use crate::broadcast::ext::Ext;
 use crate::broadcast::media;
 use crate::broadcast::peer::Peer;
-use crate::gba::bsf;
 use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
 use crate::registrar::table::Leg;
@@ -45,14 +44,7 @@ impl Scscf {
 
     /// The BSF in the same box.
     fn key_request(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
-        let bsf = bsf::Bsf {
-            domain: self.shared.settings.bsf_domain.clone(),
-            peers: self.shared.settings.servers.clone(),
-            bootstraps: self.shared.bootstraps.clone(),
-            hss: self.shared.hss.clone(),
-            outbound: self.outbound.clone(),
-        };
-        let (response, job) = bsf.key_request(request, source, self.now());
+        let (response, job) = self.bsf.clone().answer(request, source, self.now());
         if let Some(job) = job {
             (self.spawn)(job);
         }

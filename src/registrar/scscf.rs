@@ -8,6 +8,7 @@ use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::Peer;
 use crate::clock::{Clock, Now};
 use crate::gba::bootstrap::{Bootstraps, ShortCut};
+use crate::gba::bsf::Bsf;
 use crate::hss::{BroadcastSubscription, Hss};
 use crate::identity::Impi;
 use crate::policy::{Decide, ServerView};
@@ -39,7 +40,7 @@ pub struct Settings {
     pub broadcast_timeout: Duration,
     pub fig6_response_first: bool,
     /// The configured broadcast servers.
-    pub servers: Vec<Peer>,
+    pub servers: Arc<[Peer]>,
 }
 
 /// State of the node's S-CSCF and BSF, shared by its workers.
@@ -97,6 +98,7 @@ pub struct Scscf {
     /// Runs a job on this worker.
     pub spawn: Rc<dyn Fn(Task)>,
     pub sleep: Rc<dyn Fn(Duration) -> Task>,
+    pub(super) bsf: Rc<Bsf>,
     pub(super) tokens: Rc<Tokens>,
 }
 
@@ -108,7 +110,15 @@ impl Scscf {
         spawn: Rc<dyn Fn(Task)>,
         sleep: Rc<dyn Fn(Duration) -> Task>,
     ) -> Self {
-        Scscf { shared, policy, outbound, spawn, sleep, tokens: Rc::new(Tokens::new()) }
+        let bsf = Rc::new(Bsf {
+            bootstraps: shared.bootstraps.clone(),
+            hss: shared.hss.clone(),
+            peers: shared.settings.servers.clone(),
+            outbound: outbound.clone(),
+            uri: format!("sip:{}", shared.settings.bsf_domain),
+            within: shared.settings.broadcast_timeout,
+        });
+        Scscf { shared, policy, outbound, spawn, sleep, bsf, tokens: Rc::new(Tokens::new()) }
     }
 
     pub fn now(&self) -> Now {

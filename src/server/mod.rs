@@ -1,1 +1,388 @@
-//! server
+//! A node (rank 5): sockets, workers, roles put together from a [`Config`].
+//!
+//! One current-thread runtime per worker; each has its own sockets (SO_REUSEPORT), its own policy VM and its own
+//! S-CSCF and broadcast server objects on state that all share. A program that embeds the crate makes a node the same
+//! way ([`Node::builder`]) and may answer the stages itself.
+
+mod ua;
+mod worker;
+
+use crate::broadcast::peer::{Peer, PeerAddress};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::gba::bootstrap::Bootstraps;
+use crate::hss::Hss;
+use crate::hss::embedded::EmbeddedHss;
+use crate::observe::trace::Tracer;
+use crate::policy::lua::{LuaPolicy, PolicySource, Program};
+use crate::policy::{Decide, ServerView};
+use crate::registrar::{Settings, Shared};
+use crate::sip::transaction::{NextHop, Transport};
+use crate::sip::transport::{self, Listen, Sockets, Tls, TlsFiles};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] transport::BindError),
+    #[error("tls: {0}")]
+    Tls(#[from] transport::TlsError),
+    #[error("policy: {0}")]
+    Policy(#[from] crate::policy::lua::PolicyError),
+    #[error("data: {0}")]
+    Data(#[from] crate::hss::embedded::OpenError),
+    #[error("cannot listen on http {addr}: {why}")]
+    Http { addr: SocketAddr, why: std::io::Error },
+    #[error("worker: {0}")]
+    Worker(String),
+    #[error("{0}")]
+    Config(String),
+}
+
+/// Makes the policy of one worker, on that worker's thread.
+pub type PolicyMaker = Arc<dyn Fn(&[ServerView]) -> Result<Rc<dyn Decide>, StartError> + Send + Sync>;
+
+/// A node about to start.
+pub struct Builder {
+    config: Config,
+    tracer: Option<Tracer>,
+    hss: Option<Arc<dyn Hss>>,
+    policy: Option<PolicyMaker>,
+}
+
+impl Builder {
+    /// Answers the stages in Rust instead of Lua; called once on each worker's thread.
+    pub fn policy<D: Decide + 'static>(mut self, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
+        self.policy = Some(Arc::new(move |_| Ok(Rc::new(make()))));
+        self
+    }
+
+    /// Uses this HSS instead of the embedded one.
+    pub fn hss(mut self, hss: Arc<dyn Hss>) -> Self {
+        self.hss = Some(hss);
+        self
+    }
+
+    /// Has every SIP message written to a trace.
+    pub fn trace(mut self, tracer: Option<Tracer>) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    pub fn start(self) -> Result<Node, StartError> {
+        Node::assemble(self)
+    }
+}
+
+/// A running node.
+pub struct Node {
+    listening: Vec<Listen>,
+    bsm_listening: Vec<Listen>,
+    http: Option<SocketAddr>,
+    policy_name: String,
+    workers: Vec<JoinHandle<()>>,
+    stop: watch::Sender<Option<Duration>>,
+    hss: Option<Arc<EmbeddedHss>>,
+}
+
+/// All that a worker gets; made before any of them starts.
+struct Parts {
+    sockets: Sockets,
+    tls: Tls,
+    clock: Clock,
+    tracer: Option<Tracer>,
+    policy: PolicyMaker,
+    views: Arc<[ServerView]>,
+    ims: Option<Arc<Shared>>,
+    bsm: Option<Arc<worker::BsmShared>>,
+    /// Where requests for the broadcast role come in; anything else is the IMS's, if it is here.
+    bsm_addresses: Arc<[SocketAddr]>,
+    embedded: Option<Arc<EmbeddedHss>>,
+    /// The first worker also keeps the timers of the whole node.
+    first: bool,
+    http: Option<std::net::TcpListener>,
+}
+
+impl Node {
+    pub fn builder(config: Config) -> Builder {
+        Builder { config, tracer: None, hss: None, policy: None }
+    }
+
+    fn assemble(builder: Builder) -> Result<Node, StartError> {
+        let Builder { config, tracer, hss, policy } = builder;
+        let clock = Clock::new();
+        let workers = config.workers;
+        let tls = load_tls(&config)?;
+        let ims_listen: &[Listen] = if config.roles.ims() { &config.listen } else { &[] };
+        let (mut sockets, listening) = transport::bind(ims_listen, workers, &tls)?;
+        let bsm_listen = config.bsm.as_ref().map_or(&[][..], |b| &b.listen);
+        let (bsm_sockets, bsm_listening) = transport::bind(bsm_listen, workers, &tls)?;
+        for (all, more) in sockets.iter_mut().zip(bsm_sockets) {
+            all.merge(more);
+        }
+        let (policy, policy_name) = policy_maker(&config, policy)?;
+        let mut embedded = None;
+        let hss = match hss {
+            Some(hss) => Some(hss),
+            None if config.roles.hss => {
+                let opened = EmbeddedHss::open(&config.data_dir, 0, clock.now())?;
+                embedded = Some(opened.clone());
+                Some(opened as Arc<dyn Hss>)
+            }
+            None => None,
+        };
+        let peers = peers(&config, &bsm_listening)?;
+        let views: Arc<[ServerView]> =
+            peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
+        let ims = match (&hss, config.roles.scscf) {
+            (Some(hss), true) => {
+                let settings = settings(&config, &listening, peers);
+                let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
+                let shared = Shared::new(
+                    settings,
+                    hss.clone(),
+                    bootstraps,
+                    config.max_challenges,
+                    config.reg_await_auth,
+                    clock,
+                );
+                Some(Arc::new(shared))
+            }
+            _ => None,
+        };
+        let bsm = match &config.bsm {
+            Some(bsm) => {
+                let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
+                let ims_hop = ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
+                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone(), clock)))
+            }
+            None => None,
+        };
+        let http = match config.bsm.as_ref().and_then(|b| b.http) {
+            Some(addr) => Some(listen_http(addr).map_err(|why| StartError::Http { addr, why })?),
+            None => None,
+        };
+        let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
+        let (stop, stopped) = watch::channel(None);
+        let mut node = Node {
+            listening,
+            bsm_listening,
+            http: http_addr,
+            policy_name,
+            workers: Vec::new(),
+            stop,
+            hss: embedded.clone(),
+        };
+        let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
+        let mut http = http;
+        let mut waiting = Vec::new();
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let parts = Parts {
+                sockets,
+                tls: tls.clone(),
+                clock,
+                tracer: tracer.clone(),
+                policy: policy.clone(),
+                views: views.clone(),
+                ims: ims.clone(),
+                bsm: bsm.clone(),
+                bsm_addresses: bsm_addresses.clone(),
+                embedded: embedded.clone(),
+                first: index == 0,
+                http: http.take(),
+            };
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            let stopped = stopped.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(move || worker::run(parts, ready, stopped))
+                .map_err(|e| StartError::Worker(e.to_string()))?;
+            node.workers.push(thread);
+            waiting.push(is_ready);
+        }
+        for is_ready in waiting {
+            match is_ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    node.stop(Duration::ZERO);
+                    return Err(error);
+                }
+                Err(_) => {
+                    node.stop(Duration::ZERO);
+                    return Err(StartError::Worker("ended before it was ready".into()));
+                }
+            }
+        }
+        Ok(node)
+    }
+
+    /// Where the IMS role listens, ports known.
+    pub fn listening(&self) -> &[Listen] {
+        &self.listening
+    }
+
+    /// Where the broadcast role listens.
+    pub fn bsm_listening(&self) -> &[Listen] {
+        &self.bsm_listening
+    }
+
+    /// The broadcast role's HTTP address.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+
+    /// `listening udp 127.0.0.1:5060 tcp 127.0.0.1:5060 bsm tcp 127.0.0.1:41001 policy …`
+    pub fn ready_line(&self) -> String {
+        let mut line = String::from("listening");
+        let add = |line: &mut String, listen: &Listen| {
+            line.push_str(&format!(" {} {}", listen.transport.param(), listen.addr));
+        };
+        self.listening.iter().for_each(|l| add(&mut line, l));
+        if !self.bsm_listening.is_empty() {
+            line.push_str(" bsm");
+            self.bsm_listening.iter().for_each(|l| add(&mut line, l));
+        }
+        if let Some(http) = self.http {
+            line.push_str(&format!(" http {http}"));
+        }
+        line.push_str(&format!(" policy {}", self.policy_name));
+        line
+    }
+
+    /// Lets what runs finish for at most `within`, then ends; what the HSS holds is on disk afterwards.
+    pub fn stop(&mut self, within: Duration) {
+        let _ = self.stop.send(Some(within));
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!("a worker had ended by a panic");
+            }
+        }
+        if let Some(hss) = self.hss.take() {
+            hss.close();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+/// Bootstrappings held at once.
+const MAX_BOOTSTRAPS: usize = 2_000_000;
+
+fn load_tls(config: &Config) -> Result<Tls, StartError> {
+    match &config.tls {
+        Some(tls) => Ok(Tls::load(&TlsFiles {
+            certificate: Some((tls.certificate.clone(), tls.key.clone())),
+            ca: tls.ca.clone(),
+            ..TlsFiles::default()
+        })?),
+        None => Ok(Tls::default()),
+    }
+}
+
+fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMaker, String), StartError> {
+    if let Some(given) = given {
+        return Ok((given, "(embedded)".into()));
+    }
+    let source = match &config.policy {
+        Some(path) => PolicySource::read(path)?,
+        None => crate::policy::lua::builtin("default")
+            .ok_or_else(|| StartError::Config("the built-in policy is missing".into()))?,
+    };
+    let name = source.name.clone();
+    let program: Program = source.compile()?;
+    Ok((Arc::new(move |views| Ok(Rc::new(LuaPolicy::load(&program, views)?) as Rc<dyn Decide>)), name))
+}
+
+/// Over what this node reaches itself: a stream if it has one, since keys and payloads outgrow datagrams.
+fn hop_to(listening: &[Listen]) -> Option<NextHop> {
+    let best = listening
+        .iter()
+        .find(|l| l.transport == Transport::Tcp)
+        .or_else(|| listening.iter().find(|l| l.transport == Transport::Udp))?;
+    let mut addr = best.addr;
+    if addr.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if addr.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        addr.set_ip(loopback);
+    }
+    Some(NextHop { transport: best.transport, addr, tls_name: None })
+}
+
+/// The configured broadcast servers with their addresses; one without an address is this node's own.
+fn peers(config: &Config, bsm_listening: &[Listen]) -> Result<Vec<Peer>, StartError> {
+    let mut peers = Vec::new();
+    for server in &config.servers {
+        let hop = match server.hop.clone().or_else(|| hop_to(bsm_listening)) {
+            Some(hop) => hop,
+            None => return Err(StartError::Config(format!("broadcast server {:?} has no address", server.name))),
+        };
+        let naf = server.nafs.first().cloned().unwrap_or_default();
+        peers.push(Peer {
+            name: server.name.clone(),
+            uri: format!("sip:{naf}"),
+            hop,
+            naf_fqdns: server.nafs.clone(),
+            tls_names: Vec::new(),
+            addresses: Vec::new(),
+            key_transport: server.key_transport,
+            trusted: true,
+        });
+    }
+    Ok(peers)
+}
+
+/// The IMS server as the broadcast role sees it.
+fn ims_peer(config: &Config, bsm: &config::Bsm, hop: NextHop) -> Peer {
+    Peer {
+        name: "ims".into(),
+        uri: format!("sip:{}", config.domain),
+        hop,
+        naf_fqdns: Vec::new(),
+        tls_names: Vec::new(),
+        addresses: bsm.ims_addresses.iter().map(|ip| PeerAddress { ip: *ip, port: None }).collect(),
+        key_transport: bsm.key_transport,
+        trusted: true,
+    }
+}
+
+fn settings(config: &Config, listening: &[Listen], peers: Vec<Peer>) -> Settings {
+    let uri = match hop_to(listening) {
+        Some(hop) if hop.transport == Transport::Tcp => format!("sip:{};transport=tcp", hop.addr),
+        Some(hop) => format!("sip:{}", hop.addr),
+        None => format!("sip:{}", config.domain),
+    };
+    Settings {
+        domain: config.domain.clone(),
+        uri,
+        bsf_domain: config.bsf_domain.clone(),
+        limits: config.limits,
+        aka_algorithms: config.aka_algorithms.clone(),
+        digest_algorithms: config.digest_algorithms.clone(),
+        trusted_peers: config.trusted_peers.clone(),
+        send_ck_ik: config.send_ck_ik,
+        key_lifetime: config.key_lifetime,
+        short_cut: config.short_cut,
+        extension: config.extension,
+        broadcast_timeout: config.broadcast_timeout,
+        fig6_response_first: config.fig6_response_first,
+        servers: peers.into(),
+    }
+}
+
+fn listen_http(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
