@@ -1,4 +1,12 @@
 //! Non-INVITE transactions (RFC 3261 §17.1.2, §17.2.2), sans-IO: inputs and `now` in, outputs and timers out (rank 1).
+//!
+//! [`server`] remembers what was asked and answered, [`client`] repeats a request until it is answered; both are tables
+//! of one worker, driven by `sip::transport`. INVITE is served by the same rules (its answer is repeated when it is
+//! asked again, never on a timer of ours), since nothing here sets up sessions.
+
+pub mod client;
+pub mod key;
+pub mod server;
 
 use crate::answer::Answer;
 use crate::sip::Message;
@@ -6,6 +14,17 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Round-trip estimate (RFC 3261 §17.1.1.1).
+pub const T1: Duration = Duration::from_millis(500);
+/// Longest interval between two transmissions of a non-INVITE request.
+pub const T2: Duration = Duration::from_secs(4);
+/// How long a message may stay in the network.
+pub const T4: Duration = Duration::from_secs(5);
+/// 64*T1: timers F (client gives up) and J (server forgets).
+pub const TIMEOUT: Duration = Duration::from_secs(32);
+/// What a branch made by RFC 3261's rules begins with (§8.1.1.7).
+pub const MAGIC_COOKIE: &str = "z9hG4bK";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {

@@ -1,0 +1,192 @@
+//! Server transactions (RFC 3261 §17.2.2): a request is handled once and answered once; a retransmission is absorbed
+//! while the answer is being worked out and gets the same octets afterwards. Driven by `sip::transport`.
+//!
+//! Entries leave in the order in which they were completed (timer J is the same for all), so expiry is a queue and an
+//! entry costs its response and nothing else. A full table gives up its oldest completed entries first: a flood
+//! shortens the memory for retransmissions, it never grows it.
+
+use super::TIMEOUT;
+use super::key::{ByPrehashed, Key, Keying};
+use crate::sip::{HeaderError, Message};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What to do with a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival<'a> {
+    /// Handle it: [`ServerTable::answered`] or [`ServerTable::unanswered`] is owed.
+    New,
+    /// A retransmission of what is being handled, or of what will get no answer.
+    Absorb,
+    /// A retransmission of what was answered: send these octets again.
+    Retransmit(&'a [u8]),
+    /// As many requests as the table holds are being handled: refuse this one (503) and forget it.
+    Full,
+}
+
+enum State {
+    /// Trying or Proceeding: the handler has it.
+    Open,
+    /// Completed; empty when the handler chose not to answer.
+    Completed(Vec<u8>),
+}
+
+pub struct ServerTable {
+    keying: Keying,
+    entries: HashMap<Key, State, ByPrehashed>,
+    /// Completed entries with the time that timer J ends, oldest first.
+    completed: VecDeque<(Duration, Key)>,
+    capacity: usize,
+}
+
+impl ServerTable {
+    /// `capacity`: most transactions remembered, at least one.
+    pub fn new(capacity: usize) -> Self {
+        ServerTable {
+            keying: Keying::default(),
+            entries: HashMap::default(),
+            completed: VecDeque::new(),
+            capacity: capacity.max(1),
+        }
+    }
+
+    /// The key of `request`, see [`Keying::key`].
+    pub fn key(&self, request: &Message<'_>, from: IpAddr) -> Result<Key, HeaderError> {
+        self.keying.key(request, from)
+    }
+
+    pub fn on_request(&mut self, key: Key, now: Duration) -> Arrival<'_> {
+        self.expire(now);
+        if self.entries.contains_key(&key) {
+            return match self.entries.get(&key) {
+                Some(State::Completed(bytes)) if !bytes.is_empty() => Arrival::Retransmit(bytes),
+                _ => Arrival::Absorb,
+            };
+        }
+        if self.entries.len() >= self.capacity {
+            let Some((_, oldest)) = self.completed.pop_front() else { return Arrival::Full };
+            self.entries.remove(&oldest);
+        }
+        self.entries.insert(key, State::Open);
+        Arrival::New
+    }
+
+    /// The final response of an open transaction, which the caller has sent. Over a reliable transport timer J is zero:
+    /// nothing is kept. False if the transaction was answered before or is not known: then this answer must not go out.
+    pub fn answered(&mut self, key: Key, response: Vec<u8>, reliable: bool, now: Duration) -> bool {
+        if !self.is_open(key) {
+            return false;
+        }
+        if reliable {
+            self.entries.remove(&key);
+        } else {
+            self.complete(key, response, now);
+        }
+        true
+    }
+
+    /// The handler gives no answer: retransmissions stay absorbed as long as an answer would have been kept.
+    pub fn unanswered(&mut self, key: Key, now: Duration) {
+        if self.is_open(key) {
+            self.complete(key, Vec::new(), now);
+        }
+    }
+
+    /// True while an answer is owed.
+    pub fn is_open(&self, key: Key) -> bool {
+        matches!(self.entries.get(&key), Some(State::Open))
+    }
+
+    /// Forgets what timer J has ended.
+    pub fn expire(&mut self, now: Duration) {
+        while let Some((until, key)) = self.completed.front() {
+            if *until > now {
+                break;
+            }
+            self.entries.remove(key);
+            self.completed.pop_front();
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn complete(&mut self, key: Key, response: Vec<u8>, now: Duration) {
+        self.entries.insert(key, State::Completed(response));
+        self.completed.push_back((now.saturating_add(TIMEOUT), key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(table: &ServerTable, n: u32) -> Key {
+        let text = format!(
+            "REGISTER sip:ims.example SIP/2.0\r\nVia: SIP/2.0/UDP h.example;branch=z9hG4bK{n}\r\n\
+             From: <sip:a@ims.example>;tag=t\r\nTo: <sip:a@ims.example>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\n\r\n"
+        );
+        table.key(&Message::parse(text.as_bytes()).unwrap(), IpAddr::from([127, 0, 0, 1])).unwrap()
+    }
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn absorbs_until_answered_then_repeats_the_answer_until_timer_j() {
+        let mut table = ServerTable::new(10);
+        let one = key(&table, 1);
+        assert_eq!(table.on_request(one, at(0)), Arrival::New);
+        assert_eq!(table.on_request(one, at(500)), Arrival::Absorb);
+        assert!(table.answered(one, b"200".to_vec(), false, at(1000)));
+        assert!(!table.answered(one, b"500".to_vec(), false, at(1001)), "no second answer");
+        assert_eq!(table.on_request(one, at(1500)), Arrival::Retransmit(b"200"));
+        assert_eq!(table.on_request(one, at(32_999)), Arrival::Retransmit(b"200"));
+        assert_eq!(table.on_request(one, at(33_000)), Arrival::New, "timer J is 64*T1 from the answer");
+    }
+
+    #[test]
+    fn a_reliable_transport_keeps_nothing_after_the_answer() {
+        let mut table = ServerTable::new(10);
+        let one = key(&table, 1);
+        assert_eq!(table.on_request(one, at(0)), Arrival::New);
+        assert_eq!(table.on_request(one, at(0)), Arrival::Absorb);
+        assert!(table.answered(one, b"200".to_vec(), true, at(1)));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn silence_stays_silent() {
+        let mut table = ServerTable::new(10);
+        let one = key(&table, 1);
+        assert_eq!(table.on_request(one, at(0)), Arrival::New);
+        table.unanswered(one, at(1));
+        assert_eq!(table.on_request(one, at(2)), Arrival::Absorb);
+        assert!(!table.answered(one, b"200".to_vec(), false, at(3)));
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_oldest_completed_and_never_an_open_one() {
+        let mut table = ServerTable::new(3);
+        let [one, two, three, four, five] = [1, 2, 3, 4, 5].map(|n| key(&table, n));
+        for key in [one, two, three] {
+            assert_eq!(table.on_request(key, at(0)), Arrival::New);
+        }
+        assert_eq!(table.on_request(four, at(1)), Arrival::Full);
+        assert!(table.answered(two, b"2".to_vec(), false, at(2)));
+        assert!(table.answered(one, b"1".to_vec(), false, at(3)));
+        assert_eq!(table.on_request(four, at(4)), Arrival::New);
+        assert_eq!(table.on_request(one, at(5)), Arrival::Retransmit(b"1"));
+        assert_eq!(table.on_request(five, at(6)), Arrival::New);
+        assert_eq!(table.on_request(two, at(7)), Arrival::Full);
+        assert_eq!(table.on_request(three, at(7)), Arrival::Absorb);
+        assert_eq!(table.len(), 3);
+    }
+}

@@ -1,0 +1,124 @@
+//! UDP: listening ports, and the egress ports that our own requests leave from.
+//!
+//! A request of ours leaves from a port that only this worker has, and its Via names it: on a shared listening port the
+//! answer could come to another worker.
+
+use super::dispatch::Origin;
+use super::{Direction, Worker, count};
+use crate::sip::message::limits;
+use crate::sip::transaction::{Source, Transport};
+use socket2::SockRef;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UdpSocket;
+
+/// Datagrams taken from one socket before the other tasks of the worker have their turn.
+const BURST: usize = 64;
+
+pub(super) struct Port {
+    socket: UdpSocket,
+    pub(super) local: SocketAddr,
+}
+
+impl Port {
+    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Rc<Port>> {
+        let local = socket.local_addr()?;
+        Ok(Rc::new(Port { socket: UdpSocket::from_std(socket)?, local }))
+    }
+
+    /// Past tokio's readiness, which it only learns by waiting: the socket does not block, and a datagram that finds no
+    /// room is lost like any other.
+    fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        SockRef::from(&self.socket).send_to(bytes, &to.into()).map(drop)
+    }
+}
+
+/// One ephemeral port per address family, as far as the machine has it.
+pub(super) struct Egress {
+    v4: Option<Rc<Port>>,
+    v6: Option<Rc<Port>>,
+}
+
+impl Egress {
+    pub(super) fn open() -> Egress {
+        let open = |any: SocketAddr| -> io::Result<Rc<Port>> {
+            let socket = socket2::Socket::new(socket2::Domain::for_address(any), socket2::Type::DGRAM, None)?;
+            socket.set_nonblocking(true)?;
+            if any.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            let _ = socket.set_recv_buffer_size(1 << 20);
+            socket.bind(&any.into())?;
+            Port::new(socket.into())
+        };
+        let open = |any: SocketAddr| open(any).inspect_err(|e| tracing::debug!("no UDP from {any}: {e}")).ok();
+        Egress { v4: open((Ipv4Addr::UNSPECIFIED, 0).into()), v6: open((Ipv6Addr::UNSPECIFIED, 0).into()) }
+    }
+
+    pub(super) fn ports(&self) -> impl Iterator<Item = &Rc<Port>> {
+        self.v4.iter().chain(&self.v6)
+    }
+
+    /// The port that reaches `to`.
+    pub(super) fn towards(&self, to: SocketAddr) -> Option<&Rc<Port>> {
+        if to.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
+    }
+}
+
+impl Worker {
+    /// Sends a datagram from `port`; an error is counted, and the caller's to judge.
+    pub(super) fn send_datagram(&self, port: &Port, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        match port.send(bytes, to) {
+            Ok(()) => {
+                self.seen(Direction::Out, bytes, Transport::Udp, to);
+                Ok(())
+            }
+            Err(e) => {
+                count(&self.counters.unsent);
+                tracing::debug!("cannot send to udp:{to}: {e}");
+                Err(e)
+            }
+        }
+    }
+
+    /// Receives on one port for ever.
+    pub(super) async fn receive(self: Rc<Self>, port: Rc<Port>) {
+        // One octet more than the limit tells a datagram that exceeds it.
+        let mut buffer = vec![0; limits::MESSAGE + 1];
+        let nobody: Arc<[String]> = Arc::from([]);
+        let origin = Origin::Port(port.clone());
+        loop {
+            let mut failed = port.socket.readable().await.is_err();
+            let mut taken = 0;
+            while !failed && taken < BURST {
+                taken += 1;
+                match port.socket.try_recv_from(&mut buffer) {
+                    Ok((length, addr)) => {
+                        let Some(bytes) = buffer.get(..length).filter(|bytes| bytes.len() <= limits::MESSAGE) else {
+                            count(&self.counters.discarded);
+                            continue;
+                        };
+                        let source =
+                            Source { transport: Transport::Udp, addr, local: port.local, peer_names: nobody.clone() };
+                        self.on_message(bytes, &source, &origin);
+                    }
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    // News of an earlier datagram that did not arrive.
+                    Err(e) if matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => {}
+                    Err(e) => {
+                        tracing::debug!("udp:{}: {e}", port.local);
+                        failed = true;
+                    }
+                }
+            }
+            if failed {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            } else if taken == BURST {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
