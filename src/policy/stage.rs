@@ -8,6 +8,31 @@ use crate::hss::RegState;
 use crate::sip::Message;
 use crate::sip::transaction::Source;
 
+/// The stages by name, in the order in which a registration meets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    Register,
+    Verify,
+    Authorized,
+    Broadcast,
+    Status,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 5] = [Stage::Register, Stage::Verify, Stage::Authorized, Stage::Broadcast, Stage::Status];
+
+    /// The name of the policy's function.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Register => "register",
+            Stage::Verify => "verify",
+            Stage::Authorized => "authorized",
+            Stage::Broadcast => "broadcast",
+            Stage::Status => "status",
+        }
+    }
+}
+
 /// What a REGISTER asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -16,6 +41,16 @@ pub enum Kind {
     Refresh,
     /// Expires 0 or `Contact: *`.
     Deregister,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Initial => "initial",
+            Kind::Refresh => "refresh",
+            Kind::Deregister => "deregister",
+        }
+    }
 }
 
 /// A configured broadcast server, as a policy sees it: by name, never by an address from a message.
@@ -55,6 +90,15 @@ pub struct PortionView<'a> {
 pub enum System {
     Ims,
     Broadcast,
+}
+
+impl System {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            System::Ims => "ims",
+            System::Broadcast => "broadcast",
+        }
+    }
 }
 
 /// A change of a registration in one of the two systems.

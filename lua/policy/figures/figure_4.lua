@@ -1,0 +1,16 @@
+-- Figure 4: subsequent, pull. After the 200 the payload goes to the server, which asks for the key.
+local policy = {}
+
+function policy.broadcast(req, portion, ctx)
+  local server = ctx.servers:by_naf(portion.naf_id)
+  if not server then return nil end
+  return ims.forward {
+    to = server.name,
+    parts = { "payload", "identity" },
+    key = "pull",
+    when = "after_200",
+    on_failure = ctx.all_or_nothing and "reject" or "pending",
+  }
+end
+
+return policy
