@@ -6,15 +6,18 @@
 //! [`keys`] (key documents) and [`provisioning`] (what the user wants to receive).
 
 pub mod alert;
+mod application;
 pub mod datetime;
 pub mod ext;
 pub mod forward;
 pub mod identify;
 pub mod keys;
+pub(crate) mod outgoing;
 pub mod peer;
 pub mod provisioning;
 pub mod retrieve;
 pub mod server;
+pub mod state;
 pub mod ua;
 pub mod xml;
 
