@@ -1,4 +1,6 @@
 //! Generic bootstrapping (TS 33.220): keys, identifiers, the BSF.
+pub mod bootstrap;
+pub mod bsf;
 pub mod btid;
 pub mod kdf;
 pub mod naf_id;

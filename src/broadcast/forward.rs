@@ -1,0 +1,163 @@
+//! The forwarding module (135 of the patent): the request that takes the broadcast portion of a REGISTER, the key, or
+//! only the state of the registration to a broadcast server, as a third-party REGISTER (TS 24.229 §5.4.1.7).
+//!
+//! Called by the S-CSCF after its own success. What the terminal proved itself with never goes along.
+
+use super::ext::{Ext, KeyWay, Mode, params, quoted, unfold};
+use super::identify::Payload;
+use super::keys::KeyDocument;
+use super::peer::{KeyPathError, Peer, may_carry_key};
+use super::{media, token};
+use crate::gba::btid::Btid;
+use crate::gba::naf_id::NafId;
+use crate::hss::BroadcastSubscription;
+use crate::identity::Impu;
+use crate::sip::{HeaderName, Message, RequestWriter};
+use std::fmt::Write;
+
+/// Call-ID and CSeq of the third-party registrations of one public identity with one broadcast server:
+/// kept from one to the next, so that the receiver can tell their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThirdParty {
+    call_id: String,
+    cseq: u32,
+}
+
+impl ThirdParty {
+    /// `host`: of the S-CSCF.
+    pub fn new(host: &str) -> Self {
+        ThirdParty { call_id: format!("{}@{host}", token()), cseq: 0 }
+    }
+}
+
+/// The key's part in a forwarded request.
+#[derive(Debug, Clone, Copy)]
+pub enum KeyPart<'a> {
+    /// Push: Ks_NAF travels here.
+    Included(&'a KeyDocument),
+    /// The broadcast server asks for it at once.
+    Pull,
+    /// The broadcast server asks for it when it needs it.
+    OnUse,
+    /// Nothing new about keys: refresh, deregistration.
+    Unchanged,
+}
+
+/// One request to a broadcast server.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a> {
+    pub peer: &'a Peer,
+    /// URI of the S-CSCF, for From and Contact.
+    pub scscf: &'a str,
+    pub impu: &'a Impu,
+    pub naf: &'a NafId,
+    pub btid: Option<&'a Btid>,
+    pub mode: Mode,
+    pub key: KeyPart<'a>,
+    pub profile: Option<&'a str>,
+    pub payload: Option<&'a Payload>,
+    /// As granted to the terminal; 0: deregistration.
+    pub expires: u32,
+    /// What the HSS lets the user receive.
+    pub services: Option<&'a BroadcastSubscription>,
+    /// The terminal's REGISTER, for the charging and access headers.
+    pub trigger: Option<&'a Message<'a>>,
+}
+
+impl Forward<'_> {
+    /// Writes the request, without Via. `Err`: the key must not go to this peer.
+    pub fn request(&self, dialog: &mut ThirdParty) -> Result<Vec<u8>, KeyPathError> {
+        let key = match self.key {
+            KeyPart::Included(document) if self.expires > 0 => {
+                may_carry_key(self.peer, &self.peer.hop)?;
+                Some(document)
+            }
+            _ => None,
+        };
+        dialog.cseq = dialog.cseq.wrapping_add(1) & 0x7fff_ffff;
+        let mut out = RequestWriter::new("REGISTER", &self.peer.uri);
+        out.header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, format!("<{}>;tag={}", self.scscf, token()))
+            .header(HeaderName::To, format!("<{}>", self.impu))
+            .header(HeaderName::CallId, &dialog.call_id)
+            .header(HeaderName::CSeq, format!("{} REGISTER", dialog.cseq))
+            .header(HeaderName::Contact, format!("<{}>", self.scscf))
+            .header(HeaderName::Expires, self.expires.to_string())
+            .header(HeaderName::BcastExt, self.ext().to_string());
+        if let Some(trigger) = self.trigger {
+            if let Some(charging) = charging_vector(trigger) {
+                out.header(HeaderName::PChargingVector, charging);
+            }
+            if self.peer.trusted {
+                out.copy(trigger, HeaderName::PAccessNetworkInfo).copy(trigger, HeaderName::PVisitedNetworkId);
+            }
+        }
+        let payload = self.payload.filter(|_| self.expires > 0);
+        Ok(match (payload, key) {
+            (None, None) => out.finish(),
+            (Some(payload), None) => {
+                out.header(HeaderName::ContentDisposition, "render;handling=optional");
+                out.body(&payload.content_type, &payload.octets)
+            }
+            (payload, Some(key)) => {
+                let document = key.to_xml();
+                let mut parts = Vec::with_capacity(2);
+                parts.extend(payload.map(|payload| (payload.content_type.as_str(), payload.octets.as_slice())));
+                parts.push((media::NAF_KEY, document.as_slice()));
+                let (content_type, body) = multipart(&parts);
+                out.body(&content_type, &zeroize::Zeroizing::new(body))
+            }
+        })
+    }
+
+    fn ext(&self) -> Ext {
+        Ext {
+            profile: self.profile.map(str::to_string),
+            naf: Some(self.naf.clone()),
+            ua_given: true,
+            btid: self.btid.cloned(),
+            mode: Some(self.mode),
+            key: match self.key {
+                _ if self.expires == 0 => None,
+                KeyPart::Included(_) => Some(KeyWay::Included),
+                KeyPart::Pull => Some(KeyWay::Pull),
+                KeyPart::OnUse => Some(KeyWay::OnUse),
+                KeyPart::Unchanged => None,
+            },
+            services: self.services.cloned(),
+            ..Ext::default()
+        }
+    }
+}
+
+/// The terminal's icid, without anything else that stood beside it (TS 24.229 §5.4.1.7).
+fn charging_vector(trigger: &Message<'_>) -> Option<String> {
+    let field = trigger.header(HeaderName::PChargingVector)?;
+    let params = params(&unfold(field)).ok()?;
+    let (_, icid) = params.into_iter().find(|(name, _)| name == "icid-value")?;
+    Some(format!("icid-value={}", quoted(&icid)))
+}
+
+/// multipart/mixed of (Content-Type, octets), with a boundary that no part contains.
+pub(crate) fn multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let mut boundary = token();
+    while parts.iter().any(|(_, octets)| octets.windows(boundary.len()).any(|window| window == boundary.as_bytes())) {
+        boundary.push_str(&token());
+    }
+    let size = parts.iter().map(|(kind, octets)| kind.len() + octets.len() + boundary.len() + 96).sum::<usize>();
+    let mut body = Vec::with_capacity(size + boundary.len() + 8);
+    let mut head = String::new();
+    for (content_type, octets) in parts {
+        head.clear();
+        let _ = write!(head, "--{boundary}\r\nContent-Type: {content_type}\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(octets);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    (format!("multipart/mixed;boundary={boundary}"), body)
+}
+
+#[cfg(test)]
+#[path = "forward_tests.rs"]
+mod tests;

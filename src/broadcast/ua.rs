@@ -1,0 +1,7 @@
+//! ua
+pub struct Nonces;
+impl Nonces {
+    pub fn new() -> Self {
+        Nonces
+    }
+}

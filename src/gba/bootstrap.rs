@@ -1,0 +1,302 @@
+//! The BSF's store: Ks by B-TID, one per subscriber (TS 33.220 §4.5.2), and when one AKA run may serve both IMS and GBA.
+//!
+//! Shared by all workers. Filled by the S-CSCF (or by Ub), read by [`super::bsf`].
+
+use super::btid::Btid;
+use super::kdf::{Ks, KsNaf, ks_naf};
+use super::naf_id::NafId;
+use crate::aka::vector::Rand;
+use crate::broadcast::keys::KeyDocument;
+use crate::clock::Now;
+use crate::hss::BroadcastSubscription;
+use crate::identity::{Impi, Impu};
+use dashmap::DashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a replaced bootstrapping is still found, for key requests that are on their way.
+pub const GRACE: Duration = Duration::from_secs(30);
+
+/// Whether the AKA run of an IMS registration is also the GBA bootstrapping.
+///
+/// With IPsec access security CK and IK go to the P-CSCF, which could then compute every Ks_NAF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShortCut {
+    /// Where CK and IK stay at home: not sent at all, or sent to a P-CSCF of the home network.
+    #[default]
+    HomePcscfOnly,
+    Always,
+    Off,
+}
+
+/// What happens to CK and IK of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The 401 carries `ck` and `ik`.
+    pub keys_sent: bool,
+    /// The P-CSCF that it goes to is trusted by the home network.
+    pub home_pcscf: bool,
+}
+
+impl ShortCut {
+    pub fn allows(self, access: Access) -> bool {
+        match self {
+            ShortCut::HomePcscfOnly => !access.keys_sent || access.home_pcscf,
+            ShortCut::Always => true,
+            ShortCut::Off => false,
+        }
+    }
+}
+
+/// One bootstrapping. Debug is redacted by the key's own type.
+#[derive(Debug)]
+pub struct Bootstrap {
+    pub impi: Impi,
+    /// Default identity first.
+    pub impus: Arc<[Impu]>,
+    pub ks: Ks,
+    pub rand: Rand,
+    pub btid: Btid,
+    /// End of Ks and of all that is derived from it, seconds since 1970.
+    pub expires: u64,
+    /// What the user may receive, as known when Ks was made.
+    pub subscription: BroadcastSubscription,
+}
+
+impl Bootstrap {
+    pub fn ks_naf(&self, naf: &NafId) -> KsNaf {
+        ks_naf(&self.ks, &self.rand, self.impi.as_str(), naf)
+    }
+
+    /// The key for a NAF, ready to be sent.
+    pub fn key_document(&self, naf: &NafId) -> KeyDocument {
+        KeyDocument {
+            key: self.ks_naf(naf),
+            expires: self.expires,
+            btid: self.btid.clone(),
+            naf: naf.clone(),
+            impus: self.impus.to_vec(),
+            services: Some(self.subscription.clone()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BootstrapError {
+    #[error("the table of bootstrappings is full")]
+    Full,
+    #[error("this B-TID belongs to another subscriber")]
+    Collision,
+}
+
+struct Held {
+    bootstrap: Arc<Bootstrap>,
+    /// On the monotonic clock.
+    until: Duration,
+}
+
+struct OfSubscriber {
+    current: Btid,
+    /// The one before, until its grace is over.
+    previous: Option<Btid>,
+}
+
+/// All bootstrappings of this BSF.
+pub struct Bootstraps {
+    by_btid: DashMap<Btid, Held>,
+    by_impi: DashMap<Impi, OfSubscriber>,
+    count: AtomicUsize,
+    limit: usize,
+}
+
+// Lock order: an entry of `by_impi` is held while `by_btid` is touched, never the other way round.
+impl Bootstraps {
+    /// `limit`: bootstrappings held at once.
+    pub fn new(limit: usize) -> Self {
+        Bootstraps { by_btid: DashMap::new(), by_impi: DashMap::new(), count: AtomicUsize::new(0), limit }
+    }
+
+    /// Stores the result of an AKA run for `lifetime`; what the subscriber had before stays readable for [`GRACE`].
+    pub fn put(&self, mut new: Bootstrap, lifetime: Duration, now: Now) -> Result<Arc<Bootstrap>, BootstrapError> {
+        if self.count.load(Ordering::Relaxed) >= self.limit {
+            return Err(BootstrapError::Full);
+        }
+        new.expires = now.unix.saturating_add(lifetime).as_secs();
+        let until = now.mono.saturating_add(lifetime);
+        let new = Arc::new(new);
+        let mut of = self
+            .by_impi
+            .entry(new.impi.clone())
+            .or_insert_with(|| OfSubscriber { current: new.btid.clone(), previous: None });
+        match self.by_btid.entry(new.btid.clone()) {
+            dashmap::Entry::Occupied(held) if held.get().bootstrap.impi != new.impi => {
+                // Two subscribers with one RAND: the second must not get at the first one's place.
+                drop(held);
+                let fresh = of.current == new.btid;
+                drop(of);
+                if fresh {
+                    self.by_impi.remove_if(&new.impi, |_, of| of.current == new.btid);
+                }
+                return Err(BootstrapError::Collision);
+            }
+            dashmap::Entry::Occupied(mut held) => {
+                held.insert(Held { bootstrap: Arc::clone(&new), until });
+            }
+            dashmap::Entry::Vacant(free) => {
+                free.insert(Held { bootstrap: Arc::clone(&new), until });
+                self.count.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if of.current != new.btid {
+            let replaced = std::mem::replace(&mut of.current, new.btid.clone());
+            if let Some(mut held) = self.by_btid.get_mut(&replaced) {
+                held.until = held.until.min(now.mono.saturating_add(GRACE));
+            }
+            if let Some(older) = of.previous.replace(replaced).filter(|older| *older != new.btid) {
+                self.forget(&older);
+            }
+        }
+        Ok(new)
+    }
+
+    /// A bootstrapping that is alive.
+    pub fn get(&self, btid: &Btid, now: Now) -> Option<Arc<Bootstrap>> {
+        self.by_btid.get(btid).filter(|held| held.until > now.mono).map(|held| Arc::clone(&held.bootstrap))
+    }
+
+    /// The current bootstrapping of a subscriber, if it is alive.
+    pub fn of_impi(&self, impi: &Impi, now: Now) -> Option<Arc<Bootstrap>> {
+        let btid = self.by_impi.get(impi)?.current.clone();
+        self.get(&btid, now)
+    }
+
+    /// Deregistration: Ks goes, and the one before it.
+    pub fn remove(&self, impi: &Impi) {
+        if let Some((_, of)) = self.by_impi.remove(impi) {
+            self.forget(&of.current);
+            if let Some(previous) = of.previous {
+                self.forget(&previous);
+            }
+        }
+    }
+
+    /// Drops what has ended. Called now and then.
+    pub fn sweep(&self, now: Now) {
+        let mut ended = Vec::new();
+        for held in self.by_btid.iter() {
+            if held.until <= now.mono {
+                ended.push((held.bootstrap.impi.clone(), held.key().clone()));
+            }
+        }
+        for (impi, btid) in ended {
+            self.by_impi.remove_if_mut(&impi, |_, of| {
+                if of.previous.as_ref() == Some(&btid) {
+                    of.previous = None;
+                }
+                of.current == btid
+            });
+            if self.by_btid.remove_if(&btid, |_, held| held.until <= now.mono).is_some() {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn forget(&self, btid: &Btid) {
+        if self.by_btid.remove(btid).is_some() {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn bootstrap(impi: &str, rand: u8) -> Bootstrap {
+        let rand = Rand([rand; 16]);
+        Bootstrap {
+            impi: Impi::from(impi),
+            impus: Arc::from([Impu::from("sip:u@home1.net")]),
+            ks: Ks([rand.0[0]; 32]),
+            rand,
+            btid: Btid::new(&rand, "bsf.home1.net"),
+            expires: 0,
+            subscription: BroadcastSubscription::All,
+        }
+    }
+
+    fn at(seconds: u64) -> Now {
+        let mono = Duration::from_secs(seconds);
+        Now { mono, unix: mono + Duration::from_secs(1_767_225_600) }
+    }
+
+    #[test]
+    fn one_ks_per_subscriber_and_thirty_seconds_of_grace() {
+        let all = Bootstraps::new(10);
+        let first = all.put(bootstrap("u@home1.net", 1), HOUR, at(0)).unwrap();
+        assert_eq!(first.expires, 1_767_225_600 + 3600);
+        let second = all.put(bootstrap("u@home1.net", 2), HOUR, at(100)).unwrap();
+        assert!(all.get(&first.btid, at(129)).is_some());
+        assert!(all.get(&first.btid, at(130)).is_none());
+        assert_eq!(all.of_impi(&Impi::from("u@home1.net"), at(130)).unwrap().btid, second.btid);
+        all.put(bootstrap("u@home1.net", 3), HOUR, at(101)).unwrap();
+        assert!(all.get(&first.btid, at(101)).is_none(), "only one is kept beside the current");
+        assert_eq!(all.len(), 2);
+        all.remove(&Impi::from("u@home1.net"));
+        assert!(all.is_empty() && all.get(&second.btid, at(101)).is_none());
+    }
+
+    #[test]
+    fn expiry_by_the_monotonic_clock() {
+        let all = Bootstraps::new(10);
+        let made = all.put(bootstrap("u@home1.net", 1), HOUR, at(0)).unwrap();
+        assert!(all.get(&made.btid, at(3599)).is_some());
+        assert!(all.get(&made.btid, at(3600)).is_none());
+        all.sweep(at(3599));
+        assert_eq!(all.len(), 1);
+        all.sweep(at(3600));
+        assert!(all.is_empty() && all.by_impi.is_empty());
+    }
+
+    #[test]
+    fn sweep_spares_the_current_one() {
+        let all = Bootstraps::new(10);
+        all.put(bootstrap("u@home1.net", 1), HOUR, at(0)).unwrap();
+        let current = all.put(bootstrap("u@home1.net", 2), HOUR, at(1)).unwrap();
+        all.sweep(at(60));
+        assert_eq!(all.len(), 1);
+        assert!(all.of_impi(&Impi::from("u@home1.net"), at(60)).is_some_and(|held| held.btid == current.btid));
+    }
+
+    #[test]
+    fn bounded_and_one_owner_per_btid() {
+        let all = Bootstraps::new(2);
+        let mine = all.put(bootstrap("a@home1.net", 1), HOUR, at(0)).unwrap();
+        assert_eq!(all.put(bootstrap("b@home1.net", 1), HOUR, at(0)).unwrap_err(), BootstrapError::Collision);
+        assert_eq!(all.get(&mine.btid, at(1)).unwrap().impi, Impi::from("a@home1.net"));
+        all.put(bootstrap("b@home1.net", 2), HOUR, at(0)).unwrap();
+        assert_eq!(all.put(bootstrap("c@home1.net", 3), HOUR, at(0)).unwrap_err(), BootstrapError::Full);
+        all.put(bootstrap("a@home1.net", 1), HOUR, at(0)).unwrap_err();
+    }
+
+    #[test]
+    fn short_cut_setting() {
+        let access = |keys_sent, home_pcscf| Access { keys_sent, home_pcscf };
+        assert!(ShortCut::HomePcscfOnly.allows(access(true, true)));
+        assert!(ShortCut::HomePcscfOnly.allows(access(false, false)));
+        assert!(!ShortCut::HomePcscfOnly.allows(access(true, false)));
+        assert!(ShortCut::Always.allows(access(true, false)));
+        assert!(!ShortCut::Off.allows(access(false, true)));
+    }
+}
