@@ -2,8 +2,11 @@
 
 mod aka;
 mod demo;
+mod field;
 mod gba;
+mod key_args;
 mod load;
+pub mod network;
 mod run;
 mod subscriber;
 mod terminal;
@@ -33,9 +36,9 @@ enum Verb {
     /// Many terminals at once: registrations per second, latency, errors
     Load(load::Args),
     /// Authentication vectors, resynchronisation, digest responses
-    Aka(aka::Args),
+    Aka(aka::AkaArgs),
     /// Bootstrapping keys and identifiers
-    Gba(gba::Args),
+    Gba(gba::GbaArgs),
 }
 
 /// Parses the arguments, runs the verb, prints an error as one line per cause.
@@ -47,8 +50,8 @@ pub fn main() -> ExitCode {
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
         Verb::Load(args) => load::run(args),
-        Verb::Aka(args) => aka::run(args),
-        Verb::Gba(args) => gba::run(args),
+        Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),
+        Verb::Gba(args) => gba::run(args).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,

@@ -4,7 +4,7 @@
 mod raw;
 
 use crate::auth::digest::Algorithm;
-use crate::broadcast::KeyTransport;
+use crate::broadcast::peer::KeyTransport;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
 use crate::registrar::Limits;

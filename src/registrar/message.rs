@@ -2,10 +2,11 @@
 //! application request through the IMS (figure 5 b) and the broadcast server's answer to it.
 
 use super::scscf::{Refusal, Scscf};
-use crate::broadcast::alert;
 use crate::broadcast::ext::Ext;
+use crate::broadcast::keys::BroadcastRegistration;
 use crate::broadcast::media;
 use crate::broadcast::peer::Peer;
+use crate::gba::naf_id::{NafId, UaId};
 use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
 use crate::registrar::table::Leg;
@@ -30,7 +31,7 @@ impl Scscf {
         }
         let kind = request.header(HeaderName::ContentType).unwrap_or_default();
         if media::is(kind, media::BCAST_REGISTRATION) {
-            return self.alert(request, source).await;
+            return self.alert(request, source, ext).await;
         }
         let uri = request.request_uri().map_err(|e| Refusal::because(400, e))?;
         if let Some(peer) = self.named_server(&uri) {
@@ -52,11 +53,15 @@ impl Scscf {
     }
 
     /// Module 150's word on a registration that this server forwarded, or that the terminal began itself (figure 5).
-    async fn alert(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+    async fn alert(&self, request: &Message<'_>, source: &Source, ext: Ext) -> Result<Vec<u8>, Refusal> {
         let peer = self.shared.server_at(source).ok_or_else(|| Refusal::because(403, "not a configured broadcast server"))?;
         let peer = peer.clone();
-        let told = alert::Alert::read(request).map_err(|e| Refusal::because(400, e))?;
-        if !peer.is_naf(&told.naf) {
+        let told = BroadcastRegistration::parse(request.body()).map_err(|e| Refusal::because(400, e))?;
+        let naf = match ext.naf {
+            Some(naf) if naf.fqdn() == told.naf_fqdn => naf,
+            _ => NafId::new(&told.naf_fqdn, UaId::MBMS).map_err(|e| Refusal::because(400, e))?,
+        };
+        if !peer.is_naf(&naf) {
             return Err(Refusal::because(403, "that NAF is another server's"));
         }
         let impi = self.owner(&told)?;
@@ -75,7 +80,7 @@ impl Scscf {
                 let serial = held.as_ref().map_or(0, |l| l.serial) + 1;
                 *held = Some(Leg {
                     server: peer.name.as_str().into(),
-                    naf: told.naf.clone(),
+                    naf: naf.clone(),
                     btid: told.btid.clone(),
                     state: told.state,
                     serial,
@@ -87,7 +92,7 @@ impl Scscf {
         let response = self.response(request, 200, source).finish();
         if let Some(Some((previous, new))) = outcome {
             tracing::info!(%impi, server = peer.name, state = told.state.as_str(), "broadcast registration changed");
-            self.broadcast_changed(&impi, &impu, previous, told.state, told.cause.as_deref()).await;
+            self.broadcast_changed(&impi, &impu, previous, told.state, Some(&told.cause)).await;
             if new && told.state == RegState::Registered {
                 // A server that registered the user without being told of the IMS registration is told now.
                 self.introduce(&impi, &impu);
@@ -96,12 +101,11 @@ impl Scscf {
         Ok(response)
     }
 
-    fn owner(&self, told: &alert::Alert) -> Result<Impi, Refusal> {
+    fn owner(&self, told: &BroadcastRegistration) -> Result<Impi, Refusal> {
         if let Some(held) = told.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now())) {
             return Ok(held.impi.clone());
         }
-        let by_impu = told.impu.as_ref().and_then(|impu| self.shared.table.private_identity(impu.as_str()));
-        by_impu.ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
+        self.shared.table.private_identity(told.impu.as_str()).ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
     }
 
     fn named_server(&self, uri: &Uri<'_>) -> Option<&Peer> {

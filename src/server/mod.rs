@@ -18,7 +18,7 @@ use crate::policy::lua::{LuaPolicy, PolicySource, Program};
 use crate::policy::{Decide, ServerView};
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
-use crate::sip::transport::{self, Listen, Sockets, Tls, TlsFiles};
+use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ impl Node {
             Some(bsm) => {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop = ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone(), clock)))
+                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone())))
             }
             None => None,
         };
@@ -279,11 +279,16 @@ const MAX_BOOTSTRAPS: usize = 2_000_000;
 
 fn load_tls(config: &Config) -> Result<Tls, StartError> {
     match &config.tls {
-        Some(tls) => Ok(Tls::load(&TlsFiles {
-            certificate: Some((tls.certificate.clone(), tls.key.clone())),
-            ca: tls.ca.clone(),
-            ..TlsFiles::default()
-        })?),
+        Some(tls) => {
+            let own = Identity { certificate: tls.certificate.clone(), key: tls.key.clone() };
+            Ok(Tls::load(&TlsFiles {
+                server: Some(own.clone()),
+                client: Some(own),
+                client_ca: tls.ca.clone(),
+                roots: tls.ca.clone(),
+                require_client_certificate: false,
+            })?)
+        }
         None => Ok(Tls::default()),
     }
 }

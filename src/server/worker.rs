@@ -2,10 +2,13 @@
 
 use super::Parts;
 use crate::answer::{Answer, Task};
-use crate::broadcast::server::{Bsm, BsmState};
+use crate::broadcast::server::{Bsm, BsmConfig, Env};
+use crate::broadcast::state::BsmState;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::broadcast::peer::Peer;
 use crate::hss::Hss;
+use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
 use crate::registrar::Scscf;
 use crate::server::StartError;
@@ -20,15 +23,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-/// State of the node's broadcast role, shared by its workers.
+/// The node's broadcast role, shared by its workers.
 pub(super) struct BsmShared {
-    pub(super) state: Arc<BsmState>,
+    config: Arc<BsmConfig>,
+    state: Arc<BsmState>,
+    hss: Option<Arc<dyn Hss>>,
 }
 
 impl BsmShared {
-    pub(super) fn new(config: &Config, bsm: &config::Bsm, ims: NextHop, hss: Option<Arc<dyn Hss>>, clock: Clock) -> Self {
-        let _ = (config, bsm, ims, hss, clock);
-        unimplemented!()
+    pub(super) fn new(config: &Config, bsm: &config::Bsm, ims: NextHop, hss: Option<Arc<dyn Hss>>) -> Self {
+        let ims = super::ims_peer(config, bsm, ims);
+        let name = config.servers.iter().find(|s| s.nafs.iter().any(|naf| naf == bsm.naf.fqdn()));
+        let bsf = Peer { uri: format!("sip:{}", config.bsf_domain), ..ims.clone() };
+        let config = BsmConfig {
+            name: name.map_or_else(|| "bsm".into(), |server| server.name.clone()),
+            uri: format!("sip:{}", bsm.naf.fqdn()),
+            naf_fqdns: vec![bsm.naf.fqdn().to_string()],
+            ims: vec![ims],
+            bsf,
+            bsf_domains: Vec::new(),
+            offered: None,
+            // The IMS server's own limit for the whole leg must not run out first.
+            retrieval_within: config.broadcast_timeout * 4 / 5,
+        };
+        BsmShared { config: Arc::new(config), state: Arc::default(), hss }
     }
 }
 
@@ -104,25 +122,35 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let scscf = parts.ims.map(|shared| {
         Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone()))
     });
-    let bsm: Option<Rc<Bsm>> = None;
+    let bsm = parts.bsm.map(|shared| {
+        let clock = parts.clock;
+        let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
+        let BsmShared { config, state, hss } = &*shared;
+        Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
+    });
     if parts.first {
-        if let Some(scscf) = scscf.clone() {
-            let embedded = parts.embedded.clone();
-            tokio::task::spawn_local(async move {
-                let mut tick = tokio::time::interval(Duration::from_millis(500));
-                loop {
-                    tick.tick().await;
-                    scscf.sweep().await;
-                    if let Some(hss) = &embedded {
-                        hss.refresh_if_changed();
-                    }
-                }
-            });
-        }
+        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded));
     }
     let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
     Ok(transports)
+}
+
+/// The timers of the whole node.
+async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Option<Arc<EmbeddedHss>>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tick.tick().await;
+        if let Some(scscf) = &scscf {
+            scscf.sweep().await;
+        }
+        if let Some(bsm) = &bsm {
+            bsm.clone().sweep().await;
+        }
+        if let Some(hss) = &embedded {
+            hss.refresh_if_changed();
+        }
+    }
 }
 
 fn observer(tracer: Tracer) -> crate::sip::transport::Observer {

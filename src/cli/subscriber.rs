@@ -1,0 +1,3 @@
+pub fn run(_: Args) -> anyhow::Result<std::process::ExitCode> { unimplemented!() }
+#[derive(clap::Args)]
+pub struct Args {}
