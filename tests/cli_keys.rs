@@ -110,7 +110,7 @@ fn aka_resync_reads_auts_or_refuses() {
     assert!(refusal(&swapped).contains("MAC-S does not verify"));
 }
 
-fn response_args<'a>(set: &'a Value) -> Vec<&'a str> {
+fn response_args(set: &Value) -> Vec<&str> {
     let mut args = vec!["aka", "response"];
     for (option, name) in [
         ("--algorithm", "algorithm"),

@@ -24,7 +24,7 @@ pub struct AkaArgs {
 pub enum AkaCommand {
     Vector(VectorArgs),
     Resync(ResyncArgs),
-    Response(response::ResponseArgs),
+    Response(Box<response::ResponseArgs>),
 }
 
 /// Everything that f1 to f5* give for one RAND and SQN
@@ -38,7 +38,7 @@ pub enum AkaCommand {
       --rand 23553cbe9637a89d218ae64dae47bf35 --sqn ff9bb4d0b607 --amf b9b9")]
 pub struct VectorArgs {
     /// Algorithm set of the card
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
     keys: KeyArgs,
@@ -72,7 +72,7 @@ pub struct VectorArgs {
       --rand c00d603103dcee52c4478119494202e8 --auts 30f119714284c1bbec77effd1a07")]
 pub struct ResyncArgs {
     /// Algorithm set of the card
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
     keys: KeyArgs,

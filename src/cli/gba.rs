@@ -44,7 +44,7 @@ pub enum Mode {
       --naf-fqdn bsm.home1.net --ua-id 0100000001 --bsf-domain bsf.home1.net")]
 pub struct KsNafArgs {
     /// Algorithm set of the card
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
     algorithm: AlgorithmArg,
     #[command(flatten)]
     keys: KeyArgs,
@@ -67,7 +67,7 @@ pub struct KsNafArgs {
     #[arg(long, value_name = "HEX", default_value = "0100000001")]
     ua_id: String,
     /// me: the terminal holds Ks; u: the card does
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, ignore_case = true)]
     mode: Mode,
     /// Name of the BSF, for the B-TID
     #[arg(long, value_name = "FQDN")]
