@@ -141,7 +141,7 @@ fn slow_and_idle_peers_are_closed_in_time() {
             peer.write_all(rest.as_bytes()).await.unwrap();
             assert!(head_from(&mut peer).await.is_empty());
             let took = begun.elapsed();
-            assert!(took >= milliseconds(bound_ms - 10) && took < milliseconds(bound_ms + 250), "{took:?} {bound_ms}");
+            assert!(took >= milliseconds(bound_ms - 10) && took < milliseconds(bound_ms + 2000), "{took:?} {bound_ms}");
         }
     });
 }

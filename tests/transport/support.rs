@@ -30,7 +30,12 @@ pub(crate) fn milliseconds(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-pub(crate) fn node_with(listen: &[&str], tls: Tls, settings: Settings, handler: Rc<dyn Handler>) -> (Transports, Vec<Listen>) {
+pub(crate) fn node_with(
+    listen: &[&str],
+    tls: Tls,
+    settings: Settings,
+    handler: Rc<dyn Handler>,
+) -> (Transports, Vec<Listen>) {
     let listen: Vec<Listen> = listen.iter().map(|text| text.parse().unwrap()).collect();
     let (mut sockets, bound) = bind(&listen, 1, &tls).unwrap();
     let transports = Transports::new(sockets.remove(0), tls, settings, Clock::new()).unwrap();
