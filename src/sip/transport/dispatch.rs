@@ -22,8 +22,14 @@ pub(super) enum Origin {
 }
 
 impl Worker {
-    /// One message (or keep-alive datagram) from `source`.
+    /// One message (or keep-alive datagram) from `source`. A handler that panics loses its own request, not the socket.
     pub(super) fn on_message(self: &Rc<Self>, bytes: &[u8], source: &Source, origin: &Origin) {
+        if catch_unwind(AssertUnwindSafe(|| self.deliver(bytes, source, origin))).is_err() {
+            tracing::error!("the handling of a message failed; it stays unanswered");
+        }
+    }
+
+    fn deliver(self: &Rc<Self>, bytes: &[u8], source: &Source, origin: &Origin) {
         let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n' | 0)).count();
         let bytes = bytes.get(blank..).unwrap_or_default();
         if bytes.is_empty() {
@@ -69,23 +75,15 @@ impl Worker {
         self.handle(request, source, owed);
     }
 
-    /// Asks the handler and polls its answer once, here: most answers are ready by then. A handler that panics loses
-    /// its own request, not the socket.
+    /// Asks the handler and polls its answer once, here: most answers are ready by then.
     fn handle(self: &Rc<Self>, request: Message<'_>, source: &Source, owed: Owed) {
         let Some(handler) = self.handler.get().cloned() else { return };
-        let asked = catch_unwind(AssertUnwindSafe(|| match handler.handle(request, source) {
-            Answer::Now(response) => Ok(response.flatten()),
+        match handler.handle(request, source) {
+            Answer::Now(response) => owed.settle(response.flatten()),
             Answer::Later(mut future) => match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(response) => Ok(response),
-                Poll::Pending => Err(future),
+                Poll::Ready(response) => owed.settle(response),
+                Poll::Pending => drop(tokio::task::spawn_local(async move { owed.settle(future.await) })),
             },
-        }));
-        match asked {
-            Ok(Ok(response)) => owed.settle(response),
-            Ok(Err(future)) => {
-                tokio::task::spawn_local(async move { owed.settle(future.await) });
-            }
-            Err(_) => tracing::error!("a request's handler failed; the request stays unanswered"),
         }
     }
 

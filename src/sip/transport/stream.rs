@@ -4,7 +4,6 @@
 use super::dispatch::Origin;
 use super::{Direction, Settings, Worker, count};
 use crate::sip::frame::{self, Frame};
-use crate::sip::message::limits;
 use crate::sip::transaction::{NextHop, Source, Transport};
 use bytes::{Buf, BytesMut};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -105,11 +104,6 @@ impl Connection {
             }
         }
     }
-
-    /// True once it was established, even if it is closed by now.
-    pub(super) fn was_established(&self) -> bool {
-        self.source.get().is_some()
-    }
 }
 
 /// Why a connection is no longer read.
@@ -169,75 +163,89 @@ impl Worker {
         let settings = &self.settings;
         let origin = Origin::Stream(connection.clone());
         let mut buffer = BytesMut::new();
-        let mut begun: Option<Instant> = None; // first octet of the message that is arriving
+        let mut partial = Partial::default();
         loop {
-            while !buffer.is_empty() && connection.state.get() != State::Closed {
-                match frame::next(&buffer) {
-                    Ok(Frame::Message { len }) if (1..=buffer.len()).contains(&len) => {
-                        self.on_message(&buffer[..len], source, &origin);
-                        buffer.advance(len);
+            while connection.state.get() != State::Closed && partial.may_be_whole(&buffer) {
+                let taken = match frame::next(&buffer) {
+                    Ok(Frame::Message { len }) => {
+                        self.on_message(buffer.get(..len).unwrap_or(&buffer), source, &origin);
+                        len
                     }
-                    Ok(Frame::KeepAlive { skip, ping }) if (1..=buffer.len()).contains(&skip) => {
-                        buffer.advance(skip);
+                    Ok(Frame::KeepAlive { skip, ping }) => {
                         if ping {
-                            let _ = self.pong(connection);
+                            self.pong(connection);
                         }
+                        skip
                     }
-                    Ok(_) => break,
+                    Ok(Frame::Incomplete) => {
+                        partial.keep(&buffer);
+                        break;
+                    }
                     Err((fault, head)) => {
                         tracing::debug!("from {}:{}: {fault}", source.transport.param(), source.addr);
-                        self.on_lost_framing(&buffer[..head.min(buffer.len())], &fault, source, &origin);
+                        self.on_lost_framing(buffer.get(..head).unwrap_or(&buffer), &fault, source, &origin);
                         return End::LostFraming;
                     }
-                }
-                begun = None;
+                };
+                buffer.advance(taken.clamp(1, buffer.len()));
+                partial = Partial::default();
             }
-            if buffer.len() > limits::MESSAGE {
-                return End::LostFraming; // the framing has its own limits; this one does not depend on them
+            if buffer.is_empty() && buffer.capacity() > 16 * 1024 {
+                buffer = BytesMut::new();
             }
-            let deadline = if buffer.is_empty() {
-                if buffer.capacity() > 16 * 1024 {
-                    buffer = BytesMut::new();
-                }
-                Instant::now() + settings.idle
-            } else {
-                let begun = *begun.get_or_insert_with(Instant::now);
-                let in_body = Instant::now() >= begun + settings.head_within && has_head(&buffer);
-                begun + if in_body { settings.body_within } else { settings.head_within }
+            let deadline = match partial.begun {
+                Some(begun) if partial.has_head => begun + settings.body_within,
+                Some(begun) => begun + settings.head_within,
+                None => Instant::now() + settings.idle,
             };
             buffer.reserve(4096);
             match timeout_at(deadline, reading.read_buf(&mut buffer)).await {
                 Ok(Ok(0)) => return End::Eof,
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return End::Broken,
-                Err(_) if buffer.is_empty() && connection.owed.get() > 0 => {}
-                Err(_) if buffer.is_empty() => return End::Idle,
-                Err(_) => {
-                    let late = begun.is_none_or(|begun| begun.elapsed() >= settings.body_within);
-                    if late || !has_head(&buffer) {
-                        return End::Slow;
-                    }
-                }
+                Err(_) if partial.begun.is_some() => return End::Slow,
+                Err(_) if connection.owed.get() > 0 => {}
+                Err(_) => return End::Idle,
             }
         }
     }
 
     /// Answers a keep-alive (RFC 5626 §4.4.1); it is no message and is not counted.
-    fn pong(&self, connection: &Connection) -> Result<(), &'static str> {
-        let total = connection.unsent.get().saturating_add(2);
-        if total > self.settings.unsent {
-            connection.close();
-            return Err("the connection is closed");
-        }
-        connection.unsent.set(total);
+    fn pong(&self, connection: &Connection) {
+        connection.unsent.set(connection.unsent.get().saturating_add(2));
         connection.queue.borrow_mut().extend_from_slice(b"\r\n");
         connection.work.notify_one();
-        Ok(())
+        if connection.unsent.get() > self.settings.unsent {
+            connection.close();
+        }
     }
 }
 
-fn has_head(buffer: &[u8]) -> bool {
-    buffer.windows(4).any(|four| four == b"\r\n\r\n") || buffer.windows(2).any(|two| two == b"\n\n")
+/// What is known of a message that has not arrived in full.
+#[derive(Default)]
+struct Partial {
+    /// When its first octet was seen; line ends alone do not begin one.
+    begun: Option<Instant>,
+    /// Octets that were there when it was last looked at.
+    looked_at: usize,
+    has_head: bool,
+}
+
+impl Partial {
+    /// False if looking again would find nothing new: a head ends, and a line becomes too long, only with a line end or
+    /// many more octets. So one that arrives octet by octet is not scanned anew for each.
+    fn may_be_whole(&self, buffer: &[u8]) -> bool {
+        let fresh = buffer.get(self.looked_at..).unwrap_or_default();
+        !fresh.is_empty() && (self.looked_at < 4 || self.has_head || fresh.len() >= 4096 || fresh.contains(&b'\n'))
+    }
+
+    fn keep(&mut self, buffer: &[u8]) {
+        self.looked_at = buffer.len();
+        if !buffer.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            self.begun.get_or_insert_with(Instant::now);
+            self.has_head = buffer.windows(3).any(|end| end == b"\n\r\n" || end.starts_with(b"\n\n"));
+        }
+    }
 }
 
 /// Writes what is queued, until the connection is closed, or finishing and nothing is owed any more.

@@ -1,5 +1,6 @@
 //! Connections: accepted by this worker's listeners, or opened to a peer and kept for the next request to it.
 
+use super::outbound::Failure;
 use super::stream::Connection;
 use super::tls::subject_names;
 use super::{Worker, count};
@@ -17,12 +18,12 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::outbound::Failure;
+type ByPeer = HashMap<(Transport, SocketAddr), Vec<Rc<Connection>>>;
 
 /// The connections of a worker by their peer.
 #[derive(Default)]
 pub(super) struct Pool {
-    by_peer: RefCell<HashMap<(Transport, SocketAddr), Vec<Rc<Connection>>>>,
+    by_peer: RefCell<ByPeer>,
     next_id: Cell<u64>,
     /// Accepted ones, handshakes included.
     accepted: Cell<usize>,
