@@ -119,7 +119,7 @@ fn act(binary: &Path, outcome: &mut Outcome) -> anyhow::Result<()> {
     let policy = dir.0.join("policy.lua");
     let name = format!("figure_{}", outcome.figure);
     let source = lua::builtin(&name).with_context(|| format!("no policy {name}"))?;
-    std::fs::write(&policy, source)?;
+    std::fs::write(&policy, source.text.as_bytes())?;
     let network = Network::start(binary, &dir.0, &Plan { policy: Some(policy), ..Plan::default() })?;
     let card = Card::number(1);
     network.add_subscriber(&card, "yes")?;

@@ -304,7 +304,7 @@ fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMa
     };
     let name = source.name.clone();
     let program: Program = source.compile()?;
-    Ok((Arc::new(move |views| Ok(Rc::new(LuaPolicy::load(&program, views)?) as Rc<dyn Decide>)), name))
+    Ok((Arc::new(move |views| Ok(Rc::new(LuaPolicy::new(&program)?.with_servers(views)) as Rc<dyn Decide>)), name))
 }
 
 /// Over what this node reaches itself: a stream if it has one, since keys and payloads outgrow datagrams.

@@ -46,9 +46,12 @@ impl BsmShared {
             // The IMS server's own limit for the whole leg must not run out first.
             retrieval_within: config.broadcast_timeout * 4 / 5,
         };
-        BsmShared { config: Arc::new(config), state: Arc::default(), hss }
+        BsmShared { config: Arc::new(config), state: Arc::new(BsmState::new(MAX_USERS)), hss }
     }
 }
+
+/// Users registered with the broadcast role at once.
+const MAX_USERS: usize = 2_000_000;
 
 /// The roles of one worker.
 struct Roles {

@@ -23,6 +23,14 @@ pub struct Sockets {
     pub(super) streams: Vec<(Transport, TcpListener)>,
 }
 
+impl Sockets {
+    /// Adds the sockets of another set, for a worker that serves both.
+    pub fn merge(&mut self, other: Sockets) {
+        self.udp.extend(other.udp);
+        self.streams.extend(other.streams);
+    }
+}
+
 /// Opens every address for each of `workers` workers. The addresses come back with the ports that were taken for port 0.
 pub fn bind(listen: &[Listen], workers: usize, tls: &Tls) -> Result<(Vec<Sockets>, Vec<Listen>), BindError> {
     let workers = workers.max(1);
