@@ -1,5 +1,6 @@
 //! From what a stage's function returned to the verdict of the stage.
 
+use super::fields::type_name;
 use super::ims::Opinion;
 use crate::policy::{Context, PortionView, Stage, StatusEvent, verdict};
 use mlua::Value;
@@ -13,7 +14,7 @@ pub(super) fn opinion(value: &Value) -> Result<Option<mlua::UserDataRef<Opinion>
             Err(_) => Err("returned an object that is no verdict".to_owned()),
         },
         other => {
-            Err(format!("returned a {}; a verdict is made by a function of ims, and nil is none", other.type_name()))
+            Err(format!("returned a {}; a verdict is made by a function of ims, and nil is none", type_name(other)))
         }
     }
 }

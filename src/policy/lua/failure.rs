@@ -145,6 +145,33 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
+/// `file:line: reason`. Where the message has no place in it, as with errors of library functions, the
+/// backtrace has one; failing that, it is `otherwise`.
+pub(super) fn describe_at(error: &Error, file: &str, otherwise: impl FnOnce() -> String) -> String {
+    let reason = describe(error);
+    if in_file(&reason, file).is_some() {
+        return reason;
+    }
+    let place = backtrace(error).lines().find_map(|frame| in_file(frame.trim(), file));
+    format!("{}: {reason}", place.map_or_else(otherwise, str::to_owned))
+}
+
+/// The `file:line` that `text` begins with.
+fn in_file<'a>(text: &'a str, file: &str) -> Option<&'a str> {
+    let line = text.strip_prefix(file)?.strip_prefix(':')?;
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 { None } else { text.get(..file.len() + 1 + digits) }
+}
+
+fn backtrace(error: &Error) -> &str {
+    match error {
+        Error::CallbackError { traceback, .. } => traceback,
+        Error::WithContext { cause, .. } => backtrace(cause),
+        Error::RuntimeError(message) | Error::MemoryError(message) => message,
+        _ => "",
+    }
+}
+
 pub(super) fn is_out_of_memory(error: &Error) -> bool {
     match error {
         Error::MemoryError(_) => true,
@@ -187,6 +214,14 @@ mod tests {
         assert_eq!(throttle.admit(start), None);
         assert_eq!(throttle.admit(start), None);
         assert_eq!(throttle.admit(start + Duration::from_secs(1)), Some(2));
+    }
+
+    #[test]
+    fn a_place_comes_from_the_message_or_the_backtrace() {
+        let at = |error: &Error| describe_at(error, "a.lua", || "a.lua:1".to_owned());
+        assert_eq!(at(&Error::runtime("a.lua:7: why")), "a.lua:7: why");
+        assert_eq!(at(&Error::runtime("why\nstack traceback:\n[C] in x\na.lua:12 function f")), "a.lua:12: why");
+        assert_eq!(at(&Error::runtime("why\na.lua: no line")), "a.lua:1: why");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) fn each_field(
     let table = match argument {
         Value::Nil => return Ok(()),
         Value::Table(table) => table,
-        other => return Err(Error::runtime(format!("takes a table, not a {}", other.type_name()))),
+        other => return Err(Error::runtime(format!("takes a table, not a {}", type_name(other)))),
     };
     table.for_each(|key: Value, value: Value| {
         if let Value::String(key) = &key
@@ -120,6 +120,14 @@ pub(super) fn quoted(value: &Value) -> String {
         Value::Boolean(truth) => truth.to_string(),
         Value::Integer(number) => number.to_string(),
         Value::Number(number) => number.to_string(),
-        other => format!("a {}", other.type_name()),
+        other => format!("a {}", type_name(other)),
+    }
+}
+
+/// The name of a value's type in the language; that numbers come in two kinds is not its business.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Integer(_) => "number",
+        other => other.type_name(),
     }
 }

@@ -17,7 +17,8 @@ impl ServerList {
     pub(super) fn new(lua: &Lua) -> mlua::Result<Self> {
         let prelude = include_str!("../../../lua/ims/servers.lua");
         let index: Function = lua.load(prelude).set_name("=ims/servers").eval()?;
-        let table = index.call(lua.create_table()?)?;
+        let table: Table = index.call(lua.create_table()?)?;
+        table.set_readonly(true);
         Ok(ServerList { views: Vec::new(), table, index })
     }
 
@@ -32,7 +33,9 @@ impl ServerList {
             server.raw_set("naf_ids", view.naf_fqdns.as_slice())?;
             list.raw_push(server)?;
         }
-        self.table = self.index.call(list)?;
+        let table: Table = self.index.call(list)?;
+        table.set_readonly(true);
+        self.table = table;
         self.views = views.to_vec();
         Ok(())
     }

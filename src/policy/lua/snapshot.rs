@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn the_first_contact_ends_at_a_comma_outside_quotes_and_brackets() {
-        assert_eq!(first_element(b"\"a, \\\" b\" <sip:u@h;x=1,2>;expires=5, <sip:v@h>").len(), 34);
+        let first: &[u8] = b"\"a, \\\" b\" <sip:u@h;x=1,2>;expires=5";
+        assert_eq!(first_element(&[first, b", <sip:v@h>"].concat()), first);
         assert_eq!(first_element(b"<sip:u@h>"), b"<sip:u@h>");
     }
 

@@ -4,7 +4,8 @@
 //! read there ends whatever a policy does; the memory limit ends the rest.
 
 use super::decode;
-use super::failure::{Cause, Failure, describe, first_line, is_out_of_memory, place};
+use super::failure::{Cause, Failure, describe, describe_at, first_line, is_out_of_memory, place};
+use super::fields::type_name;
 use super::ims::{self, Opinion};
 use super::servers::{NameList, ServerList};
 use super::source::Program;
@@ -107,8 +108,8 @@ impl Vm {
         }
         let returned = match outcome {
             Ok(Value::Table(table)) => table,
-            Ok(other) => return Err(PolicyError::NotATable { name: name.to_string(), found: other.type_name() }),
-            Err(error) => return Err(PolicyError::Load { why: with_name(&name, describe(&error)) }),
+            Ok(other) => return Err(PolicyError::NotATable { name: name.to_string(), found: type_name(&other) }),
+            Err(error) => return Err(PolicyError::Load { why: describe_at(&error, &name, || name.to_string()) }),
         };
         self.take_stages(&returned)?;
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
@@ -130,7 +131,7 @@ impl Vm {
                         }
                     }
                     (Some(_), other) => {
-                        let why = format!("{name}: stage {key} is a {}, not a function", other.type_name());
+                        let why = format!("{name}: stage {key} is a {}, not a function", type_name(&other));
                         return Err(mlua::Error::external(PolicyError::Load { why }));
                     }
                     (None, Value::Function(function)) => {
@@ -187,9 +188,7 @@ impl Vm {
         }
         let returned = outcome.map_err(|error| {
             let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
-            let message = describe(&error);
-            let named = message.starts_with(&*self.program.name);
-            failure(cause, if named { message } else { format!("{}: {message}", self.defined_at(function)) })
+            failure(cause, describe_at(&error, &self.program.name, || self.defined_at(function)))
         })?;
         let bad = |why: String| failure(Cause::BadVerdict, format!("{}: {why}", self.defined_at(function)));
         match decode::opinion(&returned).map_err(bad)? {
@@ -248,9 +247,4 @@ fn bare() -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
     let watched = deadline.clone();
     lua.set_interrupt(move |lua| watched.check(lua));
     Ok((lua, desk, deadline))
-}
-
-/// Puts the policy's name before a message that has no place in it.
-fn with_name(name: &str, message: String) -> String {
-    if message.starts_with(name) { message } else { format!("{name}: {message}") }
 }
