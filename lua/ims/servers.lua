@@ -27,5 +27,6 @@ return function(list)
       return names[name]
     end,
   })
-  return freeze(setmetatable(list, { __index = lookup, __metatable = false }))
+  -- Frozen by the caller: table.freeze refuses a table whose metatable is protected.
+  return setmetatable(list, { __index = lookup, __metatable = false })
 end
