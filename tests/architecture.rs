@@ -83,7 +83,8 @@ fn imports(text: &str) -> Vec<String> {
         if rest[path.len()..].starts_with('{') {
             let group = rest[path.len() + 1..].split('}').next().unwrap_or_default();
             for item in group.split(',') {
-                let name: String = item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+                let name: String =
+                    item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
                 found.push(format!("{base}::{name}"));
             }
         } else {
@@ -113,7 +114,9 @@ fn lower_ranks_never_import_higher_ones() {
         let own = rank(&module).unwrap_or_else(|| panic!("{module} has no rank: add it to the table"));
         for import in imports(&code(&fs::read_to_string(&file).unwrap())) {
             match rank(&import) {
-                Some(other) if other > own => faults.push(format!("{module} (rank {own}) imports {import} (rank {other})")),
+                Some(other) if other > own => {
+                    faults.push(format!("{module} (rank {own}) imports {import} (rank {other})"))
+                }
                 Some(_) => {}
                 None => faults.push(format!("{module} imports {import}, which has no rank")),
             }
@@ -143,11 +146,10 @@ fn crates_stand_where_they_belong() {
 
 #[test]
 fn the_check_itself_finds_a_wrong_import() {
-    assert_eq!(imports("use crate::server::Node;\nuse crate::sip::{Message, transport::Tls};"), [
-        "server::Node",
-        "sip::Message",
-        "sip::transport::Tls"
-    ]);
+    assert_eq!(
+        imports("use crate::server::Node;\nuse crate::sip::{Message, transport::Tls};"),
+        ["server::Node", "sip::Message", "sip::transport::Tls"]
+    );
     assert!(rank("server::Node") > rank("sip::message"));
     assert_eq!(rank("sip::transport::udp"), Some(3));
     assert_eq!(rank("gba::kdf"), Some(0));

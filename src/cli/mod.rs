@@ -1,15 +1,15 @@
 //! The command line (rank 6): one verb a file.
 
-mod aka;
-mod demo;
-mod field;
-mod gba;
-mod key_args;
-mod load;
+pub mod aka;
+pub mod demo;
+pub mod field;
+pub mod gba;
+pub mod key_args;
+pub mod load;
 pub mod network;
-mod run;
-mod subscriber;
-mod terminal;
+pub mod run;
+pub mod subscriber;
+pub mod terminal;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

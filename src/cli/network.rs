@@ -68,8 +68,7 @@ impl Network {
     /// Starts the nodes of `plan` with their files in `dir`; `binary` is the program `imscript`.
     pub fn start(binary: &Path, dir: &Path, plan: &Plan) -> anyhow::Result<Self> {
         let [ims, bsm, bsm_http] = [free_address()?, free_address()?, free_address()?];
-        let mut network =
-            Network { binary: binary.into(), dir: dir.into(), ims, bsm, bsm_http, nodes: Vec::new() };
+        let mut network = Network { binary: binary.into(), dir: dir.into(), ims, bsm, bsm_http, nodes: Vec::new() };
         let policy = match &plan.policy {
             Some(file) => format!("policy = {:?}\n", fs::canonicalize(file)?),
             None => String::new(),
@@ -148,9 +147,8 @@ impl Network {
         args.extend_from_slice(more);
         let output = self.imscript(&args)?;
         let text = String::from_utf8_lossy(&output.stdout);
-        serde_json::from_str(text.trim()).with_context(|| {
-            format!("terminal {verb}: {text}{}", String::from_utf8_lossy(&output.stderr))
-        })
+        serde_json::from_str(text.trim())
+            .with_context(|| format!("terminal {verb}: {text}{}", String::from_utf8_lossy(&output.stderr)))
     }
 
     /// What the HSS holds of a subscriber (`subscriber show --json`).

@@ -105,9 +105,8 @@ impl Args {
 fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
-    let ladder = tracer.map(|t| {
-        LadderLayer(t).with_filter(tracing_subscriber::filter::filter_fn(|meta| meta.target() == "ladder"))
-    });
+    let ladder = tracer
+        .map(|t| LadderLayer(t).with_filter(tracing_subscriber::filter::filter_fn(|meta| meta.target() == "ladder")));
     tracing_subscriber::registry().with(lines).with(ladder).init();
     Ok(())
 }

@@ -1,3 +1,5 @@
-pub fn run(_: Args) -> anyhow::Result<std::process::ExitCode> { unimplemented!() }
+pub fn run(_: Args) -> anyhow::Result<std::process::ExitCode> {
+    unimplemented!()
+}
 #[derive(clap::Args)]
 pub struct Args {}

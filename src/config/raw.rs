@@ -125,15 +125,15 @@ impl Raw {
     }
 
     fn fault<T>(&self, span: Range<usize>, why: impl ToString) -> Result<T, ConfigError> {
-        Err(ConfigError::At {
-            path: self.path.clone(),
-            line: line_of(&self.text, Some(span)),
-            why: why.to_string(),
-        })
+        Err(ConfigError::At { path: self.path.clone(), line: line_of(&self.text, Some(span)), why: why.to_string() })
     }
 
     /// Applies `read` to a value of the file; its refusal gets the value's line.
-    fn read<T, E: ToString>(&self, v: &Spanned<String>, read: impl FnOnce(&str) -> Result<T, E>) -> Result<T, ConfigError> {
+    fn read<T, E: ToString>(
+        &self,
+        v: &Spanned<String>,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, ConfigError> {
         read(v.get_ref()).or_else(|e| self.fault(v.span(), e.to_string()))
     }
 
@@ -276,8 +276,7 @@ impl Raw {
                 return self.fault(raw.name.span(), "name: must be there, unique, and not \"ims\"");
             }
             let nafs = self.read_all(&raw.naf, |t| naf_fqdn(t).map(|n| n.fqdn().to_string()))?;
-            if let Some((naf, _)) =
-                raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
+            if let Some((naf, _)) = raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
             {
                 return self.fault(naf.span(), "this NAF belongs to another broadcast_server already");
             }
@@ -290,7 +289,12 @@ impl Raw {
         }
         if servers.is_empty() && roles.ims() && bsm.is_some() {
             let nafs = vec![bsm.map_or_else(|| format!("bsm.{domain}"), |b| b.naf.fqdn().to_string())];
-            servers.push(BroadcastServer { name: "bsm".into(), nafs, hop: None, key_transport: KeyTransport::MutualTls });
+            servers.push(BroadcastServer {
+                name: "bsm".into(),
+                nafs,
+                hop: None,
+                key_transport: KeyTransport::MutualTls,
+            });
         }
         Ok(servers)
     }
@@ -307,7 +311,8 @@ impl Raw {
         };
         let ims = raw.ims.as_ref().map(|t| self.read(t, |t| next_hop(t, raw.tls_name.as_deref()))).transpose()?;
         if ims.is_none() && !roles.ims() {
-            return self.fault(0..0, "[bsm] ims is missing: the address of the IMS server, such as \"tcp:127.0.0.1:5060\"");
+            return self
+                .fault(0..0, "[bsm] ims is missing: the address of the IMS server, such as \"tcp:127.0.0.1:5060\"");
         }
         let listen = match &raw.listen {
             Some(list) => self.read_all(list, listen_address)?,

@@ -62,13 +62,7 @@ pub fn steps(mut events: Vec<Event>) -> Vec<Step> {
                 steps.push(Step { from: from.clone(), to: to.clone(), what: what.clone(), notes: Vec::new(), at_us });
             }
             What::State { role, what } => {
-                steps.push(Step {
-                    from: role.clone(),
-                    to: role.clone(),
-                    what: what.clone(),
-                    notes: Vec::new(),
-                    at_us,
-                });
+                steps.push(Step { from: role.clone(), to: role.clone(), what: what.clone(), notes: Vec::new(), at_us });
             }
         }
     }
@@ -169,7 +163,8 @@ mod tests {
 
     #[test]
     fn sent_messages_find_their_receiver() {
-        let steps = steps(vec![sip(2000, "IMS", false, "c1"), sip(1000, "UE", true, "c1"), sip(3000, "UE", true, "lost")]);
+        let steps =
+            steps(vec![sip(2000, "IMS", false, "c1"), sip(1000, "UE", true, "c1"), sip(3000, "UE", true, "lost")]);
         assert_eq!(steps.len(), 2);
         assert_eq!((steps[0].from.as_str(), steps[0].to.as_str()), ("UE", "IMS"));
         assert_eq!(steps[1].to, "?");

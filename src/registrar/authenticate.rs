@@ -255,7 +255,10 @@ impl Scscf {
 }
 
 /// The algorithm that the terminal used, if it was offered and goes with the secret.
-fn accepted(credentials: &AuthParams<'_>, held: &Challenge<Memo>) -> Option<(Algorithm, crate::auth::digest::Password)> {
+fn accepted(
+    credentials: &AuthParams<'_>,
+    held: &Challenge<Memo>,
+) -> Option<(Algorithm, crate::auth::digest::Password)> {
     let algorithm = match credentials.get("algorithm") {
         Some(token) => Algorithm::from_bytes(&token)?,
         // RFC 7616 §3.4: absent means MD5; a terminal that leaves it out of its answer means the one offered.
@@ -294,7 +297,8 @@ fn digest_of<'a>(
                 _ => return Err(bad("unknown qop")),
             };
             let nc = credentials.get("nc").ok_or_else(|| bad("qop without nc"))?;
-            let count = std::str::from_utf8(&nc).ok().filter(|t| t.len() == 8).and_then(|t| u32::from_str_radix(t, 16).ok());
+            let count =
+                std::str::from_utf8(&nc).ok().filter(|t| t.len() == 8).and_then(|t| u32::from_str_radix(t, 16).ok());
             // Every nonce is used once, so the only right count is 1; a terminal that counts on is still right once.
             if count.is_none_or(|count| count == 0) {
                 return Err(bad("nc is not 8 hex digits above 0"));

@@ -48,12 +48,8 @@ impl LegOutcome {
     /// `Bcast-Ext` of the 200.
     pub(super) fn header(&self) -> Option<String> {
         self.asked.then(|| {
-            let ext = Ext {
-                state: Some(self.state),
-                cause: self.cause.clone(),
-                btid: self.btid.clone(),
-                ..Ext::default()
-            };
+            let ext =
+                Ext { state: Some(self.state), cause: self.cause.clone(), btid: self.btid.clone(), ..Ext::default() };
             ext.to_string()
         })
     }
@@ -110,15 +106,12 @@ impl Scscf {
         let portion = match (portion, &standing) {
             (Some(portion), _) => portion,
             // A new Ks: the server that holds a key of the old one gets the new one.
-            (None, Some(leg)) if renewed => Portion {
-                naf: leg.naf.clone(),
-                profile: None,
-                payload: None,
-                btid: None,
-                all_or_nothing: false,
-            },
+            (None, Some(leg)) if renewed => {
+                Portion { naf: leg.naf.clone(), profile: None, payload: None, btid: None, all_or_nothing: false }
+            }
             (None, Some(leg)) => {
-                let outcome = LegOutcome { state: leg.state, asked: true, btid: leg.btid.clone(), ..LegOutcome::none() };
+                let outcome =
+                    LegOutcome { state: leg.state, asked: true, btid: leg.btid.clone(), ..LegOutcome::none() };
                 return Ok(outcome);
             }
             (None, None) => return Ok(LegOutcome::none()),
@@ -145,7 +138,9 @@ impl Scscf {
         let forward = match self.policy.broadcast(request, &view, ctx) {
             verdict::Broadcast::Forward(forward) => forward,
             verdict::Broadcast::Skip { reason } => return refuse(403, &reason),
-            verdict::Broadcast::Reject(reject) => return refuse(reject.status, reject.reason.as_deref().unwrap_or("policy")),
+            verdict::Broadcast::Reject(reject) => {
+                return refuse(reject.status, reject.reason.as_deref().unwrap_or("policy"));
+            }
         };
         // Keys go to configured servers, and to each only its own: never to a host that the message names.
         let Some(peer) = self.shared.server(&forward.to).filter(|peer| peer.is_naf(&portion.naf)) else {
@@ -354,7 +349,13 @@ impl Scscf {
         self.shared.table.update_leg(job.impi.as_str(), |leg| *leg = None);
         self.tell_hss(&job.impu, &job.peer.name, &job.naf, None, RegState::Failed).await;
         // The server may have registered the user although its answer did not come.
-        self.end_at_server(job.impi.clone(), job.impu.clone(), job.peer.clone(), job.naf.clone(), ThirdParty::new(&self.shared.settings.domain));
+        self.end_at_server(
+            job.impi.clone(),
+            job.impu.clone(),
+            job.peer.clone(),
+            job.naf.clone(),
+            ThirdParty::new(&self.shared.settings.domain),
+        );
     }
 
     pub(super) async fn tell_hss(

@@ -54,7 +54,8 @@ impl Scscf {
 
     /// Module 150's word on a registration that this server forwarded, or that the terminal began itself (figure 5).
     async fn alert(&self, request: &Message<'_>, source: &Source, ext: Ext) -> Result<Vec<u8>, Refusal> {
-        let peer = self.shared.server_at(source).ok_or_else(|| Refusal::because(403, "not a configured broadcast server"))?;
+        let peer =
+            self.shared.server_at(source).ok_or_else(|| Refusal::because(403, "not a configured broadcast server"))?;
         let peer = peer.clone();
         let told = BroadcastRegistration::parse(request.body()).map_err(|e| Refusal::because(400, e))?;
         let naf = match ext.naf {
@@ -105,7 +106,10 @@ impl Scscf {
         if let Some(held) = told.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now())) {
             return Ok(held.impi.clone());
         }
-        self.shared.table.private_identity(told.impu.as_str()).ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
+        self.shared
+            .table
+            .private_identity(told.impu.as_str())
+            .ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
     }
 
     fn named_server(&self, uri: &Uri<'_>) -> Option<&Peer> {
@@ -119,7 +123,13 @@ impl Scscf {
     }
 
     /// Figure 5 b: the IMS vouches for the terminal (P-Asserted-Identity, RFC 3325).
-    async fn to_server(&self, request: &Message<'_>, source: &Source, peer: &Peer, ext: &Ext) -> Result<Vec<u8>, Refusal> {
+    async fn to_server(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        peer: &Peer,
+        ext: &Ext,
+    ) -> Result<Vec<u8>, Refusal> {
         let (impi, impu) = self.registered_sender(request, source)?;
         if let Some(btid) = &ext.btid
             && self.shared.bootstraps.get(btid, self.now()).is_none_or(|held| held.impi != impi)
@@ -139,7 +149,13 @@ impl Scscf {
     }
 
     /// The broadcast server's answer to an application request.
-    async fn to_terminal(&self, request: &Message<'_>, source: &Source, uri: &Uri<'_>, asserted: &str) -> Result<Vec<u8>, Refusal> {
+    async fn to_terminal(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        uri: &Uri<'_>,
+        asserted: &str,
+    ) -> Result<Vec<u8>, Refusal> {
         let impi = self.shared.table.private_identity(&uri.aor()).ok_or_else(|| Refusal::new(404))?;
         let mono = self.now().mono;
         let binding = self.shared.table.with(impi.as_str(), |r| {
@@ -161,7 +177,13 @@ impl Scscf {
         self.relay(request, source, &hop, finish(out, request)).await
     }
 
-    async fn relay(&self, request: &Message<'_>, source: &Source, hop: &NextHop, out: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+    async fn relay(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        hop: &NextHop,
+        out: Vec<u8>,
+    ) -> Result<Vec<u8>, Refusal> {
         match self.outbound.request(hop, out, self.shared.settings.broadcast_timeout).await {
             Ok(answer) => {
                 let mut response = self.response(request, answer.status(), source);

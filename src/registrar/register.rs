@@ -154,7 +154,9 @@ impl Scscf {
         for given in request.authorizations() {
             let given = given.map_err(|e| Refusal::because(400, e))?;
             let realm = given.get("realm").unwrap_or_default();
-            if given.is_digest() && (realm.is_empty() || realm.eq_ignore_ascii_case(self.shared.settings.domain.as_bytes())) {
+            if given.is_digest()
+                && (realm.is_empty() || realm.eq_ignore_ascii_case(self.shared.settings.domain.as_bytes()))
+            {
                 credentials = Some(given);
                 break;
             }
@@ -239,7 +241,13 @@ impl Scscf {
     }
 
     /// The key generator's part: Ks = CK || IK of this run, under its B-TID, where the setting allows the short cut.
-    fn bootstrap(&self, asked: &Asked<'_>, source: &Source, profile: &Profile, by: &Authenticated) -> Option<Arc<Bootstrap>> {
+    fn bootstrap(
+        &self,
+        asked: &Asked<'_>,
+        source: &Source,
+        profile: &Profile,
+        by: &Authenticated,
+    ) -> Option<Arc<Bootstrap>> {
         let Some(Secret::Aka(vector)) = &by.secret else { return None };
         let settings = &self.shared.settings;
         let access = Access { keys_sent: by.keys_sent, home_pcscf: self.shared.is_trusted(source) };
@@ -384,4 +392,3 @@ fn rejected(reject: verdict::Reject) -> Refusal {
     }
     refusal
 }
-

@@ -59,9 +59,19 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(settings: Settings, hss: Arc<dyn Hss>, bootstraps: Arc<Bootstraps>, max_challenges: usize, reg_await_auth: Duration, clock: Clock) -> Self {
-        let servers =
-            settings.servers.iter().map(|s| ServerView { name: s.name.clone(), naf_fqdns: s.naf_fqdns.clone() }).collect();
+    pub fn new(
+        settings: Settings,
+        hss: Arc<dyn Hss>,
+        bootstraps: Arc<Bootstraps>,
+        max_challenges: usize,
+        reg_await_auth: Duration,
+        clock: Clock,
+    ) -> Self {
+        let servers = settings
+            .servers
+            .iter()
+            .map(|s| ServerView { name: s.name.clone(), naf_fqdns: s.naf_fqdns.clone() })
+            .collect();
         Shared {
             settings,
             servers,

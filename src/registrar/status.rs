@@ -48,8 +48,7 @@ impl Scscf {
     /// The IMS registration has ended: the broadcast one ends with it.
     pub(super) fn ims_ended(&self, impi: &Impi, impus: &[Impu], leg: Option<Leg>, cause: &str) {
         let (Some(leg), Some(impu)) = (leg, impus.first()) else { return };
-        let servers =
-            self.whom_to_tell(impi, impu, &leg, RegState::Registered, RegState::NotRegistered, cause, 0);
+        let servers = self.whom_to_tell(impi, impu, &leg, RegState::Registered, RegState::NotRegistered, cause, 0);
         let me = self.clone();
         let (impi, impu) = (impi.clone(), impu.clone());
         (self.spawn)(Box::pin(async move {

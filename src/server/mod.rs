@@ -143,14 +143,8 @@ impl Node {
             (Some(hss), true) => {
                 let settings = settings(&config, &listening, peers);
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
-                let shared = Shared::new(
-                    settings,
-                    hss.clone(),
-                    bootstraps,
-                    config.max_challenges,
-                    config.reg_await_auth,
-                    clock,
-                );
+                let shared =
+                    Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
                 Some(Arc::new(shared))
             }
             _ => None,
@@ -158,7 +152,8 @@ impl Node {
         let bsm = match &config.bsm {
             Some(bsm) => {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
-                let ims_hop = ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
+                let ims_hop =
+                    ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
                 Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone())))
             }
             None => None,
@@ -315,11 +310,8 @@ fn hop_to(listening: &[Listen]) -> Option<NextHop> {
         .or_else(|| listening.iter().find(|l| l.transport == Transport::Udp))?;
     let mut addr = best.addr;
     if addr.ip().is_unspecified() {
-        let loopback: std::net::IpAddr = if addr.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
+        let loopback: std::net::IpAddr =
+            if addr.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         addr.set_ip(loopback);
     }
     Some(NextHop { transport: best.transport, addr, tls_name: None })

@@ -2,11 +2,11 @@
 
 use super::Parts;
 use crate::answer::{Answer, Task};
+use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
 use crate::broadcast::state::BsmState;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::broadcast::peer::Peer;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
@@ -122,9 +122,9 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let outbound: Rc<dyn Outbound> = Rc::new(transports.clone());
     let spawn: Rc<dyn Fn(Task)> = Rc::new(|task| drop(tokio::task::spawn_local(task)));
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
-    let scscf = parts.ims.map(|shared| {
-        Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone()))
-    });
+    let scscf = parts
+        .ims
+        .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));
     let bsm = parts.bsm.map(|shared| {
         let clock = parts.clock;
         let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
