@@ -141,3 +141,58 @@ fn part(text: &[u8]) -> Option<Part<'_>> {
         at = next;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TYPE: Option<&[u8]> = Some(b"multipart/related; boundary=\"b :1\"");
+
+    #[test]
+    fn preamble_epilogue_and_binary() {
+        let body = b"ignored\r\n--b :1 \t\r\nC: text/plain\r\ncontent-disposition: render;x=y\r\n\r\n\0\r\r\n--b :12\r\n\n\r\n--b :1\r\n\r\nbare\n--b :1--\r\nepilogue\r\n--b :1\r\n";
+        let parts = parts(TYPE, body).unwrap();
+        assert_eq!(parts.len(), 3 - 1);
+        assert_eq!(parts[0].content, b"\0\r\r\n--b :12\r\n\n");
+        assert_eq!(parts[0].content_type, b"text/plain");
+        assert_eq!(parts[0].disposition(), Some(&b"render"[..]));
+        assert_eq!(parts[1].content, b"bare");
+        assert!(parts[1].media_type().unwrap().is("text/plain"));
+    }
+
+    #[test]
+    fn bodies_that_are_not_multipart() {
+        assert!(parts(None, b"").unwrap().is_empty());
+        let one = parts(Some(b"application/sdp"), b"v=0\r\n").unwrap();
+        assert_eq!((one.len(), one[0].content, one[0].content_type), (1, &b"v=0\r\n"[..], &b"application/sdp"[..]));
+        assert_eq!(parts(None, b"x").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn empty_parts_and_bare_headers() {
+        let got = parts(TYPE, b"--b :1\r\n\r\n--b :1\r\nX: y\r\n\r\n--b :1\r\n--b :1--").unwrap();
+        assert!(got.iter().all(|p| p.content.is_empty()));
+        assert_eq!((got.len(), got[1].header("x")), (3, Some(&b"y"[..])));
+        let folded = parts(TYPE, b"--b :1\r\nX: y\r\n z\r\nContent-Type:\r\n a/b\r\n\r\nc\r\n--b :1--").unwrap();
+        assert_eq!((folded[0].content_type, folded[0].header("X")), (&b"a/b"[..], Some(&b"y\r\n z"[..])));
+    }
+
+    #[test]
+    fn refused() {
+        let many = b"--b :1\r\n\r\n".repeat(18);
+        for body in [
+            &b"no boundary"[..],
+            b"--b :1\r\n\r\nopen",
+            b"--b :1--\r\n",
+            b"--b :1\r\nX: y\r\n--b :1--x",
+            b"--b :1\r\nX: y--b :1--",
+            &many,
+        ] {
+            assert!(parts(TYPE, body).is_err(), "{body:?}");
+        }
+        assert!(parts(Some(b"multipart/mixed"), b"x").is_err());
+        assert!(parts(Some(b"multipart/mixed;boundary="), b"x").is_err());
+        assert!(parts(Some(format!("multipart/mixed;boundary={}", "b".repeat(71)).as_bytes()), b"x").is_err());
+        assert!(parts(Some(b"nonsense"), b"x").is_err());
+    }
+}

@@ -204,7 +204,7 @@ impl<'a> Message<'a> {
 
     pub fn call_id(&self) -> Result<&[u8], HeaderError> {
         let value = self.required(HeaderName::CallId)?;
-        if value.is_empty() || value.iter().any(|&b| scan::is_blank(b)) {
+        if value.is_empty() || value.iter().any(|&b| b <= b' ' || b == 0x7f) {
             return Err(HeaderError::new("Call-ID", "not one word"));
         }
         Ok(value)
@@ -364,13 +364,15 @@ fn start_line(bytes: &[u8], line: Span) -> Option<(Start, Version, Option<Flaw>)
     let line_end = scan::trim_end(rest);
     let version_at = line_end.iter().rposition(|&b| scan::is_blank(b))? + 1;
     let (middle, version) = line_end.split_at(version_at);
-    if !is_token(method) || !version.get(..4).is_some_and(|s| s.eq_ignore_ascii_case(b"SIP/")) {
+    if method.is_empty() || !version.get(..4).is_some_and(|s| s.eq_ignore_ascii_case(b"SIP/")) {
         return None;
     }
     let uri = trim(middle);
     let uri_at = base + method_len + (middle.len() - scan::trim_start(middle).len());
-    let flaw = if middle.len() != uri.len() + 2 || line_end.len() != rest.len() {
+    let flaw = if middle.len() != uri.len() + 2 || !middle.ends_with(b" ") || line_end.len() != rest.len() {
         Some(Flaw::bad("blanks in the start line"))
+    } else if !is_token(method) {
+        Some(Flaw::bad("the method is not a token"))
     } else {
         None
     };

@@ -1,7 +1,7 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
 use super::scan::{elements, is_blank, is_token, trim};
-use super::{HeaderName, Message, Via};
+use super::{Fault, HeaderName, Message, Via};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -66,12 +66,15 @@ pub fn reason_phrase(status: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        100..200 => "Progress",
-        200..300 => "Success",
-        300..400 => "Redirection",
-        400..500 => "Request Failure",
-        500..600 => "Server Failure",
-        _ => "Global Failure",
+        // Any other code is understood by its class (RFC 3261 §8.1.3.2).
+        _ => match status / 100 {
+            1 => "Progress",
+            2 => "Success",
+            3 => "Redirection",
+            4 => "Request Failure",
+            5 => "Server Failure",
+            _ => "Global Failure",
+        },
     }
 }
 
@@ -187,6 +190,15 @@ impl ResponseWriter {
             }
         }
         ResponseWriter { out }
+    }
+
+    /// The answer that tells a fault, with the header lines that belong to it.
+    pub fn fault(request: &Message<'_>, fault: &Fault, source: SocketAddr, tag: &str) -> Self {
+        let mut writer = Self::with_reason(request, fault.status, &fault.reason, source, tag);
+        for (name, value) in &fault.headers {
+            writer.header_named(name, value);
+        }
+        writer
     }
 
     pub fn header(&mut self, name: HeaderName, value: impl AsRef<[u8]>) -> &mut Self {
@@ -313,6 +325,21 @@ pub fn insert_via(request: &[u8], via: &str) -> Vec<u8> {
     out.extend_from_slice(start);
     push_known(&mut out, HeaderName::Via, via.as_bytes());
     out.extend_from_slice(rest);
+    out
+}
+
+/// A quoted-string: quotes around, `"` and `\` escaped, line ends and NUL made blanks (RFC 3261 §25.1).
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\r' | '\n' | '\0' => out.push(' '),
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
     out
 }
 

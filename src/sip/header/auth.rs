@@ -27,33 +27,40 @@ impl std::fmt::Debug for AuthParams<'_> {
 impl<'a> AuthParams<'a> {
     /// Digest parameters must follow the grammar; those of other schemes are not looked at.
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
-        let bad = |why| HeaderError::new("credentials", why);
         let value = trim(value);
         let (scheme, rest) = value.split_at(value.iter().position(|&b| is_blank(b)).unwrap_or(value.len()));
         if !is_token(scheme) {
-            return Err(bad("no scheme"));
+            return Err(HeaderError::new("credentials", "no scheme"));
         }
         let params = AuthParams { scheme, rest: trim_start(rest) };
-        if params.is_digest() {
-            for (i, piece) in params.pieces().enumerate() {
-                let (name, value) = split_once(piece, b'=');
-                let Some(value) = value.map(trim) else { return Err(bad("a parameter has no =")) };
-                if !is_token(trim_end(name)) {
-                    return Err(bad("a parameter has no proper name"));
-                }
-                let sound = match value {
-                    [b'"', ..] => quoted_len(value) == Some(value.len()),
-                    _ => !value.is_empty() && !value.iter().any(|&b| is_blank(b) || b == b'"'),
-                };
-                if !sound {
-                    return Err(bad("a parameter has no proper value"));
-                }
-                if i == MAX {
-                    return Err(bad("too many parameters"));
-                }
+        if params.is_digest() { params.checked() } else { Ok(params) }
+    }
+
+    /// A list without a scheme in front, as in Authentication-Info.
+    pub fn parse_bare(value: &'a [u8]) -> Result<Self, HeaderError> {
+        AuthParams { scheme: b"", rest: trim(value) }.checked()
+    }
+
+    fn checked(self) -> Result<Self, HeaderError> {
+        let bad = |why| Err(HeaderError::new("credentials", why));
+        for (i, piece) in self.pieces().enumerate() {
+            let (name, value) = split_once(piece, b'=');
+            let Some(value) = value.map(trim) else { return bad("a parameter has no =") };
+            if !is_token(trim_end(name)) {
+                return bad("a parameter has no proper name");
+            }
+            let sound = match value {
+                [b'"', ..] => quoted_len(value) == Some(value.len()),
+                _ => !value.is_empty() && !value.iter().any(|&b| is_blank(b) || b == b'"'),
+            };
+            if !sound {
+                return bad("a parameter has no proper value");
+            }
+            if i == MAX {
+                return bad("too many parameters");
             }
         }
-        Ok(params)
+        Ok(self)
     }
 
     /// Unquoted value of a parameter, any case of the name; the first if it is there more than once.
@@ -126,6 +133,8 @@ mod tests {
             b"NoOneKnowsThisScheme"
         );
         assert!(AuthParams::parse(b"Basic QWxhZGRpbg==").is_ok());
+        let info = AuthParams::parse_bare(b"nextnonce=\"n\", rspauth=\"r\"").unwrap();
+        assert_eq!(info.get("rspauth").as_deref(), Some(&b"r"[..]));
         for bad in [
             &b""[..],
             b"Digest nonce=\"x",

@@ -11,6 +11,17 @@ pub(crate) const MAX: usize = 64;
 pub struct Params<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Params<'a> {
+    /// Parameters that make up a whole value (`a=b;c="d"`), with or without a `;` in front.
+    pub fn new(raw: &'a [u8]) -> Params<'a> {
+        Params(trim(raw))
+    }
+
+    /// Cuts a value with parameters in two: `reg;id=7` is `reg` and its parameters.
+    pub fn split(value: &'a [u8]) -> (&'a [u8], Params<'a>) {
+        let (head, params) = value.split_at(find_unquoted(value, |b| b == b';').unwrap_or(value.len()));
+        (trim(head), Params(params))
+    }
+
     /// Value of a parameter, unquoted; Some("") for one without value.
     pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         self.find(name).map(|value| value.map_or(Cow::Borrowed(&b""[..]), unquote))
@@ -53,36 +64,33 @@ impl<'a> Params<'a> {
     /// The grammar: a token for a name, a token, host or quoted string for a value, no name twice (RFC 3261 §7.3.1).
     pub(crate) fn check(&self, header: &'static str) -> Result<(), HeaderError> {
         let bad = |why| Err(HeaderError::new(header, why));
+        let mut names: [&[u8]; MAX] = [b""; MAX];
         for (i, piece) in self.pieces().enumerate() {
             let (name, value) = split_once(piece, b'=');
             let name = trim_end(name);
-            if i == MAX {
-                return bad("too many parameters");
-            }
+            let Some(slot) = names.get_mut(i) else { return bad("too many parameters") };
+            *slot = name;
             if !is_token(name) {
                 return bad("a parameter has no proper name");
             }
-            match value.map(trim) {
-                None => {}
-                Some(quoted @ [b'"', ..]) => {
-                    if quoted_len(quoted) != Some(quoted.len()) {
-                        return bad("a quoted parameter value does not end");
-                    }
-                }
-                // Wider than token and host: IPv6 without brackets, base64 and URIs are seen in the wild.
-                Some(plain) => {
-                    if plain.is_empty()
-                        || plain.iter().any(|&b| is_blank(b) || matches!(b, b'"' | b',' | b'<' | b'>' | b'?'))
-                    {
-                        return bad("a parameter has no proper value");
-                    }
-                }
+            if !value.map(trim).is_none_or(is_value) {
+                return bad("a parameter has no proper value");
             }
-            if self.pieces().take(i).any(|p| trim_end(split_once(p, b'=').0).eq_ignore_ascii_case(name)) {
+            if names.iter().take(i).any(|n| n.eq_ignore_ascii_case(name)) {
                 return bad("a parameter is there twice");
             }
         }
         Ok(())
+    }
+}
+
+/// A whole quoted string, or something wider than token and host: IPv6 without brackets, base64 and URIs are seen in
+/// the wild without quotes.
+fn is_value(value: &[u8]) -> bool {
+    match value {
+        [] => false,
+        [b'"', ..] => quoted_len(value) == Some(value.len()),
+        plain => !plain.iter().any(|&b| is_blank(b) || matches!(b, b'"' | b',' | b'<' | b'>' | b'?')),
     }
 }
 
@@ -120,6 +128,15 @@ mod tests {
         assert_eq!(p.get("x"), None);
         assert_eq!(p.iter().count(), 5);
         assert_eq!(p.check("X"), Ok(()));
+    }
+
+    #[test]
+    fn made_from_other_values() {
+        let (event, p) = Params::split(b" reg ;id=7");
+        assert_eq!((event, p.get("id").as_deref()), (&b"reg"[..], Some(&b"7"[..])));
+        let p = Params::new(b"profile=\"1.0\";naf-id=\"bsm.home1.net\"");
+        assert_eq!(p.get("profile").as_deref(), Some(&b"1.0"[..]));
+        assert_eq!(Params::split(b"active").1.iter().count(), 0);
     }
 
     #[test]

@@ -1,0 +1,118 @@
+//! One subscriber as it is provisioned, and as it lies in the database.
+
+use crate::aka::{Amf, KeySet, Sqn, SqnError, SqnState, sqn};
+use crate::auth::digest::Password;
+use crate::hss::{BroadcastSubscription, RegState};
+use crate::identity::{Impi, Impu};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a subscriber proves who it is.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    Aka(KeySet),
+    Digest(Password),
+}
+
+impl Credentials {
+    /// `milenage`, `tuak` or `digest`, as in the import file.
+    pub fn algorithm(&self) -> &'static str {
+        match self {
+            Credentials::Aka(keys) => keys.algorithm().as_str(),
+            Credentials::Digest(_) => "digest",
+        }
+    }
+
+    /// Whether it is the same card: then the SQN goes on where it was.
+    pub(super) fn same_keys(&self, other: &Credentials) -> bool {
+        match (self, other) {
+            (Credentials::Aka(a), Credentials::Aka(b)) => {
+                a.algorithm() == b.algorithm() && a.k() == b.k() && a.opc() == b.opc()
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What an operator provisions.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    pub impi: Impi,
+    /// The implicit registration set, default identity first.
+    pub impus: Arc<[Impu]>,
+    pub credentials: Credentials,
+    pub amf: Amf,
+    /// The highest SQN that the card has accepted; a fresh card's is 0. None when an existing
+    /// subscriber is replaced: the generator goes on, if the keys stay the same.
+    pub sqn: Option<Sqn>,
+    pub broadcast: BroadcastSubscription,
+}
+
+/// A subscriber's SQN generator at rest: the next SEQ is above `tick + offset - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSqn {
+    /// SEQ minus ticks, see [`crate::aka::sqn`].
+    pub offset: i64,
+    /// When the offset was learnt.
+    pub tick: u64,
+}
+
+impl StoredSqn {
+    /// The generator of a card that has accepted `sqn`, learnt at `tick`.
+    pub(super) fn following(sqn: Sqn, tick: u64) -> Result<Self, SqnError> {
+        let at = Duration::from_millis(tick.saturating_mul(100));
+        Ok(StoredSqn { offset: SqnState::imported(sqn, at)?.offset, tick })
+    }
+
+    /// The generator at `now`; `floor` is the tick at which this node's SQN clock started.
+    pub(super) fn resume(self, now: Duration, floor: u64) -> Result<SqnState, SqnError> {
+        let last = i128::from(self.tick) + i128::from(self.offset) - 1;
+        let last = u64::try_from(last).map_err(|_| SqnError::Exhausted)?;
+        if self.tick > sqn::ticks(now) {
+            // Learnt under a clock that ran ahead of ours: the same SEQ has to follow at our own time.
+            return SqnState::imported(Sqn::from_parts(last, 0).ok_or(SqnError::Exhausted)?, now);
+        }
+        let mut state = SqnState::restored(self.offset, floor);
+        state.last_seq = state.last_seq.max(last);
+        Ok(state)
+    }
+}
+
+/// The broadcast side of a subscriber's registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BroadcastRegistration {
+    pub state: RegState,
+    pub server: String,
+    pub naf_fqdn: String,
+    pub btid: Option<String>,
+    /// Seconds since 1970.
+    pub since: u64,
+}
+
+/// Both registration states. They outlive the node that recorded them: a new run takes them over
+/// and changes them as it hears otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Registration {
+    pub ims: RegState,
+    /// When `ims` last changed, in seconds since 1970; None: it never did.
+    pub ims_since: Option<u64>,
+    pub broadcast: Option<BroadcastRegistration>,
+}
+
+/// A subscriber as it lies in the database.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub subscriber: Subscriber,
+    /// None for `digest`.
+    pub sqn: Option<StoredSqn>,
+    pub registration: Registration,
+}
+
+/// The text of a broadcast subscription: `no`, `yes`, or service ids separated by spaces.
+pub fn broadcast_text(subscription: &BroadcastSubscription) -> String {
+    match subscription {
+        BroadcastSubscription::None => "no".into(),
+        BroadcastSubscription::All => "yes".into(),
+        BroadcastSubscription::Services(ids) => ids.join(" "),
+    }
+}
