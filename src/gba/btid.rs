@@ -1,28 +1,83 @@
 //! B-TID = base64(RAND) "@" BSF domain (TS 33.220 §4.5.2).
-use crate::aka::vector::Rand;
 
+use super::naf_id::is_host_name;
+use crate::aka::vector::Rand;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Compared as the exact string. It may hold `+`, `/` and `=`: percent-encode it in a URI.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Btid(std::sync::Arc<str>);
+pub struct Btid {
+    text: std::sync::Arc<str>,
+    rand: Rand,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("B-TID: {0}")]
 pub struct BtidError(pub &'static str);
+
 impl Btid {
+    /// `bsf_domain` is the configured name of the BSF.
     pub fn new(rand: &Rand, bsf_domain: &str) -> Self {
-        let _ = (rand, bsf_domain);
-        todo!()
+        Btid { text: format!("{}@{bsf_domain}", STANDARD.encode(rand.0)).into(), rand: *rand }
     }
+
     /// Splits at the last "@", checks that the left side is base64 of 16 octets.
     pub fn parse(text: &str) -> Result<Self, BtidError> {
-        let _ = text;
-        todo!()
+        let (rand, domain) = text.rsplit_once('@').ok_or(BtidError("no \"@\""))?;
+        if !is_host_name(domain) {
+            return Err(BtidError("no domain name after the \"@\""));
+        }
+        if rand.len() != 24 {
+            return Err(BtidError("not 24 characters before the \"@\""));
+        }
+        let octets = STANDARD.decode(rand).map_err(|_| BtidError("not base64 before the \"@\""))?;
+        let rand = octets.try_into().map_err(|_| BtidError("not 16 octets before the \"@\""))?;
+        Ok(Btid { text: text.into(), rand: Rand(rand) })
     }
+
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
+
     pub fn rand(&self) -> Rand {
-        todo!()
+        self.rand
     }
+
     pub fn bsf_domain(&self) -> &str {
-        todo!()
+        self.text.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+}
+
+impl std::fmt::Display for Btid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_writes_and_nothing_else() {
+        let btid = Btid::new(&Rand([0xfb; 16]), "bsf.home1.net");
+        assert_eq!(btid.as_str(), "+/v7+/v7+/v7+/v7+/v7+w==@bsf.home1.net");
+        let parsed = Btid::parse(btid.as_str()).unwrap();
+        assert_eq!(parsed, btid);
+        assert_eq!((parsed.rand(), parsed.bsf_domain()), (Rand([0xfb; 16]), "bsf.home1.net"));
+        for text in [
+            "",
+            "@",
+            "+/v7+/v7+/v7+/v7+/v7+w==",
+            "+/v7+/v7+/v7+/v7+/v7+w==@",
+            "+/v7+/v7+/v7+/v7+/v7+w@bsf.home1.net",
+            "+/v7+/v7+/v7+/v7+/v7+x==@bsf.home1.net",
+            "a@+/v7+/v7+/v7+/v7+/v7+w==@bsf.home1.net",
+            "+/v7+/v7+/v7+/v7+/v7+w==@bsf home",
+            "-_v7-_v7-_v7-_v7-_v7-w==@bsf.home1.net",
+        ] {
+            assert!(Btid::parse(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -2,20 +2,10 @@
 //! Authorization line that answers it (RFC 7616 §3.4, TS 24.229 §5.1.1.5). Used for SIP and for HTTP alike.
 
 use super::TerminalError;
-use crate::aka::vector::{Auts, Autn, Rand};
+use crate::aka::vector::{Autn, Auts, Rand};
 use crate::auth::digest::{Algorithm, Digest, Password, Qop, QopKind};
+use crate::auth::nonce;
 use crate::sip::AuthParams;
-use base64::Engine;
-use base64::alphabet::STANDARD as ALPHABET;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
-/// Standard base64 that takes a nonce without its padding too.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// What kind of secret the terminal has, hence which challenges it can answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +80,7 @@ impl Challenge {
 
     /// RAND and AUTN of an AKA nonce; server data behind them is not ours to read.
     pub fn rand_autn(&self) -> Result<(Rand, Autn), TerminalError> {
-        decode_nonce(&self.nonce)
+        nonce::decode(&self.nonce).map_err(|why| TerminalError::BadChallenge(why.to_string()))
     }
 
     /// The protection to answer with: auth-int where there is something to protect, else auth, else none (RFC 2069 form).
@@ -101,15 +91,6 @@ impl Challenge {
             (false, true) => Some(QopKind::AuthInt),
             (false, false) => None,
         }
-    }
-}
-
-/// `base64(RAND || AUTN || server data)`.
-pub fn decode_nonce(nonce: &[u8]) -> Result<(Rand, Autn), TerminalError> {
-    let octets = LENIENT.decode(nonce).map_err(|_| TerminalError::BadChallenge("the AKA nonce is not base64"))?;
-    match (octets.first_chunk::<16>(), octets.get(16..).and_then(|rest| rest.first_chunk::<16>())) {
-        (Some(rand), Some(autn)) => Ok((Rand(*rand), Autn(*autn))),
-        _ => Err(TerminalError::BadChallenge("the AKA nonce holds fewer than 32 octets")),
     }
 }
 
@@ -161,14 +142,13 @@ pub fn answer(
         line.extend_from_slice(challenge.algorithm.as_str().as_bytes());
     }
     if let Some(kind) = qop {
-        let kind = if kind == QopKind::Auth { "auth" } else { "auth-int" };
-        line.extend_from_slice(format!(", qop={kind}, nc={NC}, cnonce=\"{cnonce}\"").as_bytes());
+        line.extend_from_slice(format!(", qop={}, nc={NC}, cnonce=\"{cnonce}\"", kind.as_str()).as_bytes());
     }
     if let Some(opaque) = &challenge.opaque {
         quoted(&mut line, ", opaque=", opaque);
     }
     if let Some(auts) = auts {
-        quoted(&mut line, ", auts=", base64::engine::general_purpose::STANDARD.encode(auts.0).as_bytes());
+        quoted(&mut line, ", auts=", nonce::encode_auts(auts).as_bytes());
     }
     Answered {
         authorization: line,

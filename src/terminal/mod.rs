@@ -35,7 +35,7 @@ pub enum TerminalError {
     #[error("no challenge that this terminal can answer (offered: {offered})")]
     NoUsableChallenge { offered: String },
     #[error("the challenge cannot be read: {0}")]
-    BadChallenge(&'static str),
+    BadChallenge(String),
     /// TS 33.102 §6.3.3: the network does not know K, or AUTN was changed on its way.
     #[error("the network did not prove itself: the MAC in AUTN is wrong (are K and OPc those of the HSS?)")]
     MacFailure,
@@ -55,6 +55,8 @@ pub enum TerminalError {
     Http(String),
     #[error("no binding of this terminal at the registrar: name one with a contact, or remove all")]
     NoBinding,
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     #[error("the system gives no random octets")]
     NoRandom,
 }

@@ -10,7 +10,7 @@ use super::TerminalError;
 use super::challenge::{self, Answered, Challenge, Protected, SecretKind};
 use super::identifiers::Identifiers;
 use super::registration::{BootstrapKeys, Registration};
-use super::usim::{AuthenticationFailure, Usim};
+use super::usim::{Failure, Usim};
 use crate::aka::vector::Auts;
 use crate::auth::digest::{Password, QopKind};
 use crate::gba::kdf::Ks;
@@ -246,8 +246,8 @@ impl Flow {
                         self.keys = Some(BootstrapKeys { rand, ks: Ks::new(&run.ck, &run.ik) });
                         Password::from_aka(challenge.algorithm, &run.res, &run.ik, &run.ck)
                     }
-                    Err(AuthenticationFailure::Sync(auts)) => return self.out_of_step(account, &challenge, &auts),
-                    Err(_) => {
+                    Err(Failure::SyncFailure(auts)) => return self.out_of_step(account, &challenge, &auts),
+                    Err(Failure::MacFailure | Failure::SeparationBit) => {
                         // TS 24.229 §5.1.1.5.3: tell the network with an empty response, then end.
                         self.ending = Some(TerminalError::MacFailure);
                         let authorization = challenge::unanswered(
@@ -282,7 +282,7 @@ impl Flow {
         }
         self.expects_fresh = true;
         let qop = challenge.protection(false);
-        Ok(self.respond(account, challenge, &Password::new([]), qop, self.reliable, Some(auts)))
+        Ok(self.respond(account, challenge, &Password::empty(), qop, self.reliable, Some(auts)))
     }
 
     fn respond(
