@@ -170,7 +170,8 @@ impl Answered {
         let Some(info) = info else { return Ok(()) };
         // Authentication-Info has no scheme in front of its parameters.
         let line = [b"Digest ", info].concat();
-        let Some(rspauth) = AuthParams::parse(&line).ok().and_then(|params| params.get("rspauth").map(|v| v.into_owned()))
+        let Some(rspauth) =
+            AuthParams::parse(&line).ok().and_then(|params| params.get("rspauth").map(|v| v.into_owned()))
         else {
             return Ok(());
         };

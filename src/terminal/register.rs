@@ -203,6 +203,11 @@ impl Flow {
         self.cseq
     }
 
+    /// From here on over TCP.
+    pub fn set_reliable(&mut self) {
+        self.reliable = true;
+    }
+
     /// REGISTER 1: an Authorization without nonce and response (TS 24.229 §5.1.1.2).
     pub fn first(&mut self, account: &Account) -> Vec<u8> {
         let authorization =
@@ -271,12 +276,7 @@ impl Flow {
 
     /// RFC 3310 §3.4: the same nonce, `auts`, and a response made with an empty password. Once per registration, or a
     /// broken card would loop for ever.
-    fn out_of_step(
-        &mut self,
-        account: &Account,
-        challenge: &Challenge,
-        auts: &Auts,
-    ) -> Result<Vec<u8>, TerminalError> {
+    fn out_of_step(&mut self, account: &Account, challenge: &Challenge, auts: &Auts) -> Result<Vec<u8>, TerminalError> {
         if std::mem::replace(&mut self.resynchronised, true) {
             return Err(TerminalError::ResyncFailed);
         }
@@ -405,8 +405,7 @@ impl Flow {
             }
             Form::LegacyRequire => {
                 let ua = if ua == crate::gba::naf_id::UaId::MBMS { String::new() } else { format!(";{ua}") };
-                let value =
-                    format!("bcast_ext_profile=BCAST_EXT_PROFILE; bcast_ext_scard= \"{}{ua}\"", naf.fqdn());
+                let value = format!("bcast_ext_profile=BCAST_EXT_PROFILE; bcast_ext_scard= \"{}{ua}\"", naf.fqdn());
                 request.header(HeaderName::Require, value);
             }
         }
