@@ -6,6 +6,7 @@
 //! the terminal asks the broadcast server for afterwards.
 
 pub mod application;
+pub mod card_file;
 pub mod challenge;
 pub mod client;
 pub mod connection;
