@@ -1,5 +1,8 @@
 //! Finding where a message ends on a stream (RFC 3261 §18.3), by the same Content-Length rule as for datagrams.
-use super::message::Fault;
+//! The stream transports call it again with more octets until it says something; it keeps no state.
+use super::header::HeaderName;
+use super::index::{ContentLength, Flaw, scan};
+use super::message::{Fault, limits};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -13,7 +16,42 @@ pub enum Frame {
 
 /// Looks at the start of a stream's buffer. `Err`: framing is lost (conflicting or bad Content-Length, over a limit):
 /// `head` octets hold the request's head as far as it is known, to answer with the fault's status, then close.
+///
+/// A lone CRLF at the end of the buffer is `Incomplete`, since it may be half of a ping.
 pub fn next(buffer: &[u8]) -> Result<Frame, (Fault, usize)> {
-    let _ = buffer;
-    todo!()
+    match buffer {
+        [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Ok(Frame::Incomplete),
+        [b'\r', b'\n', b'\r', b'\n', ..] => return Ok(Frame::KeepAlive { skip: 4, ping: true }),
+        [b'\r', b'\n', ..] => return Ok(Frame::KeepAlive { skip: 2, ping: false }),
+        [b'\n', ..] => return Ok(Frame::KeepAlive { skip: 1, ping: false }),
+        _ => {}
+    }
+    let mut length = ContentLength::default();
+    // Octets beyond the largest message cannot be part of its head.
+    let window = buffer.get(..limits::MESSAGE + 1).unwrap_or(buffer);
+    let head = scan(window, 0, true, |field| {
+        if field.id == HeaderName::ContentLength {
+            length.see(field.value.of(window));
+        }
+    });
+    let lost = |flaw: Flaw| Err((Fault::new(flaw.status, flaw.why), head.end.unwrap_or(window.len())));
+    if let Some(flaw) = head.flaw.filter(|flaw| flaw.unframed) {
+        return lost(flaw);
+    }
+    let too_large = Flaw { status: 513, why: "larger than 65536 octets", unframed: true };
+    let Some(end) = head.end else {
+        return if window.len() > limits::MESSAGE { lost(too_large) } else { Ok(Frame::Incomplete) };
+    };
+    match length.result() {
+        Err(flaw) => lost(flaw),
+        Ok(None) => lost(Flaw::unframed("no Content-Length on a stream")),
+        Ok(Some(body)) => match end.checked_add(body).filter(|len| *len <= limits::MESSAGE) {
+            None => lost(too_large),
+            Some(len) if len <= buffer.len() => Ok(Frame::Message { len }),
+            Some(_) => Ok(Frame::Incomplete),
+        },
+    }
 }
+
+#[cfg(test)]
+mod tests;

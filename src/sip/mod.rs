@@ -1,13 +1,18 @@
 //! SIP messages (RFC 3261): zero-copy parser, lazy typed views, printer, framing (rank 0).
 
+mod body;
+mod check;
 pub mod frame;
 pub mod header;
+mod index;
 pub mod message;
 pub mod print;
+mod scan;
 pub mod transaction;
 pub mod transport;
 pub mod uri;
 
+pub use body::Part;
 pub use header::{AuthParams, CSeq, Contacts, HeaderError, HeaderName, MediaType, NameAddr, Params, Via};
 pub use message::{Fault, Message, limits};
 pub use print::{RequestWriter, ResponseWriter, reason_phrase};

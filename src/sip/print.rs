@@ -1,82 +1,369 @@
-//! Writing messages: straight into one buffer, body appended as octets.
-use super::{HeaderName, Message};
+//! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
+//! No value can break out of its line: CR and LF become blanks.
+use super::scan::{elements, is_blank, is_token, trim};
+use super::{Fault, HeaderName, Message, Via};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::Write;
 use std::net::SocketAddr;
 
 pub fn reason_phrase(status: u16) -> &'static str {
-    let _ = status;
-    todo!()
+    match status {
+        100 => "Trying",
+        180 => "Ringing",
+        181 => "Call Is Being Forwarded",
+        182 => "Queued",
+        183 => "Session Progress",
+        200 => "OK",
+        202 => "Accepted",
+        204 => "No Notification",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        305 => "Use Proxy",
+        380 => "Alternative Service",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        412 => "Conditional Request Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        422 => "Session Interval Too Small",
+        423 => "Interval Too Brief",
+        439 => "First Hop Lacks Outbound Support",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        485 => "Ambiguous",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        489 => "Bad Event",
+        491 => "Request Pending",
+        493 => "Undecipherable",
+        494 => "Security Agreement Required",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        580 => "Precondition Failure",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        // Any other code is understood by its class (RFC 3261 §8.1.3.2).
+        _ => match status / 100 {
+            1 => "Progress",
+            2 => "Success",
+            3 => "Redirection",
+            4 => "Request Failure",
+            5 => "Server Failure",
+            _ => "Global Failure",
+        },
+    }
+}
+
+/// Appends a value: folds become one blank, as does any other CR or LF.
+fn push_value(out: &mut Vec<u8>, value: &[u8]) {
+    let value = trim(value);
+    if !value.iter().any(|&b| matches!(b, b'\r' | b'\n')) {
+        return out.extend_from_slice(value);
+    }
+    let mut octets = value.iter().copied().peekable();
+    while let Some(b) = octets.next() {
+        if matches!(b, b'\r' | b'\n') {
+            while octets.next_if(|&b| is_blank(b)).is_some() {}
+            out.push(b' ');
+        } else {
+            out.push(b);
+        }
+    }
+}
+
+fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    push_value(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A header given by text; what is no field name, or is the writer's own to write, is left out.
+fn push_named(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    if is_token(name.as_bytes()) && HeaderName::from_bytes(name.as_bytes()) != HeaderName::ContentLength {
+        push_header(out, name, value);
+    }
+}
+
+fn push_known(out: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
+    push_named(out, name.as_str(), value);
+}
+
+fn push_copies(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName) {
+    for value in from.headers(name) {
+        push_known(out, name, value);
+    }
+}
+
+/// Writing into a vector cannot fail; this keeps the formatter's result out of the way.
+fn push_fmt(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
+}
+
+fn finish(mut out: Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Vec<u8> {
+    if let Some(content_type) = content_type {
+        push_known(&mut out, HeaderName::ContentType, content_type.as_bytes());
+    }
+    push_fmt(&mut out, format_args!("Content-Length: {}\r\n\r\n", body.len()));
+    out.extend_from_slice(body);
+    out
 }
 
 /// Builds a response to `request` (RFC 3261 §8.2.6): Via lines copied (with `received`/`rport` of RFC 3581 put into
 /// the top one), From, To (with our tag if it has none and status > 100), Call-ID, CSeq, then what is added, then Content-Length.
+/// A faulty request is answered with what it has.
+#[derive(Debug, Clone)]
 pub struct ResponseWriter {
     out: Vec<u8>,
 }
+
 impl ResponseWriter {
     /// `tag`: To tag to add when the request's To has none.
     pub fn new(request: &Message<'_>, status: u16, source: SocketAddr, tag: &str) -> Self {
-        let _ = (request, status, source, tag);
-        todo!()
+        Self::with_reason(request, status, reason_phrase(status), source, tag)
     }
+
     pub fn with_reason(request: &Message<'_>, status: u16, reason: &str, source: SocketAddr, tag: &str) -> Self {
-        let _ = (request, status, reason, source, tag);
-        todo!()
+        let copied: usize = request
+            .headers(HeaderName::Via)
+            .chain(
+                [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
+                    .map(|n| request.header(n).unwrap_or_default()),
+            )
+            .map(|value| value.len() + 12)
+            .sum();
+        // Room for what a registrar adds, so that an ordinary answer is one allocation.
+        let mut out = Vec::with_capacity(copied + 768);
+        push_fmt(&mut out, format_args!("SIP/2.0 {:03} ", status.clamp(100, 699)));
+        push_value(&mut out, reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (i, value) in request.headers(HeaderName::Via).enumerate() {
+            if i == 0 {
+                push_top_via(&mut out, value, source);
+            } else {
+                push_known(&mut out, HeaderName::Via, value);
+            }
+        }
+        if let Some(value) = request.header(HeaderName::From) {
+            push_known(&mut out, HeaderName::From, value);
+        }
+        if let Some(value) = request.header(HeaderName::To) {
+            out.extend_from_slice(b"To: ");
+            push_value(&mut out, value);
+            let tagged = match request.to() {
+                Ok(to) => to.params.has("tag"),
+                Err(_) => value.windows(5).any(|w| w.eq_ignore_ascii_case(b";tag=")),
+            };
+            if !tagged && status > 100 && is_token(tag.as_bytes()) {
+                out.extend_from_slice(b";tag=");
+                out.extend_from_slice(tag.as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        for name in [HeaderName::CallId, HeaderName::CSeq] {
+            if let Some(value) = request.header(name) {
+                push_known(&mut out, name, value);
+            }
+        }
+        ResponseWriter { out }
     }
+
+    /// The answer that tells a fault, with the header lines that belong to it.
+    pub fn fault(request: &Message<'_>, fault: &Fault, source: SocketAddr, tag: &str) -> Self {
+        let mut writer = Self::with_reason(request, fault.status, &fault.reason, source, tag);
+        for (name, value) in &fault.headers {
+            writer.header_named(name, value);
+        }
+        writer
+    }
+
     pub fn header(&mut self, name: HeaderName, value: impl AsRef<[u8]>) -> &mut Self {
-        let _ = (name, value.as_ref());
-        todo!()
+        push_known(&mut self.out, name, value.as_ref());
+        self
     }
-    /// A header by text name; CR and LF in the value are refused (replaced by a blank).
+
+    /// A header by text name; CR and LF in the value are refused (replaced by a blank). A name that is no token adds
+    /// nothing, nor does Content-Length, which the writer counts itself.
     pub fn header_named(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        let _ = (name, value.as_ref());
-        todo!()
+        push_named(&mut self.out, name, value.as_ref());
+        self
     }
+
     /// Copies every field of that name from `from` (unfolded).
     pub fn copy(&mut self, from: &Message<'_>, name: HeaderName) -> &mut Self {
-        let _ = (from, name);
-        todo!()
+        push_copies(&mut self.out, from, name);
+        self
     }
+
     pub fn finish(self) -> Vec<u8> {
-        self.out
+        finish(self.out, None, b"")
     }
+
     pub fn body(self, content_type: &str, body: &[u8]) -> Vec<u8> {
-        let _ = (content_type, body);
-        todo!()
+        finish(self.out, Some(content_type), body)
     }
 }
 
+/// The request's first Via field, its first element told where it came from.
+fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
+    let mut list = elements(value);
+    let top = list.next().unwrap_or_default();
+    let Ok(via) = Via::parse(top) else { return push_known(out, HeaderName::Via, value) };
+    let ip = source.ip().to_canonical();
+    out.extend_from_slice(b"Via: ");
+    // What the sender says about itself here counts for nothing (RFC 3261 §18.2.1, RFC 3581 §4).
+    let ours = |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
+    if via.params.iter().any(|(name, _)| ours(name)) {
+        push_value(out, top.strip_suffix(via.params.raw()).unwrap_or(top));
+        for (name, value) in via.params.iter().filter(|(name, _)| !ours(name)) {
+            out.push(b';');
+            push_value(out, name);
+            if let Some(value) = value {
+                out.push(b'=');
+                push_value(out, value);
+            }
+        }
+    } else {
+        push_value(out, top);
+    }
+    let rport = via.rport().is_some();
+    if rport || via.host.ip().map(|sent_by| sent_by.to_canonical()) != Some(ip) {
+        push_fmt(out, format_args!(";received={ip}"));
+    }
+    if rport {
+        push_fmt(out, format_args!(";rport={}", source.port()));
+    }
+    for element in list {
+        out.extend_from_slice(b", ");
+        push_value(out, element);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Builds a request without Via: the transaction layer puts its own on top.
+#[derive(Debug, Clone)]
 pub struct RequestWriter {
     out: Vec<u8>,
 }
+
 impl RequestWriter {
+    /// Octets that a start line cannot hold are replaced: in the method by `-`, in the URI by their escape.
     pub fn new(method: &str, uri: &str) -> Self {
-        let _ = (method, uri);
-        todo!()
+        let mut out = Vec::with_capacity(1024);
+        if is_token(method.as_bytes()) {
+            out.extend_from_slice(method.as_bytes());
+        } else {
+            out.extend(method.bytes().map(|b| if b.is_ascii_alphanumeric() { b } else { b'-' }));
+        }
+        out.push(b' ');
+        for b in uri.bytes() {
+            if b <= b' ' || b >= 0x7f {
+                push_fmt(&mut out, format_args!("%{b:02X}"));
+            } else {
+                out.push(b);
+            }
+        }
+        out.extend_from_slice(b" SIP/2.0\r\n");
+        RequestWriter { out }
     }
+
     pub fn header(&mut self, name: HeaderName, value: impl AsRef<[u8]>) -> &mut Self {
-        let _ = (name, value.as_ref());
-        todo!()
+        push_known(&mut self.out, name, value.as_ref());
+        self
     }
+
+    /// As [`ResponseWriter::header_named`].
     pub fn header_named(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
-        let _ = (name, value.as_ref());
-        todo!()
+        push_named(&mut self.out, name, value.as_ref());
+        self
     }
+
+    /// Copies every field of that name from `from` (unfolded).
     pub fn copy(&mut self, from: &Message<'_>, name: HeaderName) -> &mut Self {
-        let _ = (from, name);
-        todo!()
+        push_copies(&mut self.out, from, name);
+        self
     }
+
     pub fn finish(self) -> Vec<u8> {
-        self.out
+        finish(self.out, None, b"")
     }
+
     pub fn body(self, content_type: &str, body: &[u8]) -> Vec<u8> {
-        let _ = (content_type, body);
-        todo!()
+        finish(self.out, Some(content_type), body)
     }
 }
 
 /// Puts a Via line right after the start line of a written request.
 pub fn insert_via(request: &[u8], via: &str) -> Vec<u8> {
-    let _ = (request, via);
-    todo!()
+    let at = request.iter().position(|&b| b == b'\n').map_or(request.len(), |i| i + 1);
+    let (start, rest) = request.split_at(at);
+    let mut out = Vec::with_capacity(request.len() + via.len() + 8);
+    out.extend_from_slice(start);
+    push_known(&mut out, HeaderName::Via, via.as_bytes());
+    out.extend_from_slice(rest);
+    out
 }
+
+/// A quoted-string: quotes around, `"` and `\` escaped, line ends and NUL made blanks (RFC 3261 §25.1).
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\r' | '\n' | '\0' => out.push(' '),
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A `multipart/mixed` body of (Content-Type, content) parts, and the Content-Type with the boundary that goes with
+/// it. The boundary is random and is in no part.
+pub fn write_multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let boundary = loop {
+        let candidate = format!("part-{:016x}", RandomState::new().build_hasher().finish());
+        let taken = |text: &[u8]| text.windows(candidate.len()).any(|w| w == candidate.as_bytes());
+        if !parts.iter().any(|(content_type, content)| taken(content) || taken(content_type.as_bytes())) {
+            break candidate;
+        }
+    };
+    let mut out = Vec::with_capacity(parts.iter().map(|(t, c)| t.len() + c.len() + 64).sum::<usize>() + 32);
+    for (content_type, content) in parts {
+        push_fmt(&mut out, format_args!("--{boundary}\r\n"));
+        push_known(&mut out, HeaderName::ContentType, content_type.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(content);
+        out.extend_from_slice(b"\r\n");
+    }
+    push_fmt(&mut out, format_args!("--{boundary}--\r\n"));
+    (format!("multipart/mixed;boundary={boundary}"), out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,23 @@
-//! Typed header values, borrowed from the message.
-use super::uri::{Host, Uri};
-use std::borrow::Cow;
+//! Typed header values, borrowed from the message (RFC 3261 §20, §25.1). Made by the accessors of
+//! [`crate::sip::Message`]; each type also parses a value that comes from elsewhere.
+mod address;
+mod auth;
+mod date;
+mod media;
+mod name;
+mod params;
+mod via;
+
+use super::scan::{decimal, is_blank, is_token, trim, trim_start};
+
+pub use address::{Contacts, NameAddr};
+pub use auth::AuthParams;
+pub(crate) use date::is_date;
+pub use media::MediaType;
+pub use name::HeaderName;
+pub(crate) use name::same_name;
+pub use params::Params;
+pub use via::Via;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{header}: {why}")]
@@ -9,168 +26,50 @@ pub struct HeaderError {
     pub why: &'static str,
 }
 
-/// Header fields this project reads; anything else is kept and reached by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum HeaderName {
-    Accept,
-    Allow,
-    AllowEvents,
-    AuthenticationInfo,
-    Authorization,
-    BcastExt,
-    CallId,
-    Contact,
-    ContentDisposition,
-    ContentEncoding,
-    ContentLength,
-    ContentType,
-    CSeq,
-    Date,
-    Event,
-    Expires,
-    From,
-    MaxForwards,
-    MinExpires,
-    PAccessNetworkInfo,
-    PAssertedIdentity,
-    PAssociatedUri,
-    Path,
-    PChargingFunctionAddresses,
-    PChargingVector,
-    PVisitedNetworkId,
-    ProxyRequire,
-    RecordRoute,
-    Require,
-    RetryAfter,
-    Route,
-    SecurityClient,
-    SecurityServer,
-    SecurityVerify,
-    ServiceRoute,
-    SubscriptionState,
-    Supported,
-    To,
-    Unsupported,
-    UserAgent,
-    Via,
-    Warning,
-    WwwAuthenticate,
-    Other,
-}
-
-impl HeaderName {
-    pub fn as_str(self) -> &'static str {
-        todo!()
+impl HeaderError {
+    pub(crate) fn new(header: &'static str, why: &'static str) -> HeaderError {
+        HeaderError { header, why }
     }
-    /// From a field name as sent: any case, compact or long; `Other` if unknown.
-    pub fn from_bytes(name: &[u8]) -> HeaderName {
-        let _ = name;
-        todo!()
+    /// The same cause, told of the field that holds the value.
+    pub(crate) fn in_header(self, header: &'static str) -> HeaderError {
+        HeaderError { header, ..self }
     }
 }
 
-/// `;name=value` parameters, raw until asked.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Params<'a>(pub(crate) &'a [u8]);
-impl<'a> Params<'a> {
-    /// Value of a parameter, unquoted; Some("") for one without value.
-    pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        let _ = name;
-        todo!()
-    }
-    pub fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
-    }
-    /// (name, raw value with quotes kept; None if no "=")
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        std::iter::empty()
-    }
-    pub fn raw(&self) -> &'a [u8] {
-        self.0
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct Via<'a> {
-    /// "UDP", "TCP", "TLS", … as sent
-    pub transport: &'a [u8],
-    pub host: Host<'a>,
-    pub port: Option<u16>,
-    pub params: Params<'a>,
-}
-impl<'a> Via<'a> {
-    pub fn branch(&self) -> Option<&'a [u8]> {
-        todo!()
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct NameAddr<'a> {
-    /// Unquoted display name
-    pub display: Option<Cow<'a, [u8]>>,
-    pub uri: Uri<'a>,
-    /// The URI's octets as sent, without < >
-    pub uri_raw: &'a [u8],
-    pub params: Params<'a>,
-}
-impl<'a> NameAddr<'a> {
-    pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
-        let _ = value;
-        todo!()
-    }
-    pub fn tag(&self) -> Option<Cow<'a, [u8]>> {
-        self.params.get("tag")
-    }
-}
-
-#[derive(Debug, Clone)]
-pub enum Contacts<'a> {
-    None,
-    Star,
-    List(Vec<NameAddr<'a>>),
-}
-
+/// RFC 3261 §20.16: a number below 2^31 and the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CSeq<'a> {
     pub number: u32,
     pub method: &'a [u8],
 }
 
-/// `Digest a="b", c=d`: Authorization and WWW-Authenticate alike.
-#[derive(Debug, Clone, Copy)]
-pub struct AuthParams<'a> {
-    pub scheme: &'a [u8],
-    pub(crate) rest: &'a [u8],
-}
-impl<'a> AuthParams<'a> {
+impl<'a> CSeq<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
-        let _ = value;
-        todo!()
-    }
-    /// Unquoted value of a parameter, any case of the name.
-    pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        let _ = name;
-        todo!()
-    }
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        std::iter::empty()
-    }
-    pub fn is_digest(&self) -> bool {
-        self.scheme.eq_ignore_ascii_case(b"Digest")
+        let bad = |why| HeaderError::new("CSeq", why);
+        let value = trim(value);
+        let end = value.iter().position(|&b| is_blank(b)).ok_or(bad("no method"))?;
+        let (digits, rest) = value.split_at(end);
+        let method = trim_start(rest);
+        if !is_token(method) {
+            return Err(bad("the method is not a token"));
+        }
+        let number = decimal(digits).filter(|&n| n < 1 << 31).ok_or(bad("no number below 2^31"))?;
+        let number = u32::try_from(number).map_err(|_| bad("no number below 2^31"))?;
+        Ok(CSeq { number, method })
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct MediaType<'a> {
-    pub kind: &'a [u8],
-    pub subtype: &'a [u8],
-    pub params: Params<'a>,
-}
-impl MediaType<'_> {
-    /// Compares "type/subtype" without regard to case; tolerates blanks around "/" and "+" and quotes around the whole.
-    pub fn is(&self, full: &str) -> bool {
-        let _ = full;
-        todo!()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cseq() {
+        assert_eq!(CSeq::parse(b"0009\r\n  INVITE"), Ok(CSeq { number: 9, method: b"INVITE" }));
+        assert_eq!(CSeq::parse(b"2147483647 X").map(|c| c.number), Ok(2_147_483_647));
+        for bad in [&b"2147483648 X"[..], b"36893488147419103232 REGISTER", b"-1 X", b"1", b"X", b"", b"1 A B", b"1X A"]
+        {
+            assert!(CSeq::parse(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -1,0 +1,163 @@
+//! Parameters behind a value: `;name=value`, `;name="quoted"`, `;name` (RFC 3261 §25.1 generic-param).
+use super::HeaderError;
+use crate::sip::scan::{find_unquoted, is_blank, is_token, quoted_len, split_once, trim, trim_end, unquote};
+use std::borrow::Cow;
+
+/// More parameters than this on one value are refused; it also bounds every search for duplicates.
+pub(crate) const MAX: usize = 64;
+
+/// `;name=value` parameters, raw until asked. [`Params::raw`] begins with the `;` (or is empty).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Params<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Params<'a> {
+    /// Parameters that make up a whole value (`a=b;c="d"`), with or without a `;` in front.
+    pub fn new(raw: &'a [u8]) -> Params<'a> {
+        Params(trim(raw))
+    }
+
+    /// Cuts a value with parameters in two: `reg;id=7` is `reg` and its parameters.
+    pub fn split(value: &'a [u8]) -> (&'a [u8], Params<'a>) {
+        let (head, params) = value.split_at(find_unquoted(value, |b| b == b';').unwrap_or(value.len()));
+        (trim(head), Params(params))
+    }
+
+    /// Value of a parameter, unquoted; Some("") for one without value.
+    pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        self.find(name).map(|value| value.map_or(Cow::Borrowed(&b""[..]), unquote))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
+        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// (name, raw value with quotes kept; None if no "=")
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        self.pieces().filter(|piece| !piece.is_empty()).map(|piece| {
+            let (name, value) = split_once(piece, b'=');
+            (trim_end(name), value.map(trim))
+        })
+    }
+
+    pub fn raw(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Trimmed text between semicolons, empty pieces too.
+    fn pieces(&self) -> Pieces<'a> {
+        let raw = trim(self.0);
+        Pieces(match raw {
+            [] => None,
+            [b';', rest @ ..] => Some(rest),
+            _ => Some(raw),
+        })
+    }
+
+    /// The grammar: a token for a name, a token, host or quoted string for a value, no name twice (RFC 3261 §7.3.1).
+    pub(crate) fn check(&self, header: &'static str) -> Result<(), HeaderError> {
+        let bad = |why| Err(HeaderError::new(header, why));
+        let mut names: [&[u8]; MAX] = [b""; MAX];
+        for (i, piece) in self.pieces().enumerate() {
+            let (name, value) = split_once(piece, b'=');
+            let name = trim_end(name);
+            let Some(slot) = names.get_mut(i) else { return bad("too many parameters") };
+            *slot = name;
+            if !is_token(name) {
+                return bad("a parameter has no proper name");
+            }
+            if !value.map(trim).is_none_or(is_value) {
+                return bad("a parameter has no proper value");
+            }
+            if names.iter().take(i).any(|n| n.eq_ignore_ascii_case(name)) {
+                return bad("a parameter is there twice");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A whole quoted string, or something wider than token and host: IPv6 without brackets, base64 and URIs are seen in
+/// the wild without quotes.
+fn is_value(value: &[u8]) -> bool {
+    match value {
+        [] => false,
+        [b'"', ..] => quoted_len(value) == Some(value.len()),
+        plain => !plain.iter().any(|&b| is_blank(b) || matches!(b, b'"' | b',' | b'<' | b'>' | b'?')),
+    }
+}
+
+struct Pieces<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let s = self.0?;
+        match find_unquoted(s, |b| b == b';') {
+            Some(i) => {
+                self.0 = s.get(i + 1..);
+                Some(trim(&s[..i]))
+            }
+            None => {
+                self.0 = None;
+                Some(trim(s))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_unquoted_and_borrowed() {
+        let p = Params(b"; tag = 98asjd8 ;lr;+sip.instance=\"<urn:gsma:imei:1;2>\";e=\"a\\\"b\"; n=\r\n v");
+        assert!(matches!(p.get("TAG"), Some(Cow::Borrowed(b"98asjd8"))));
+        assert_eq!(p.get("lr").as_deref(), Some(&b""[..]));
+        assert!(matches!(p.get("+sip.instance"), Some(Cow::Borrowed(b"<urn:gsma:imei:1;2>"))));
+        assert_eq!(p.get("e").as_deref(), Some(&b"a\"b"[..]));
+        assert_eq!(p.get("n").as_deref(), Some(&b"v"[..]));
+        assert_eq!(p.get("x"), None);
+        assert_eq!(p.iter().count(), 5);
+        assert_eq!(p.check("X"), Ok(()));
+    }
+
+    #[test]
+    fn made_from_other_values() {
+        let (event, p) = Params::split(b" reg ;id=7");
+        assert_eq!((event, p.get("id").as_deref()), (&b"reg"[..], Some(&b"7"[..])));
+        let p = Params::new(b"profile=\"1.0\";naf-id=\"bsm.home1.net\"");
+        assert_eq!(p.get("profile").as_deref(), Some(&b"1.0"[..]));
+        assert_eq!(Params::split(b"active").1.iter().count(), 0);
+    }
+
+    #[test]
+    fn bad_ones_are_told() {
+        for bad in [
+            &b";;"[..],
+            b";a;",
+            b";=1",
+            b";a=\"x",
+            b";a=",
+            b";a=\"x\"y",
+            b";a b",
+            b";a=b c",
+            b";tag=1;x;TAG=2",
+            b";a=<b>",
+        ] {
+            assert!(Params(bad).check("X").is_err(), "{bad:?}");
+            let _ = Params(bad).get("a");
+        }
+        let many = b";a".repeat(100);
+        assert!(Params(&many).check("X").is_err());
+        assert_eq!(Params(b"").check("X"), Ok(()));
+    }
+}
