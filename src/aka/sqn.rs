@@ -130,7 +130,9 @@ pub struct SqnState {
 }
 
 impl SqnState {
-    /// A subscriber whose card holds `sqn` (0 for a fresh card): the next SEQ is just above it.
+    /// A subscriber whose card holds `sqn` (0 for a fresh card): the next SEQ is just above it. `now` is the
+    /// issuing node's [`SqnClock`]; another process that imports subscribers stores the SQN and leaves this to
+    /// the node, because an offset against a clock that runs ahead of the node's would have to wait for it.
     pub fn imported(sqn: Sqn, now: Duration) -> Result<Self, SqnError> {
         Ok(SqnState { last_seq: sqn.seq(), offset: offset_after(sqn, now)? })
     }

@@ -1,8 +1,7 @@
 //! Options of both verbs: who the terminal is, its card, and how it reaches the registrar.
 
-use crate::aka::KeySet;
-use crate::aka::key_set::Algorithm;
 use crate::auth::digest::Password;
+use crate::cli::key_args::{AlgorithmArg, KeyArgs};
 use crate::identity::{Impi, Impu};
 use crate::sip::Uri;
 use crate::terminal::client::Settings;
@@ -15,7 +14,6 @@ use anyhow::{Context, bail};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 #[derive(Args)]
 pub(super) struct IdentityArgs {
@@ -38,23 +36,16 @@ pub(super) struct IdentityArgs {
     #[arg(long)]
     pub(super) bsf_domain: Option<String>,
 
-    /// Key of the card, hex
-    #[arg(long, conflicts_with = "password", value_name = "HEX")]
-    pub(super) k: Option<String>,
-    /// OPc (or TOPc) of the card, hex
-    #[arg(long, alias = "topc", conflicts_with = "op", requires = "k", value_name = "HEX")]
-    pub(super) opc: Option<String>,
-    /// OP (or TOP) of the operator, hex
-    #[arg(long, alias = "top", requires = "k", value_name = "HEX")]
-    pub(super) op: Option<String>,
-    /// Algorithm of the card: milenage or tuak
-    #[arg(long, default_value = "milenage", value_parser = ["milenage", "tuak"])]
-    pub(super) algorithm: String,
+    /// Algorithm of the card
+    #[arg(long, value_enum, ignore_case = true, default_value_t)]
+    pub(super) algorithm: AlgorithmArg,
+    #[command(flatten)]
+    pub(super) keys: KeyArgs,
     /// Password of a subscriber without a card (MD5, SHA-256)
     #[arg(long)]
     pub(super) password: Option<String>,
     /// Keeps the card's sequence numbers in this file [default: a fresh card at every run]
-    #[arg(long, value_name = "FILE", requires = "k")]
+    #[arg(long, value_name = "FILE")]
     pub(super) card: Option<PathBuf>,
 
     /// Contact URI [default: the local address]
@@ -126,16 +117,15 @@ impl IdentityArgs {
 
     fn credentials(&self, impi: &Impi) -> anyhow::Result<Credentials> {
         if let Some(password) = &self.password {
+            if self.keys.given() {
+                bail!("--k and --password: a subscriber has one of them");
+            }
             return Ok(Credentials::Password(Password::new(password.as_bytes())));
         }
-        let Some(k) = &self.k else { bail!("--k with --opc or --op, or --password, is needed") };
-        let algorithm: Algorithm = self.algorithm.parse()?;
-        let k = unhex("--k", k)?;
-        let keys = match (&self.opc, &self.op) {
-            (Some(opc), _) => KeySet::from_opc(algorithm, &k, &unhex("--opc", opc)?)?,
-            (None, Some(op)) => KeySet::from_op(algorithm, &k, &unhex("--op", op)?)?,
-            (None, None) => bail!("--opc or --op is needed with --k"),
-        };
+        if !self.keys.given() {
+            bail!("--k with --opc or --op, or --password, is needed");
+        }
+        let keys = self.keys.key_set(self.algorithm.into())?;
         let sqn = match &self.card {
             Some(path) => card_file::load(path, impi)?,
             None => Default::default(),
@@ -182,15 +172,4 @@ fn printable<'a>(option: &str, text: &'a str) -> anyhow::Result<&'a str> {
         bail!("{option}: {text:?} is empty or holds a blank, a quote, < or >");
     }
     Ok(text)
-}
-
-/// The value of a secret option never shows up in the error.
-fn unhex(option: &str, text: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
-    match digits.map(Zeroizing::new) {
-        Some(digits) if digits.len() % 2 == 0 && !digits.is_empty() => Ok(Zeroizing::new(
-            digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |octet, digit| octet << 4 | digit)).collect(),
-        )),
-        _ => bail!("{option} is not hexadecimal"),
-    }
 }
