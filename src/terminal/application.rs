@@ -1,0 +1,301 @@
+//! The application request of figures 5 and 6: the terminal asks the broadcast server itself, over HTTP with Digest on
+//! Ks_NAF (TS 24.109 §5, TS 33.222), or with a SIP MESSAGE through the S-CSCF.
+
+use super::TerminalError;
+use super::challenge::{self, Challenge, Protected, SecretKind};
+use super::client::Terminal;
+use super::connection::Direction;
+use super::register::{PROVISIONING, rejected};
+use super::registration::ua_password;
+use crate::auth::digest::QopKind;
+use crate::gba::naf_id::NafId;
+use crate::sip::{AuthParams, HeaderName, Message, RequestWriter};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use quick_xml::events::Event;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+const LARGEST_BODY: usize = 64 * 1024;
+/// The product token says that the ME holds the key (TS 24.109 §5.2).
+const AGENT: &str = concat!("imscript-terminal/", env!("CARGO_PKG_VERSION"), " 3gpp-gba");
+
+/// What the broadcast server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// HTTP status, or the SIP status of our MESSAGE.
+    pub status: u16,
+    pub response: ServiceResponse,
+    pub body: Vec<u8>,
+}
+
+/// The root of a provisioning document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServiceResponse {
+    /// Local name of the root.
+    pub name: String,
+    pub request_id: Option<String>,
+    pub global_status: Option<String>,
+}
+
+impl ServiceResponse {
+    /// None if it is no XML document, or has a DTD.
+    pub fn read(document: &[u8]) -> Option<ServiceResponse> {
+        let mut reader = quick_xml::Reader::from_reader(document);
+        let mut found: Option<ServiceResponse> = None;
+        loop {
+            match reader.read_event().ok()? {
+                Event::Start(root) | Event::Empty(root) if found.is_none() => {
+                    let attribute = |name: &str| {
+                        root.attributes()
+                            .flatten()
+                            .find(|attribute| attribute.key.local_name().as_ref() == name)
+                            .map(|attribute| attribute.value.into_owned())
+                    };
+                    found = Some(ServiceResponse {
+                        name: root.local_name().as_ref().to_owned(),
+                        request_id: attribute("requestID"),
+                        global_status: attribute("globalStatusCode"),
+                    });
+                }
+                Event::DocType(_) => return None,
+                Event::Eof => return found,
+                _ => {}
+            }
+        }
+    }
+
+    /// Success is 0, printed with any number of digits; an answer without a code is none.
+    fn check(&self) -> Result<(), TerminalError> {
+        match self.global_status.as_deref() {
+            Some(code) if !code.is_empty() && code.bytes().all(|digit| digit == b'0') => Ok(()),
+            None if self.name.ends_with("Response") => Ok(()),
+            Some(code) => Err(TerminalError::ServiceRefused(format!("{} with status {code}", self.name))),
+            None => Err(TerminalError::BadAnswer("the broadcast server's document is no response")),
+        }
+    }
+}
+
+/// A small ServiceRequest for use without a file.
+pub fn sample_service_request(request_id: &str, user: &str) -> Vec<u8> {
+    let escaped = quick_xml::escape::escape(user);
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <ServiceRequest xmlns=\"urn:oma:xml:bcast:pr:orderqueries:1.0\" requestID=\"{request_id}\">\n  \
+         <UserID type=\"1\">{escaped}</UserID>\n  <PurchaseItem globalIDRef=\"urn:imscript:service:news\"/>\n\
+         </ServiceRequest>\n"
+    )
+    .into_bytes()
+}
+
+impl Terminal {
+    /// Figure 5a: POSTs `payload`, is challenged, and answers with the B-TID and Ks_NAF (qop auth-int).
+    pub async fn application_request_http(
+        &mut self,
+        url: &str,
+        naf: &NafId,
+        payload: &[u8],
+    ) -> Result<Application, TerminalError> {
+        let key = self.ks_naf(naf).ok_or(TerminalError::NoKey("no AKA run yet"))?;
+        let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID"))?.as_str().to_owned();
+        let target = Target::parse(url)?;
+        let first = self.post(&target, payload, None).await?;
+        if first.status != 401 {
+            // A server that lets anyone in has not seen that we hold the key.
+            return Err(match first.status {
+                200..=299 => TerminalError::BadAnswer("the broadcast server asked for no proof of the key"),
+                _ => TerminalError::ServiceRefused(format!("HTTP status {}", first.status)),
+            });
+        }
+        let offered = first.challenges.iter().map(|value| AuthParams::parse(value));
+        let challenge = Challenge::choose(offered, SecretKind::Password)?;
+        if !names(&challenge.realm, naf) {
+            return Err(TerminalError::BadAnswer("the realm is not that of the NAF which was asked"));
+        }
+        let password = ua_password(&key);
+        let request = Protected { username: &btid, method: "POST", uri: &target.path, body: payload };
+        let qop: Option<QopKind> = challenge.protection(true);
+        let answered = challenge::answer(&challenge, request, &password, qop, self.identifiers.next(), None);
+        let second = self.post(&target, payload, Some(&answered.authorization)).await?;
+        match second.status {
+            200..=299 => {}
+            401 => {
+                return Err(TerminalError::ServiceRefused("it does not accept the proof of the key (401)".to_owned()));
+            }
+            status => return Err(TerminalError::ServiceRefused(format!("HTTP status {status}"))),
+        }
+        answered.check_rspauth(second.info.as_deref(), &password, &second.body)?;
+        let response = ServiceResponse::read(&second.body)
+            .ok_or(TerminalError::BadAnswer("the broadcast server sent no provisioning document"))?;
+        response.check()?;
+        Ok(Application { status: second.status, response, body: second.body })
+    }
+
+    /// Figure 5b: MESSAGE with `payload` and the B-TID through the S-CSCF; the ServiceResponse comes back in a MESSAGE.
+    pub async fn application_request_sip(&mut self, naf: &NafId, payload: &[u8]) -> Result<Application, TerminalError> {
+        let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID: register with AKA first"))?.as_str().to_owned();
+        let asked = ServiceResponse::read(payload).and_then(|request| request.request_id);
+        let request = self.message(naf, &btid, payload);
+        let within = self.settings.timeout;
+        let mut over_tcp = if self.is_too_large(&request) { self.open_tcp().await } else { None };
+        let answer = over_tcp.as_mut().unwrap_or(&mut self.connection).request(&request, within).await?;
+        let status = answer.status();
+        if !(200..300).contains(&status) {
+            return Err(rejected("MESSAGE", &answer));
+        }
+        let deadline = Instant::now() + within;
+        loop {
+            let Some(incoming) = self.connection.next_request(deadline).await? else {
+                return Err(TerminalError::BadAnswer("no ServiceResponse came"));
+            };
+            let response = provisioning(&incoming);
+            let accepted = incoming.method() == b"MESSAGE" || incoming.method() == b"NOTIFY";
+            self.connection.respond(&incoming, if accepted { 200 } else { 501 }).await?;
+            if let Some((response, body)) = response.filter(|(response, _)| {
+                incoming.method() == b"MESSAGE"
+                    && (asked.is_none() || response.request_id.is_none() || response.request_id == asked)
+            }) {
+                response.check()?;
+                return Ok(Application { status, response, body });
+            }
+        }
+    }
+
+    fn message(&mut self, naf: &NafId, btid: &str, payload: &[u8]) -> Vec<u8> {
+        let impu = &self.account.impu;
+        let to = format!("sip:{}", naf.fqdn());
+        let mut request = RequestWriter::new("MESSAGE", &to);
+        for route in &self.service_route {
+            request.header(HeaderName::Route, route);
+        }
+        request
+            .header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, format!("<{impu}>;tag={}", self.identifiers.next()))
+            .header(HeaderName::To, format!("<{to}>"))
+            .header(HeaderName::CallId, self.identifiers.next())
+            .header(HeaderName::CSeq, "1 MESSAGE")
+            .header_named("P-Preferred-Identity", format!("<{impu}>"))
+            .header(
+                HeaderName::BcastExt,
+                format!("profile=\"1.0\";naf-id=\"{}\";ua-id={};btid=\"{btid}\"", naf.fqdn(), naf.ua),
+            );
+        request.body(PROVISIONING, payload)
+    }
+
+    async fn post(
+        &self,
+        target: &Target,
+        payload: &[u8],
+        authorization: Option<&[u8]>,
+    ) -> Result<Reply, TerminalError> {
+        let mut request = Request::post(target.path.as_str())
+            .header(HOST, &target.host)
+            .header(USER_AGENT, AGENT)
+            .header(CONTENT_TYPE, PROVISIONING);
+        if let Some(value) = authorization {
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(payload))).map_err(http)?;
+        self.show(Direction::Sent, &request_head(&request), payload);
+        let exchange = async {
+            let stream = TcpStream::connect(&target.address).await.map_err(http)?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+            let exchange = async {
+                let response = sender.send_request(request).await.map_err(http)?;
+                let (head, body) = response.into_parts();
+                let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(http)?.to_bytes();
+                Ok::<_, TerminalError>((head, body))
+            };
+            // The connection does its work while the exchange is waited for, and ends with it.
+            tokio::pin!(exchange, connection);
+            tokio::select! {
+                done = &mut exchange => done,
+                ended = &mut connection => { ended.map_err(http)?; exchange.await }
+            }
+        };
+        let (head, body) = timeout(self.settings.timeout, exchange)
+            .await
+            .map_err(|_| TerminalError::Http(format!("no answer from {}", target.address)))??;
+        let mut shown = format!("HTTP/1.1 {}\r\n", head.status);
+        for (name, value) in &head.headers {
+            shown.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
+        }
+        self.show(Direction::Received, &shown, &body);
+        Ok(Reply {
+            status: head.status.as_u16(),
+            challenges: head.headers.get_all(WWW_AUTHENTICATE).iter().map(|value| value.as_bytes().to_vec()).collect(),
+            info: head.headers.get("authentication-info").map(|value| value.as_bytes().to_vec()),
+            body: body.to_vec(),
+        })
+    }
+
+    fn show(&self, direction: Direction, head: &str, body: &[u8]) {
+        if let Some(observer) = &self.observer {
+            observer(direction, &[head.as_bytes(), b"\r\n", body].concat());
+        }
+    }
+}
+
+struct Reply {
+    status: u16,
+    challenges: Vec<Vec<u8>>,
+    info: Option<Vec<u8>>,
+    body: Vec<u8>,
+}
+
+/// Where to POST.
+struct Target {
+    /// `HOST:PORT` to connect to.
+    address: String,
+    host: String,
+    path: String,
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Target, TerminalError> {
+        let wrong = || TerminalError::Http(format!("{url:?} is no http://HOST:PORT/PATH"));
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
+        if uri.scheme_str() != Some("http") {
+            return Err(wrong());
+        }
+        let port = authority.port_u16().unwrap_or(80);
+        Ok(Target {
+            address: format!("{}:{port}", authority.host()),
+            host: authority.to_string(),
+            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        })
+    }
+}
+
+/// `3GPP-bootstrapping@FQDN`: the NAF wants Ks_NAF, and says which NAF it is (TS 24.109 §5.2).
+fn names(realm: &[u8], naf: &NafId) -> bool {
+    let Some((prefix, fqdn)) = std::str::from_utf8(realm).ok().and_then(|realm| realm.split_once('@')) else {
+        return false;
+    };
+    prefix.eq_ignore_ascii_case("3GPP-bootstrapping") && fqdn.eq_ignore_ascii_case(naf.fqdn())
+}
+
+fn provisioning(message: &Message<'_>) -> Option<(ServiceResponse, Vec<u8>)> {
+    let parts = message.parts().ok()?;
+    parts.iter().find_map(|part| {
+        let response = ServiceResponse::read(part.content)?;
+        Some((response, part.content.to_vec()))
+    })
+}
+
+fn request_head(request: &Request<Full<Bytes>>) -> String {
+    let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
+    for (name, value) in request.headers() {
+        head.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
+    }
+    head
+}
+
+fn http(error: impl std::fmt::Display) -> TerminalError {
+    TerminalError::Http(error.to_string())
+}
