@@ -32,9 +32,8 @@ enum Verb {
     /// Subscribers of the embedded HSS
     Subscriber(subscriber::Args),
     /// A smart-card terminal against any registrar
-    Terminal(terminal::Args),
-    /// Many terminals at once: registrations per second, latency, errors
-    Load(load::Args),
+    Terminal(terminal::TerminalArgs),
+
     /// Authentication vectors, resynchronisation, digest responses
     Aka(aka::AkaArgs),
     /// Bootstrapping keys and identifiers
@@ -49,7 +48,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
-        Verb::Load(args) => load::run(args),
+
         Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Gba(args) => gba::run(args).map(|()| ExitCode::SUCCESS),
     };

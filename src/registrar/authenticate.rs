@@ -225,7 +225,9 @@ impl Scscf {
                 use std::fmt::Write;
                 for (name, key) in [("ik", &vector.ik), ("ck", &vector.ck)] {
                     let _ = write!(value, ",{name}=\"");
-                    key.0.iter().for_each(|octet| drop(write!(value, "{octet:02x}")));
+                    key.0.iter().for_each(|octet| {
+                        let _ = write!(value, "{octet:02x}");
+                    });
                     value.push('"');
                 }
             }

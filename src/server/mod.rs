@@ -35,7 +35,7 @@ pub enum StartError {
     #[error("policy: {0}")]
     Policy(#[from] crate::policy::lua::PolicyError),
     #[error("data: {0}")]
-    Data(#[from] crate::hss::embedded::OpenError),
+    Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
     Http { addr: SocketAddr, why: std::io::Error },
     #[error("worker: {0}")]
