@@ -39,7 +39,7 @@ fn nothing_for_the_broadcast_server() {
 fn all_accepted_forms() {
     for headers in [
         "Bcast-Ext: profile=\"1.0\";naf-id=\"bsm.home1.net\";ua-id=0100000001\r\n",
-        "bcast-ext: naf-id=BSM.home1.net;profile=1.0\r\n",
+        "bcast-ext: NAF-ID = bsm.home1.net ; Profile=1.0\r\n",
         "Bcast-Ext: profile=1.0\r\nBcast-Ext: naf-id=bsm.home1.net\r\n",
         "Require: bcast_ext_profile=1.0; bcast_ext_scard= \"bsm.home1.net\"\r\n",
         "Require: BCAST_EXT_PROFILE = \"1.0\" ;\r\n  Bcast_Ext_Scard = bsm.home1.net\r\n",
@@ -86,6 +86,7 @@ fn contradictions_and_faults_are_400() {
         "Require: bcast-ext\r\n",
         "Bcast-Ext: profile=1.0\r\n",
         "Bcast-Ext: naf-id=\"a.net b.net\"\r\n",
+        "Bcast-Ext: naf-id=BSM.home1.net\r\n",
         "Contact: <sip:u@10.0.0.1>;+g.imscript.bcast=\"a.net\", <sip:u@10.0.0.2>;+g.imscript.bcast=\"b.net\"\r\n",
         &long,
     ] {

@@ -5,7 +5,7 @@
 //! * The refusal of a key request, and the state of a broadcast registration (module 150): one element each.
 
 use super::datetime;
-use super::ext::{parse_services, parse_ua, services_text, state_token};
+use super::ext::{parse_services, services_text, state_token};
 use super::xml::{self, Element, XmlError, escape};
 use crate::gba::btid::{Btid, BtidError};
 use crate::gba::kdf::KsNaf;
@@ -69,7 +69,7 @@ impl KeyDocument {
             *muk,
             datetime::format(self.expires),
             escape(self.btid.as_str()),
-            super::hex(&self.naf.ua.0),
+            self.naf.ua,
         );
         for impu in self.impus.iter().take(IMPUS_MAX) {
             let _ = write!(out, "<i:impu xmlns:i=\"{OWN}\">{}</i:impu>", escape(impu.as_str()));
@@ -92,7 +92,7 @@ impl KeyDocument {
             .and_then(|octets| String::from_utf8(octets).ok())
             .ok_or(DocumentError::Value("nafFqdn"))?;
         let ua = match root.text_of("uaId") {
-            Some(text) => parse_ua(text).ok_or(DocumentError::Value("uaId"))?,
+            Some(text) => UaId::parse(text).ok_or(DocumentError::Value("uaId"))?,
             None => UaId::MBMS,
         };
         let impus = root.named("impu").take(IMPUS_MAX).map(|impu| Impu::from(impu.text.trim())).collect();
@@ -117,7 +117,7 @@ impl KeyRefusal {
              ua-id=\"{}\" cause=\"{}\"/>\n",
             escape(self.btid.as_str()),
             escape(self.naf.fqdn()),
-            super::hex(&self.naf.ua.0),
+            self.naf.ua,
             escape(&self.cause),
         )
         .into_bytes()
@@ -126,7 +126,7 @@ impl KeyRefusal {
     pub fn parse(document: &[u8]) -> Result<Self, DocumentError> {
         let root = rooted(document, "naf-key-error")?;
         let ua = match root.attribute("ua-id") {
-            Some(text) => parse_ua(text).ok_or(DocumentError::Value("ua-id"))?,
+            Some(text) => UaId::parse(text).ok_or(DocumentError::Value("ua-id"))?,
             None => UaId::MBMS,
         };
         Ok(KeyRefusal {

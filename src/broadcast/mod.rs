@@ -12,6 +12,7 @@ pub mod ext;
 pub mod forward;
 pub mod identify;
 pub mod keys;
+mod nonce;
 pub(crate) mod outgoing;
 pub mod peer;
 pub mod provisioning;
