@@ -19,6 +19,8 @@ pub mod provisioning;
 pub mod retrieve;
 pub mod server;
 pub mod state;
+#[cfg(test)]
+pub(crate) mod testbed;
 pub mod ua;
 pub mod xml;
 

@@ -452,3 +452,7 @@ fn update(registration: &Registration, state: RegState, now: Now) -> Update {
         ims_peer: registration.ims_peer,
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
