@@ -12,6 +12,7 @@ use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, NafIdError, UaId};
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
+use crate::sip::Uri;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
@@ -95,7 +96,7 @@ impl KeyDocument {
             Some(text) => UaId::parse(text).ok_or(DocumentError::Value("uaId"))?,
             None => UaId::MBMS,
         };
-        let impus = root.named("impu").take(IMPUS_MAX).map(|impu| Impu::from(impu.text.trim())).collect();
+        let impus = root.named("impu").take(IMPUS_MAX).map(|impu| canonical(impu.text.trim())).collect();
         let services = root.text_of("services").map(parse_services);
         Ok(KeyDocument { key, expires, btid, naf: NafId::new(&fqdn, ua)?, impus, services })
     }
@@ -180,7 +181,7 @@ impl BroadcastRegistration {
         };
         Ok(BroadcastRegistration {
             state,
-            impu: Impu::from(required("impu")?),
+            impu: canonical(required("impu")?),
             btid: root.attribute("btid").map(Btid::parse).transpose()?,
             naf_fqdn: required("naf")?.to_string(),
             expires: root
@@ -229,6 +230,14 @@ fn hex_octet(pair: &[u8]) -> Option<u8> {
     match pair {
         [high, low] => u8::try_from(char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?).ok(),
         _ => None,
+    }
+}
+
+/// As this node writes the identity; what is no URI stays as it is and matches nobody.
+fn canonical(identity: &str) -> Impu {
+    match Uri::parse(identity.as_bytes()) {
+        Ok(uri) => Impu::new(&*uri.aor()),
+        Err(_) => Impu::from(identity),
     }
 }
 

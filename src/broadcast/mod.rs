@@ -16,6 +16,7 @@ mod nonce;
 pub(crate) mod outgoing;
 pub mod peer;
 pub mod provisioning;
+mod registration;
 pub mod retrieve;
 pub mod server;
 pub mod state;

@@ -1,9 +1,11 @@
 use super::super::testbed::{BSM, Bed, IMS, ext_of};
 use super::*;
+use crate::broadcast::ext::{KeyWay, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::peer::tests::peer;
 use crate::broadcast::provisioning::StatusCode;
 use crate::gba::kdf::KsNaf;
+use crate::gba::naf_id::NafId;
 use crate::sip::transaction::Transport;
 
 fn order(items: &[&str]) -> Vec<u8> {

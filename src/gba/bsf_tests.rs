@@ -1,7 +1,7 @@
 use super::*;
 use crate::broadcast::ext::KeyWay;
-use crate::broadcast::peer::KeyTransport;
 use crate::broadcast::peer::tests::source;
+use crate::broadcast::peer::{KeyTransport, PeerAddress};
 use crate::broadcast::testbed::{BSM, Bed};
 use crate::sip::transaction::Transport;
 
@@ -27,20 +27,22 @@ fn sent(bed: &Bed) -> String {
 
 #[test]
 fn the_key_goes_to_the_configured_address_in_a_message_of_its_own() {
-    let bed = Bed::new();
+    let any_port = PeerAddress { ip: "127.0.0.1".parse().unwrap(), port: None };
+    let bed = Bed::with(|_| {}, |server| server.addresses = vec![any_port]);
     assert_eq!(ask(&bed, request(&bed), "127.0.0.1:40000"), 202);
     assert_eq!(bed.world.ladder(), ["MESSAGE 5070"], "not to where the question came from");
     let sent = sent(&bed);
     let message = Message::parse(sent.as_bytes()).unwrap();
     let document = KeyDocument::parse(message.body()).unwrap();
     assert_eq!(document.key.0, bed.boot.ks_naf(&bed.naf).0);
-    assert_eq!(document.impus, [bed.impu.clone()]);
+    assert_eq!(document.impus.first(), Some(&bed.impu));
 }
 
 #[test]
 fn claim_1_negative_no_key_to_an_unconfigured_peer() {
     let bed = Bed::new();
     assert_eq!(ask(&bed, request(&bed), "127.0.0.9:5070"), 403);
+    assert_eq!(ask(&bed, request(&bed), "127.0.0.1:5071"), 403, "another program on the same machine");
     assert!(bed.world.ladder().is_empty());
 }
 
