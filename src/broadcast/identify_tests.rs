@@ -136,3 +136,23 @@ fn require_left_for_the_420_rule() {
     assert_eq!(unknown_require(&request, &["path"], true), ["foo", "bar"]);
     assert_eq!(unknown_require(&request, &["path"], false), ["foo", "bcast_ext_profile", "bcast-ext", "bar"]);
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_require_or_extension_kills_the_parser(value in "[ -~]{0,80}", name in "(Require|Bcast-Ext|Contact)") {
+        let request = message(&format!("{name}: {value}\r\n"), b"");
+        let _ = identify(&request);
+        let _ = unknown_require(&request, &["path"], false);
+    }
+
+    #[test]
+    fn extension_like_text(value in "(bcast_ext_(profile|scard)|naf-id|ua-id|btid|[=;,\"\\\\ ]|a\\.net|01){0,12}") {
+        let request = message(&format!("Require: {value}\r\nBcast-Ext: {value}\r\n"), b"");
+        if let Err(why) = identify(&request) {
+            proptest::prop_assert_eq!(why.status(), 400);
+        }
+        for tag in unknown_require(&request, &[], true) {
+            proptest::prop_assert!(tag.bytes().all(is_token));
+        }
+    }
+}

@@ -97,6 +97,8 @@ impl Bsm {
             return Reply { ext: Some(Box::new(ext)), expires: Some(0), ..Reply::plain(200) };
         }
         if registration.services.as_ref().is_some_and(|services| !services.is_subscribed()) {
+            // A subscription that was taken back ends what stands.
+            self.state.terminate(impu);
             return self.fail(&registration, 403, "not-subscribed").await;
         }
         if let Some(document) = &registration.document {

@@ -276,6 +276,7 @@ fn services_beyond_the_subscription_are_refused_item_by_item() {
     assert_eq!(response.granted().collect::<Vec<_>>(), ["a"]);
     let none = Ext { services: Some(BroadcastSubscription::None), ..pull(&bed, Mode::Simultaneous) };
     assert_eq!(bed.ask(&bed.register(none, 600, None), IMS).status(), 403);
+    assert!(bed.state.is_empty(), "the subscription is gone, and so is the registration");
     let laughs = b"<!DOCTYPE l [<!ENTITY a \"ha\">]><ServiceRequest>&a;</ServiceRequest>";
     let ext = Ext { key: Some(KeyWay::OnUse), ..pull(&bed, Mode::Simultaneous) };
     let answer = bed.ask(&bed.register(ext, 600, Some((media::PROVISIONING, laughs))), IMS);

@@ -16,7 +16,7 @@ use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, UaId};
 use crate::sip::AuthParams;
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -259,6 +259,9 @@ pub async fn serve(bsm: Rc<Bsm>, mut calls: mpsc::Receiver<Call>) {
 
 async fn ask(calls: mpsc::Sender<Call>, request: axum::extract::Request) -> HttpResponse {
     let (parts, body) = request.into_parts();
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return HttpResponse::plain(413).with("connection", "close");
+    }
     let body = match tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
         Ok(Ok(body)) => body.to_vec(),
         Ok(Err(_)) => return HttpResponse::plain(413).with("connection", "close"),

@@ -108,3 +108,66 @@ fn only_provisioning_messages() {
     assert_eq!(request("POST", "text/plain", 1).status, 415);
     assert_eq!(request("POST", media::PROVISIONING, BODY_MAX + 1).status, 413);
 }
+
+/// One request over a socket, the connection closed after it.
+async fn exchange(at: std::net::SocketAddr, request: String) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn the_router_over_a_socket() {
+    let bed = Bed::new();
+    // This server works on tokio; the virtual world only answers for the BSF.
+    let env =
+        crate::broadcast::server::Env { spawn: Rc::new(|job| drop(tokio::task::spawn_local(job))), ..bed.world.env() };
+    let bsm = Bsm::new(
+        bed.bsm.config.clone(),
+        bed.bsm.state.clone(),
+        bed.bsm.outbound.clone(),
+        bed.bsm.decide.clone(),
+        None,
+        env,
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let (calls, incoming) = mpsc::channel(16);
+        tokio::task::spawn_local(serve(bsm, incoming));
+        tokio::task::spawn_local(async move { axum::serve(listener, router(calls)).await });
+        let head = format!(
+            "POST /bcast HTTP/1.1\r\nHost: bsm.home1.net\r\nConnection: close\r\nContent-Type: {}\r\n",
+            media::PROVISIONING
+        );
+        let body = String::from_utf8(order()).unwrap();
+        let challenge = exchange(at, format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+        assert!(challenge.starts_with("HTTP/1.1 401 "), "{challenge}");
+        assert!(challenge.contains("realm=\"3GPP-bootstrapping@bsm.home1.net\""));
+        let large = exchange(at, format!("{head}Content-Length: {}\r\n\r\n", BODY_MAX + 1)).await;
+        assert!(large.starts_with("HTTP/1.1 413 "), "{large}");
+
+        // The key is held already: a digest is verified without asking anybody.
+        let document = bed.boot.key_document(&bed.naf);
+        let update = crate::broadcast::state::Update {
+            state: RegState::Registered,
+            naf: bed.naf.clone(),
+            btid: Some(bed.boot.btid.clone()),
+            until: Duration::from_secs(600),
+            subscription: None,
+            ims_peer: 0,
+        };
+        bed.state.update(&bed.impu, update).unwrap();
+        bed.state.install_key(&bed.impu, &document, bed.world.now()).unwrap();
+        let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_string();
+        let given = authorization(&bed, &nonce, "00000001", &document.key, body.as_bytes());
+        let request = format!("{head}Authorization: {given}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = exchange(at, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("<ServiceResponse"), "{answer}");
+        assert!(answer.contains("authentication-info: qop=auth-int"));
+    });
+}
