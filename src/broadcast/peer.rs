@@ -36,8 +36,8 @@ pub struct Peer {
     pub naf_fqdns: Vec<String>,
     /// Certificate names by which it is recognised, beside the one of `hop`.
     pub tls_names: Vec<String>,
-    /// Addresses by which it is recognised where no certificate is called for; empty: the address of `hop`, over UDP
-    /// with its port.
+    /// Addresses by which it is recognised where no certificate is called for; empty: the address of `hop`,
+    /// any port, because nodes send from ports of their own.
     pub addresses: Vec<PeerAddress>,
     pub key_transport: KeyTransport,
     /// In the trust domain (RFC 3325): gets access network and visited network.
@@ -61,11 +61,7 @@ impl Peer {
         }
         let from = (source.addr.ip().to_canonical(), source.addr.port());
         if self.addresses.is_empty() {
-            // Over UDP a node sends from where it listens; a TCP connection comes from any port.
-            let port = source.transport != Transport::Udp || self.hop.transport != Transport::Udp || {
-                self.hop.addr.port() == from.1
-            };
-            return self.hop.transport != Transport::Tls && self.hop.addr.ip().to_canonical() == from.0 && port;
+            return self.hop.transport != Transport::Tls && self.hop.addr.ip().to_canonical() == from.0;
         }
         self.addresses
             .iter()
@@ -166,8 +162,7 @@ pub(crate) mod tests {
         let mut plain = peer("bsm", Transport::Udp, "127.0.0.1:5070");
         assert!(plain.is_source(&source(Transport::Udp, "[::ffff:127.0.0.1]:5070", &[])));
         assert!(!plain.is_source(&source(Transport::Udp, "127.0.0.2:5070", &[])));
-        assert!(!plain.is_source(&source(Transport::Udp, "127.0.0.1:5071", &[])));
-        assert!(plain.is_source(&source(Transport::Tcp, "127.0.0.1:40000", &[])));
+        assert!(plain.is_source(&source(Transport::Udp, "127.0.0.1:40000", &[])));
         plain.addresses = vec![PeerAddress { ip: "127.0.0.1".parse().unwrap(), port: Some(5070) }];
         assert!(!plain.is_source(&source(Transport::Udp, "127.0.0.1:5071", &[])));
         assert!(plain.is_source(&source(Transport::Udp, "127.0.0.1:5070", &[])));

@@ -27,8 +27,7 @@ fn sent(bed: &Bed) -> String {
 
 #[test]
 fn the_key_goes_to_the_configured_address_in_a_message_of_its_own() {
-    let any_port = PeerAddress { ip: "127.0.0.1".parse().unwrap(), port: None };
-    let bed = Bed::with(|_| {}, |server| server.addresses = vec![any_port]);
+    let bed = Bed::new();
     assert_eq!(ask(&bed, request(&bed), "127.0.0.1:40000"), 202);
     assert_eq!(bed.world.ladder(), ["MESSAGE 5070"], "not to where the question came from");
     let sent = sent(&bed);
@@ -42,6 +41,8 @@ fn the_key_goes_to_the_configured_address_in_a_message_of_its_own() {
 fn claim_1_negative_no_key_to_an_unconfigured_peer() {
     let bed = Bed::new();
     assert_eq!(ask(&bed, request(&bed), "127.0.0.9:5070"), 403);
+    let this_port = PeerAddress { ip: "127.0.0.1".parse().unwrap(), port: Some(5070) };
+    let bed = Bed::with(|_| {}, |server| server.addresses = vec![this_port]);
     assert_eq!(ask(&bed, request(&bed), "127.0.0.1:5071"), 403, "another program on the same machine");
     assert!(bed.world.ladder().is_empty());
 }
