@@ -3,8 +3,8 @@
 //! No lock is held across an await: each method does one step and lets go.
 
 use super::keys::KeyDocument;
+use super::nonce::Nonces;
 use super::retrieve::Waiting;
-use super::ua::Nonces;
 use crate::clock::Now;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
