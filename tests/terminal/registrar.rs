@@ -106,6 +106,9 @@ impl Registrar {
             self.resynchronised = true;
             return vec![self.challenge(&request, source, false)];
         }
+        if get("response").is_empty() {
+            return vec![respond(403)];
+        }
         let password = match &vector {
             Some(vector) => Password::from_aka(self.algorithm, &vector.xres, &vector.ik, &vector.ck),
             None => self.password.clone().unwrap(),
@@ -169,12 +172,12 @@ impl Registrar {
         password: &Password,
     ) -> Vec<u8> {
         let mut answer = ResponseWriter::new(request, 200, source, "registrar");
-        let expires = request.expires().unwrap();
+        let expires = request.expires().unwrap_or_default();
         if expires > 0 || matches!(request.contacts(), Ok(Contacts::None)) {
             let contact = self.log.iter().rev().find_map(|logged| {
                 let logged = Message::parse(logged).ok()?;
                 let value = logged.header(HeaderName::Contact)?;
-                Some(value.to_vec())
+                String::from_utf8_lossy(value).contains("+sip.instance").then(|| value.to_vec())
             });
             answer.header(HeaderName::Contact, contact.unwrap());
         }
