@@ -25,6 +25,8 @@ enum Verb {
     Gba(gba::GbaArgs),
     /// A smart-card terminal against any registrar
     Terminal(terminal::TerminalArgs),
+    /// Many terminals at once: registrations per second, latency, errors
+    Load(load::LoadArgs),
 }
 
 /// Exit code 0 on success, 1 on a refusal, 2 on wrong usage (by clap).
@@ -33,6 +35,7 @@ pub fn main() -> ExitCode {
         Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Gba(args) => gba::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Terminal(args) => terminal::run(args),
+        Verb::Load(args) => load::run(args),
     };
     match done {
         Ok(code) => code,
