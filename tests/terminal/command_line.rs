@@ -1,8 +1,11 @@
 //! `imscript terminal` and `imscript load`, run as programs.
 
 use crate::registrar::{IMPI, K, OPC, Registrar, Shared, udp, unhex};
+use base64::Engine;
 use imscript::aka::{Algorithm as Card, KeySet};
+use imscript::auth::digest::{Algorithm, Digest, Password, Qop, QopKind};
 use imscript::gba::naf_id::NafId;
+use imscript::sip::AuthParams;
 use imscript::terminal::load::subscribers;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -143,7 +146,7 @@ fn errors_are_json_too_and_exit_1() {
 
 #[test]
 fn figure_5_over_http_with_digest_on_ks_naf() {
-    let (server, _) = network(None);
+    let (server, network) = network(None);
     for (realm, good) in [("3GPP-bootstrapping@bsm.home1.net", true), ("3GPP-bootstrapping@evil.example", false)] {
         let (url, seen) = broadcast_server(realm);
         let output = terminal(&server, "register", &[&NAF[..], &["--figure", "5", "--bsm-http", &url]].concat());
@@ -152,6 +155,7 @@ fn figure_5_over_http_with_digest_on_ks_naf() {
         if good {
             assert_eq!(result["application"]["global_status"], "0");
             let posts = seen.join().unwrap();
+            prove(&posts[1], network.lock().unwrap().ks_naf.as_deref().unwrap());
             assert!(!posts[0].contains("uthorization") && posts[0].contains("3gpp-gba"));
             let btid = result["btid"].as_str().unwrap();
             assert!(posts[1].contains(&format!("username=\"{btid}\"")) && posts[1].contains("qop=auth-int"));
@@ -159,7 +163,27 @@ fn figure_5_over_http_with_digest_on_ks_naf() {
     }
 }
 
-/// Two POSTs: the first is challenged, the second served whatever its digest (which the library's tests check).
+/// The digest of a POST is that of base64(Ks_NAF) over its body.
+fn prove(post: &str, ks_naf: &str) {
+    let (head, body) = post.split_once("\r\n\r\n").unwrap();
+    let line = head.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap();
+    let given = AuthParams::parse(line.as_bytes()).unwrap();
+    let get = |name: &str| given.get(name).unwrap().into_owned();
+    let (username, nc, cnonce) = (get("username"), get("nc"), get("cnonce"));
+    let digest = Digest {
+        algorithm: Algorithm::Md5,
+        username: &username,
+        realm: b"3GPP-bootstrapping@bsm.home1.net",
+        method: b"POST",
+        uri: b"/sprov",
+        nonce: b"n",
+        qop: Some(Qop { kind: QopKind::AuthInt, nc: &nc, cnonce: &cnonce, body: body.as_bytes() }),
+    };
+    let password = Password::new(base64::engine::general_purpose::STANDARD.encode(unhex(ks_naf)));
+    assert!(digest.verify(&password, &get("response")), "{line}");
+}
+
+/// Two POSTs: the first is challenged, the second served.
 fn broadcast_server(realm: &str) -> (String, std::thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/sprov", listener.local_addr().unwrap());

@@ -85,14 +85,14 @@ impl Lane {
             .map(|account| Terminal {
                 contact: contact(&account, &link),
                 account,
-                call_id: identifiers.next(),
+                call_id: identifiers.fresh(),
                 cseq: 0,
                 rounds,
             })
             .collect();
         let window = plan.window.min(terminals.len());
         Lane {
-            branch: format!("z9hG4bK{}", identifiers.next()),
+            branch: format!("z9hG4bK{}", identifiers.fresh()),
             plan,
             link,
             identifiers,
