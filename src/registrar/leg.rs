@@ -253,10 +253,7 @@ impl Scscf {
 
     /// One forwarding, bounded by the leg's time.
     async fn attempt(&self, job: &Job) -> Attempt {
-        let document = (job.key == KeyMovement::Push).then(|| {
-            tracing::trace!(target: "ladder", at = "BSF", what = "Ks_NAF = KDF(Ks, gba-me, RAND, IMPI, NAF_Id)", naf = job.naf.fqdn());
-            job.bootstrap.key_document(&job.naf)
-        });
+        let document = (job.key == KeyMovement::Push).then(|| job.bootstrap.key_document(&job.naf));
         let forward = Forward {
             peer: &job.peer,
             scscf: &self.shared.settings.uri,

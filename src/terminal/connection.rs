@@ -293,7 +293,7 @@ impl Connection {
 
     /// Sends a request that has no Via yet and gives its final response.
     pub async fn request(&mut self, request: &[u8], within: Duration) -> Result<Message<'static>, ConnectionError> {
-        let branch = format!("z9hG4bK{}", self.identifiers.next());
+        let branch = format!("z9hG4bK{}", self.identifiers.fresh());
         let bytes = insert_via(request, &self.link.via(&branch));
         self.transmit(&bytes).await?;
         let started = Instant::now();
@@ -347,7 +347,7 @@ impl Connection {
 
     /// Answers a request from the network without a body; the answer is repeated should the request come again.
     pub async fn respond(&mut self, request: &Message<'_>, status: u16) -> Result<(), ConnectionError> {
-        let tag = self.identifiers.next();
+        let tag = self.identifiers.fresh();
         let answer = ResponseWriter::new(request, status, self.link.server.addr, &tag).finish();
         self.transmit(&answer).await?;
         if let Some(key) = key(request) {

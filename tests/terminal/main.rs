@@ -1,5 +1,6 @@
 //! The terminal against a scripted registrar (RFC 3310, RFC 7616, TS 24.229 §5.1.1), over real sockets.
 
+mod command_line;
 mod registrar;
 
 use imscript::aka::sqn::Sqn;
