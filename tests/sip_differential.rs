@@ -80,6 +80,7 @@ fn sipx_sees_the_same_message() {
 
 #[test]
 fn sipx_refuses_what_is_refused() {
+    // Without baddate and regbadct: its validator looks at neither Date nor Contact.
     let refused = [
         "badinv01",
         "clerr",
@@ -92,8 +93,6 @@ fn sipx_refuses_what_is_refused() {
         "lwsstart",
         "trws",
         "escruri",
-        "baddate",
-        "regbadct",
         "badaspec",
         "baddn",
         "badvers",
@@ -108,10 +107,7 @@ fn sipx_refuses_what_is_refused() {
         let bytes = octets(name);
         assert!(Message::parse(&bytes).unwrap().check().is_err(), "{name}");
         let theirs = sipx_sip::parse_datagram(Bytes::from(bytes), &sipx_sip::Limits::datagram());
-        let refused = theirs.is_err() || theirs.is_ok_and(|m| !sipx_sip::validate(&m).is_empty());
-        if !refused {
-            eprintln!("NOT {name}");
-        }
+        assert!(theirs.is_err() || theirs.is_ok_and(|m| !sipx_sip::validate(&m).is_empty()), "{name}");
     }
 }
 
