@@ -282,3 +282,16 @@ async fn tls_verifies_the_server() {
     assert!(header(&network, 1, HeaderName::Via).unwrap().starts_with("SIP/2.0/TLS"));
     assert!(header(&network, 1, HeaderName::Contact).unwrap().contains(";transport=tls>"));
 }
+
+#[tokio::test]
+async fn a_terminal_that_stays_refreshes_in_time() {
+    let (server, network) = udp(Registrar::new());
+    let mut ue = terminal(&server, card(OPC, SqnArray::fresh())).await;
+    let options = RegisterOptions { expires: 2, ..RegisterOptions::default() };
+    let granted = ue.register(&options).await.unwrap().expires;
+    let end = tokio::time::Instant::now() + Duration::from_millis(1500);
+    ue.stay(&options, granted, end, |_| {}).await.unwrap();
+    assert_eq!(requests(&network), 4, "half of a short registration");
+    assert_eq!(header(&network, 0, HeaderName::CallId), header(&network, 3, HeaderName::CallId));
+    assert_eq!(header(&network, 3, HeaderName::CSeq).as_deref(), Some("4 REGISTER"));
+}
