@@ -1,9 +1,7 @@
 //! Credentials and challenges: `Digest a="b", c=d` (RFC 3261 §20.7, §20.44, RFC 2617 §3.2). Values are kept whatever
 //! they are: AKAv1-MD5, auts, integrity-protected and names nobody knows yet all come through.
 use super::HeaderError;
-use crate::sip::scan::{
-    Elements, elements, is_blank, is_token, quoted_len, split_once, trim, trim_end, trim_start, unquote,
-};
+use crate::sip::scan::{Elements, Pair, is_blank, is_token, quoted_len, trim, trim_start, unquote};
 use std::borrow::Cow;
 
 /// More parameters than this are refused.
@@ -43,13 +41,13 @@ impl<'a> AuthParams<'a> {
 
     fn checked(self) -> Result<Self, HeaderError> {
         let bad = |why| Err(HeaderError::new("credentials", why));
-        for (i, piece) in self.pieces().enumerate() {
-            let (name, value) = split_once(piece, b'=');
-            let Some(value) = value.map(trim) else { return bad("a parameter has no =") };
-            if !is_token(trim_end(name)) {
+        for (i, Pair { name, value, plain }) in self.pairs().enumerate() {
+            let Some(value) = value else { return bad("a parameter has no =") };
+            if !plain && !is_token(name) {
                 return bad("a parameter has no proper name");
             }
             let sound = match value {
+                _ if plain => true,
                 [b'"', ..] => quoted_len(value) == Some(value.len()),
                 _ => !value.is_empty() && !value.iter().any(|&b| is_blank(b) || b == b'"'),
             };
@@ -65,15 +63,13 @@ impl<'a> AuthParams<'a> {
 
     /// Unquoted value of a parameter, any case of the name; the first if it is there more than once.
     pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| unquote(value))
+        let pair = self.pairs().find(|pair| pair.is_named(name.as_bytes()))?;
+        Some(unquote(pair.value.unwrap_or_default()))
     }
 
     /// (name, raw value with quotes kept)
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.pieces().map(|piece| {
-            let (name, value) = split_once(piece, b'=');
-            (trim_end(name), value.map(trim).unwrap_or_default())
-        })
+        self.pairs().map(|pair| (pair.name, pair.value.unwrap_or_default()))
     }
 
     /// A parameter name that is there more than once, if any.
@@ -89,8 +85,25 @@ impl<'a> AuthParams<'a> {
         self.scheme.eq_ignore_ascii_case(b"Digest")
     }
 
-    fn pieces(&self) -> std::iter::Filter<Elements<'a>, fn(&&'a [u8]) -> bool> {
-        elements(self.rest).filter(|piece| !piece.is_empty())
+    fn pairs(&self) -> impl Iterator<Item = Pair<'a>> + use<'a> {
+        Pairs(Some(self.rest)).filter(|pair| !pair.is_empty())
+    }
+}
+
+/// What is between commas, empty pairs too.
+struct Pairs<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+    fn next(&mut self) -> Option<Pair<'a>> {
+        if let Some((pair, rest)) = Pair::plain(self.0?, b',') {
+            self.0 = rest;
+            return Some(pair);
+        }
+        let mut elements = Elements(self.0);
+        let piece = elements.next()?;
+        self.0 = elements.0;
+        Some(Pair::of(piece))
     }
 }
 

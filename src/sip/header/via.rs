@@ -50,7 +50,7 @@ impl<'a> Via<'a> {
     }
 
     fn raw_param(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.params.find(name)
     }
 }
 
