@@ -1,10 +1,10 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
 use super::scan::{elements, find_line_end, is_blank, is_token, trim};
-use super::{Fault, HeaderName, Message, Via};
+use super::{Fault, HeaderName, Message, NameAddr, Via};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
@@ -110,13 +110,22 @@ fn push_named(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 fn push_known(out: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
-    push_named(out, name.as_str(), value);
+    if !matches!(name, HeaderName::ContentLength | HeaderName::Other) {
+        push_header(out, name.as_str(), value);
+    }
 }
 
 fn push_copies(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName) {
     for value in from.headers(name) {
         push_known(out, name, value);
     }
+}
+
+fn push_decimal(out: &mut Vec<u8>, number: usize) {
+    if number > 9 {
+        push_decimal(out, number / 10);
+    }
+    out.push(b'0' + (number % 10) as u8);
 }
 
 /// Writing into a vector cannot fail; this keeps the formatter's result out of the way.
@@ -128,7 +137,9 @@ fn finish(mut out: Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Vec<u8> 
     if let Some(content_type) = content_type {
         push_known(&mut out, HeaderName::ContentType, content_type.as_bytes());
     }
-    push_fmt(&mut out, format_args!("Content-Length: {}\r\n\r\n", body.len()));
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(&mut out, body.len());
+    out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
     out
 }
@@ -158,7 +169,9 @@ impl ResponseWriter {
             .sum();
         // Room for what a registrar adds, so that an ordinary answer is one allocation.
         let mut out = Vec::with_capacity(copied + 768);
-        push_fmt(&mut out, format_args!("SIP/2.0 {:03} ", status.clamp(100, 699)));
+        out.extend_from_slice(b"SIP/2.0 ");
+        push_decimal(&mut out, status.clamp(100, 699).into());
+        out.push(b' ');
         push_value(&mut out, reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         for (i, value) in request.headers(HeaderName::Via).enumerate() {
@@ -174,8 +187,8 @@ impl ResponseWriter {
         if let Some(value) = request.header(HeaderName::To) {
             out.extend_from_slice(b"To: ");
             push_value(&mut out, value);
-            let tagged = match request.to() {
-                Ok(to) => to.params.has("tag"),
+            let tagged = match NameAddr::params(value) {
+                Ok(params) => params.has("tag"),
                 Err(_) => value.windows(5).any(|w| w.eq_ignore_ascii_case(b";tag=")),
             };
             if !tagged && status > 100 && is_token(tag.as_bytes()) {
@@ -252,16 +265,28 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     }
     let rport = via.rport().is_some();
     if rport || via.host.ip().map(|sent_by| sent_by.to_canonical()) != Some(ip) {
-        push_fmt(out, format_args!(";received={ip}"));
+        out.extend_from_slice(b";received=");
+        push_ip(out, ip);
     }
     if rport {
-        push_fmt(out, format_args!(";rport={}", source.port()));
+        out.extend_from_slice(b";rport=");
+        push_decimal(out, source.port().into());
     }
     for element in list {
         out.extend_from_slice(b", ");
         push_value(out, element);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    let IpAddr::V4(ip) = ip else { return push_fmt(out, format_args!("{ip}")) };
+    for (i, octet) in ip.octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        push_decimal(out, octet.into());
+    }
 }
 
 /// Builds a request without Via: the transaction layer puts its own on top.
