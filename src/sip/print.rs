@@ -159,14 +159,11 @@ impl ResponseWriter {
     }
 
     pub fn with_reason(request: &Message<'_>, status: u16, reason: &str, source: SocketAddr, tag: &str) -> Self {
-        let copied: usize = request
-            .headers(HeaderName::Via)
-            .chain(
-                [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
-                    .map(|n| request.header(n).unwrap_or_default()),
-            )
-            .map(|value| value.len() + 12)
-            .sum();
+        let [from, to, call_id, cseq] = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
+            .map(|name| request.header(name).map(|value| (name, value)));
+        let vias = request.headers(HeaderName::Via);
+        let copied: usize =
+            vias.chain([from, to, call_id, cseq].into_iter().flatten().map(|(_, v)| v)).map(|v| v.len() + 12).sum();
         // Room for what a registrar adds, so that an ordinary answer is one allocation.
         let mut out = Vec::with_capacity(copied + 768);
         out.extend_from_slice(b"SIP/2.0 ");
@@ -181,10 +178,10 @@ impl ResponseWriter {
                 push_known(&mut out, HeaderName::Via, value);
             }
         }
-        if let Some(value) = request.header(HeaderName::From) {
-            push_known(&mut out, HeaderName::From, value);
+        if let Some((name, value)) = from {
+            push_known(&mut out, name, value);
         }
-        if let Some(value) = request.header(HeaderName::To) {
+        if let Some((_, value)) = to {
             out.extend_from_slice(b"To: ");
             push_value(&mut out, value);
             let tagged = match NameAddr::params(value) {
@@ -197,10 +194,8 @@ impl ResponseWriter {
             }
             out.extend_from_slice(b"\r\n");
         }
-        for name in [HeaderName::CallId, HeaderName::CSeq] {
-            if let Some(value) = request.header(name) {
-                push_known(&mut out, name, value);
-            }
+        for (name, value) in [call_id, cseq].into_iter().flatten() {
+            push_known(&mut out, name, value);
         }
         ResponseWriter { out }
     }

@@ -6,22 +6,34 @@ use std::borrow::Cow;
 /// message is text between the few octets that matter; the compiler makes vector instructions of it.
 #[inline(always)]
 pub(super) fn find_any<const N: usize>(bytes: &[u8], from: usize, wanted: [u8; N]) -> Option<usize> {
-    let is_wanted = |b: u8| wanted.iter().any(|&w| w == b);
     let mut at = from;
     let mut rest = bytes.get(from..)?;
-    while let Some((chunk, tail)) = rest.split_first_chunk::<16>() {
-        let mut marks = [0; 16];
-        for (mark, &b) in marks.iter_mut().zip(chunk) {
-            *mark = if is_wanted(b) { 0xff } else { 0 };
-        }
-        let hits = u128::from_le_bytes(marks);
+    while let Some((chunk, tail)) = rest.split_first_chunk() {
+        let hits = marks(chunk, wanted);
         if hits != 0 {
             return Some(at + (hits.trailing_zeros() / 8) as usize);
         }
         at += chunk.len();
         rest = tail;
     }
-    rest.iter().position(|&b| is_wanted(b)).map(|i| at + i)
+    match bytes.last_chunk() {
+        // The last sixteen once more, without those that have been looked at.
+        Some(chunk) if !rest.is_empty() => {
+            let hits = marks(chunk, wanted) >> (8 * (chunk.len() - rest.len()));
+            (hits != 0).then(|| at + (hits.trailing_zeros() / 8) as usize)
+        }
+        _ => rest.iter().position(|b| wanted.iter().any(|w| w == b)).map(|i| at + i),
+    }
+}
+
+/// All bits of an octet set where the chunk has one of `wanted`.
+#[inline(always)]
+fn marks<const N: usize>(chunk: &[u8; 16], wanted: [u8; N]) -> u128 {
+    let mut marks = [0; 16];
+    for (mark, b) in marks.iter_mut().zip(chunk) {
+        *mark = wanted.iter().fold(0, |mark, w| mark | if w == b { 0xff } else { 0 });
+    }
+    u128::from_le_bytes(marks)
 }
 
 /// Position of the first `wanted` octet.
@@ -88,7 +100,7 @@ const PLAIN: [bool; 256] = {
 
 /// Length of the run at the start of `s` of octets that the table has.
 #[inline]
-fn run(s: &[u8], table: &[bool; 256]) -> usize {
+pub(super) fn run(s: &[u8], table: &[bool; 256]) -> usize {
     s.iter().position(|&b| !table[usize::from(b)]).unwrap_or(s.len())
 }
 
@@ -144,12 +156,12 @@ pub(super) fn find_unquoted(s: &[u8], wanted: u8) -> Option<usize> {
 }
 
 /// One parameter: `name`, `name=value`, `name="value"`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pair<'a> {
     pub(super) name: &'a [u8],
     /// Quotes kept
     pub(super) value: Option<&'a [u8]>,
-    /// Known to follow the grammar of every list; if not, it may still follow that of its own.
+    /// Known to follow the grammar of every list, with neither escape nor fold in it. If not, a closer look is needed.
     pub(super) plain: bool,
 }
 
@@ -162,7 +174,10 @@ impl<'a> Pair<'a> {
         let (value, rest) = match trim_start(rest) {
             [b'=', rest @ ..] => {
                 let rest = trim_start(rest);
-                let len = if rest.first() == Some(&b'"') { quoted_len(rest)? } else { run(rest, &PLAIN) };
+                let len = match rest {
+                    [b'"', ..] => find_any(rest, 1, [b'"', b'\\', b'\r', b'\n']).filter(|&i| rest[i] == b'"')? + 1,
+                    _ => run(rest, &PLAIN),
+                };
                 let (value, rest) = rest.split_at(len);
                 (Some(value), trim_start(rest))
             }
@@ -187,8 +202,19 @@ impl<'a> Pair<'a> {
         self.name.is_empty() && self.value.is_none()
     }
 
+    #[inline]
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
-        self.name.eq_ignore_ascii_case(name)
+        self.name.len() == name.len() && self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// The value without quotes and escapes; empty if there is none.
+    pub(super) fn unquoted(&self) -> Cow<'a, [u8]> {
+        match self.value {
+            None => Cow::Borrowed(b""),
+            Some([b'"', inner @ .., b'"']) if self.plain => Cow::Borrowed(inner),
+            Some(value) if self.plain => Cow::Borrowed(value),
+            Some(value) => unquote(value),
+        }
     }
 }
 

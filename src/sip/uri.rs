@@ -1,7 +1,7 @@
 //! sip:, sips:, tel:, urn: and any other URI, borrowed (RFC 3261 §19.1, RFC 3966). Made by the address views and the
 //! Request-URI accessor; the registrar keys its records by [`Uri::aor`] and compares Contacts by [`Uri::equivalent`].
 use super::header::{HeaderError, Params};
-use super::scan::{decimal, escape_at, find, percent_decoded, split_once, trim};
+use super::scan::{decimal, escape_at, find, percent_decoded, run, split_once, trim};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -75,11 +75,12 @@ const MARK: [bool; 256] = {
     table
 };
 
-const HOST: [bool; 256] = {
+/// Letters, digits, hyphens, and underscores, which the wild has.
+const LABEL: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0x21_u8;
     while b <= 0x7e {
-        table[b as usize] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        table[b as usize] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         b += 1;
     }
     table
@@ -293,23 +294,13 @@ impl<'a> Host<'a> {
         if let [b'[', inner @ .., b']'] = text {
             return std::str::from_utf8(inner).ok()?.parse().ok().map(Host::V6);
         }
-        let (first, last) = (text.first()?, text.last()?);
-        if last.is_ascii_digit() {
+        if text.last()?.is_ascii_digit() {
             let address = ipv4(text);
             if address.is_some() || (count(text, b'.') == 3 && text.iter().all(|&b| b.is_ascii_digit() || b == b'.')) {
                 return address.map(Host::V4);
             }
         }
-        // Labels of letters, digits, hyphens (and underscores, which the wild has), none of them empty but the root.
-        let (mut before, mut sound) = (*first, *first != b'.' && text.len() <= 255);
-        for &b in text {
-            sound &= HOST[usize::from(b)] && !(b == b'.' && before == b'.');
-            before = b;
-        }
-        if !sound {
-            return None;
-        }
-        Some(Host::Name(text))
+        (text.len() <= 255 && is_name(text)).then_some(Host::Name(text))
     }
 
     /// `host[:port]`; blanks around the colon are let through, as a Via may have them.
@@ -426,6 +417,18 @@ impl Extend<Letter> for String {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Labels with dots between, none of them empty but the root.
+fn is_name(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        match rest.split_at(run(rest, &LABEL)) {
+            (_, []) => return true,
+            ([_, ..], [b'.', next @ ..]) => rest = next,
+            _ => return false,
         }
     }
 }

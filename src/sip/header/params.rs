@@ -1,6 +1,6 @@
 //! Parameters behind a value: `;name=value`, `;name="quoted"`, `;name` (RFC 3261 §25.1 generic-param).
 use super::HeaderError;
-use crate::sip::scan::{Pair, find_unquoted, is_blank, is_token, quoted_len, trim, trim_start, unquote};
+use crate::sip::scan::{Pair, find_unquoted, is_blank, is_token, quoted_len, trim, trim_start};
 use std::borrow::Cow;
 
 /// More parameters than this on one value are refused; it also bounds every search for duplicates.
@@ -24,16 +24,15 @@ impl<'a> Params<'a> {
 
     /// Value of a parameter, unquoted; Some("") for one without value.
     pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        self.find(name.as_bytes()).map(|value| value.map_or(Cow::Borrowed(&b""[..]), unquote))
+        self.find(name.as_bytes()).map(|pair| pair.unquoted())
     }
 
     pub fn has(&self, name: &str) -> bool {
         self.find(name.as_bytes()).is_some()
     }
 
-    /// Raw value of a parameter.
-    pub(super) fn find(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.pairs().find(|pair| pair.is_named(name)).map(|pair| pair.value)
+    pub(super) fn find(&self, name: &[u8]) -> Option<Pair<'a>> {
+        self.pairs().find(|pair| pair.is_named(name))
     }
 
     /// (name, raw value with quotes kept; None if no "=")
@@ -60,6 +59,9 @@ impl<'a> Params<'a> {
 
     /// The grammar: a token for a name, a token, host or quoted string for a value, no name twice (RFC 3261 §7.3.1).
     pub(crate) fn check(&self, header: &'static str) -> Result<(), HeaderError> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let bad = |why| Err(HeaderError::new(header, why));
         let mut names: [&[u8]; MAX] = [b""; MAX];
         for (i, Pair { name, value, plain }) in self.pairs().enumerate() {

@@ -50,7 +50,7 @@ impl<'a> Via<'a> {
     }
 
     fn raw_param(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.params.find(name)
+        self.params.find(name).map(|pair| pair.value)
     }
 }
 
