@@ -62,12 +62,18 @@ pub struct Message<'a> {
     table: Table,
 }
 
+/// Which field is the first of each name; no field has the number of an absent one.
+type FirstOf = [u8; HeaderName::Other as usize + 1];
+const ABSENT: u8 = u8::MAX;
+const _: () = assert!(limits::HEADERS < ABSENT as usize);
+
 /// Everything but the octets.
 #[derive(Clone)]
 struct Table {
     start: Start,
     version: Version,
     fields: Vec<Field>,
+    first: FirstOf,
     whole: Span,
     body: Span,
     flaw: Option<Flaw>,
@@ -141,7 +147,9 @@ impl<'a> Message<'a> {
 
     /// All field values of that name, in order, one per header line (comma lists not split).
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.table.fields.iter().filter(move |f| f.id == name).map(|f| f.value.of(&self.bytes))
+        let first = usize::from(self.table.first[name as usize]);
+        let fields = self.table.fields.get(first..).unwrap_or_default();
+        fields.iter().filter(move |f| f.id == name).map(|f| f.value.of(&self.bytes))
     }
 
     /// By text name, any case, long or compact form, known or not.
@@ -316,10 +324,15 @@ impl Table {
             return Err(Fault::new(513, "larger than 65536 octets"));
         }
         let mut fields = Vec::with_capacity(32);
+        let mut first = [ABSENT; _];
         let mut length = ContentLength::default();
         let head = scan(bytes, from, false, |field| {
             if field.id == HeaderName::ContentLength {
                 length.see(field.value.of(bytes));
+            }
+            let first: &mut u8 = &mut first[field.id as usize];
+            if *first == ABSENT {
+                *first = u8::try_from(fields.len()).unwrap_or(ABSENT);
             }
             fields.push(field);
         });
@@ -338,6 +351,7 @@ impl Table {
             start,
             version,
             fields,
+            first,
             whole: Span::new(from, end),
             body: Span::new(body_at, end),
             flaw: head.flaw.or(start_flaw).or(length_flaw),

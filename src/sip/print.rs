@@ -245,7 +245,8 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     out.extend_from_slice(b"Via: ");
     // What the sender says about itself here counts for nothing (RFC 3261 §18.2.1, RFC 3581 §4).
     let ours = |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
-    if via.params.iter().any(|(name, _)| ours(name)) {
+    let rport = via.rport().is_some();
+    if rport || via.params.has("received") {
         push_value(out, top.strip_suffix(via.params.raw()).unwrap_or(top));
         for (name, value) in via.params.iter().filter(|(name, _)| !ours(name)) {
             out.push(b';');
@@ -258,7 +259,6 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     } else {
         push_value(out, top);
     }
-    let rport = via.rport().is_some();
     if rport || via.host.ip().map(|sent_by| sent_by.to_canonical()) != Some(ip) {
         out.extend_from_slice(b";received=");
         push_ip(out, ip);

@@ -42,6 +42,7 @@ pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
 }
 
 /// Position of the first CR or LF at or after `from`.
+#[inline]
 pub(super) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
     find_any(bytes, from, [b'\r', b'\n'])
 }
@@ -204,7 +205,7 @@ impl<'a> Pair<'a> {
 
     #[inline]
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
-        self.name.len() == name.len() && self.name.eq_ignore_ascii_case(name)
+        self.name == name || self.name.eq_ignore_ascii_case(name)
     }
 
     /// The value without quotes and escapes; empty if there is none.
