@@ -122,10 +122,13 @@ fn push_copies(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName) {
 }
 
 fn push_decimal(out: &mut Vec<u8>, number: usize) {
-    if number > 9 {
-        push_decimal(out, number / 10);
+    let (mut digits, mut first, mut rest) = ([b'0'; 20], 19, number);
+    while rest > 9 && first > 0 {
+        digits[first] += (rest % 10) as u8;
+        (first, rest) = (first - 1, rest / 10);
     }
-    out.push(b'0' + (number % 10) as u8);
+    digits[first] += (rest % 10) as u8;
+    out.extend_from_slice(&digits[first..]);
 }
 
 /// Writing into a vector cannot fail; this keeps the formatter's result out of the way.

@@ -42,7 +42,6 @@ pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
 }
 
 /// Position of the first CR or LF at or after `from`.
-#[inline]
 pub(super) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
     find_any(bytes, from, [b'\r', b'\n'])
 }

@@ -1,6 +1,6 @@
 //! One Via element: `SIP/2.0/UDP host:port;params` (RFC 3261 §20.42, RFC 3581).
 use super::{HeaderError, Params};
-use crate::sip::scan::{decimal, find, is_blank, is_token, split_once, trim, trim_end, trim_start};
+use crate::sip::scan::{decimal, find, is_blank, split_token, trim, trim_start};
 use crate::sip::uri::Host;
 use std::net::IpAddr;
 
@@ -22,10 +22,9 @@ impl<'a> Via<'a> {
         if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
             return Err(bad("not SIP/2.0"));
         }
-        let end = rest.iter().position(|&b| is_blank(b)).ok_or(bad("no sent-by"))?;
-        let (transport, rest) = rest.split_at(end);
-        if !is_token(transport) {
-            return Err(bad("the transport is not a token"));
+        let (transport, rest) = split_token(rest);
+        if transport.is_empty() || !rest.first().is_some_and(|&b| is_blank(b)) {
+            return Err(bad("no transport and sent-by"));
         }
         let end = find(rest, b';').unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(end);
@@ -55,8 +54,8 @@ impl<'a> Via<'a> {
 }
 
 fn until_slash(s: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (before, after) = split_once(s, b'/');
-    Some((trim_end(before), trim_start(after?)))
+    let (token, rest) = split_token(s);
+    Some((token, trim_start(trim_start(rest).strip_prefix(b"/")?)))
 }
 
 #[cfg(test)]
