@@ -164,11 +164,9 @@ impl ResponseWriter {
     pub fn with_reason(request: &Message<'_>, status: u16, reason: &str, source: SocketAddr, tag: &str) -> Self {
         let [from, to, call_id, cseq] = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
             .map(|name| request.header(name).map(|value| (name, value)));
-        let vias = request.headers(HeaderName::Via);
-        let copied: usize =
-            vias.chain([from, to, call_id, cseq].into_iter().flatten().map(|(_, v)| v)).map(|v| v.len() + 12).sum();
-        // Room for what a registrar adds, so that an ordinary answer is one allocation.
-        let mut out = Vec::with_capacity(copied + 768);
+        // Less than all of the request's head is copied; with what a registrar adds, an ordinary answer is one allocation.
+        let head = request.bytes().len() - request.body().len();
+        let mut out = Vec::with_capacity((head + 512).min(4096));
         out.extend_from_slice(b"SIP/2.0 ");
         push_decimal(&mut out, status.clamp(100, 699).into());
         out.push(b' ');

@@ -41,9 +41,11 @@ pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     find_any(bytes, 0, [wanted])
 }
 
+pub(super) const LINE_END: [u8; 2] = *b"\r\n";
+
 /// Position of the first CR or LF at or after `from`.
 pub(super) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
-    find_any(bytes, from, [b'\r', b'\n'])
+    find_any(bytes, from, LINE_END)
 }
 
 /// Space, tab, or an octet of a fold.

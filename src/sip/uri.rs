@@ -435,15 +435,19 @@ fn is_name(text: &[u8]) -> bool {
 
 /// Four numbers without leading zeros, which some would read as octal.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0; 4];
-    let mut numbers = text.split(|&b| b == b'.');
-    for octet in &mut octets {
-        *octet = match numbers.next()? {
-            [b'0', _, ..] => return None,
-            digits => u8::try_from(decimal(digits)?).ok()?,
-        };
+    let (mut octets, mut at, mut digits) = ([0u8; 4], 0, 0);
+    for &b in text {
+        let octet = octets.get_mut(at)?;
+        match b {
+            b'.' if digits > 0 => (at, digits) = (at + 1, 0),
+            b'0'..=b'9' if digits == 0 || *octet > 0 => {
+                *octet = octet.checked_mul(10)?.checked_add(b - b'0')?;
+                digits += 1;
+            }
+            _ => return None,
+        }
     }
-    numbers.next().is_none().then(|| octets.into())
+    (at == 3 && digits > 0).then(|| octets.into())
 }
 
 fn same_optional(a: Option<&[u8]>, b: Option<&[u8]>) -> bool {
