@@ -2,7 +2,7 @@
 //! datagrams ([`super::message`]) and streams ([`super::frame`]), and the one reading of Content-Length for both.
 use super::header::HeaderName;
 use super::message::limits;
-use super::scan::{decimal, LINE_END, find, find_any, split_token, trim_end, trim_start};
+use super::scan::{LINE_END, decimal, find_any, is_token, trim_end, trim_start};
 
 /// Octets `from..to` of the buffer; the limits keep both far below 2^32.
 #[derive(Debug, Clone, Copy, Default)]
@@ -170,18 +170,19 @@ impl Scanner<'_> {
             self.note(Flaw { status: 400, why: "header field too long", unframed: true });
         }
         let text = &self.bytes[from..to];
-        let (name, rest) = split_token(text);
-        let value = match trim_start(rest) {
-            [b':', value @ ..] if !name.is_empty() => value,
-            _ if find(rest, b':').is_none() => return self.note(Flaw::bad("a header line has no colon")),
-            _ => return self.note(Flaw::bad("a header field name is not a token")),
+        let Some(colon) = find_any(text, 0, [b':']) else {
+            return self.note(Flaw::bad("a header line has no colon"));
         };
+        let name = trim_end(&text[..colon]);
         let id = HeaderName::from_bytes(name);
+        if id == HeaderName::Other && !is_token(name) {
+            return self.note(Flaw::bad("a header field name is not a token"));
+        }
         if self.fields == limits::HEADERS {
             return self.note(Flaw { status: 400, why: "too many header fields", unframed: true });
         }
         self.fields += 1;
-        let value = trim_start(value);
+        let value = trim_start(&text[colon + 1..]);
         let start = to - value.len();
         let end = start + trim_end(value).len();
         field(Field {
