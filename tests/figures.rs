@@ -46,8 +46,12 @@ fn assert_hss(bed: &Bed, card: &Card, result: &Value) {
     assert_eq!(broadcast["btid"], result["btid"], "{shown}");
 }
 
-const CHALLENGED: [&str; 4] =
-    ["UE > IMS  REGISTER", "IMS > UE  401 (REGISTER)", "UE > IMS  REGISTER response", "IMS > UE  200 (REGISTER response)"];
+const CHALLENGED: [&str; 4] = [
+    "UE > IMS  REGISTER",
+    "IMS > UE  401 (REGISTER)",
+    "UE > IMS  REGISTER response",
+    "IMS > UE  200 (REGISTER response)",
+];
 
 fn with_challenge(more: &[&'static str]) -> Vec<&'static str> {
     CHALLENGED.into_iter().chain(more.iter().copied()).collect()
@@ -117,7 +121,11 @@ fn figure_4_subsequent_pull_with_payload() {
         "S-CSCF > HSS  PUR",
     ]));
     // The forwarded request has its answer before the key is there: subsequent.
-    flow.assert_order(&["IMS > BSM  REGISTER key=pull", "BSM > IMS  200 (REGISTER key=pull)", "IMS > BSM  MESSAGE key"]);
+    flow.assert_order(&[
+        "IMS > BSM  REGISTER key=pull",
+        "BSM > IMS  200 (REGISTER key=pull)",
+        "IMS > BSM  MESSAGE key",
+    ]);
     flow.assert_order(&["IMS > BSM  MESSAGE key", "BSM > IMS  200 (MESSAGE key)"]);
     assert_same_key(&flow, &result);
 }
@@ -295,7 +303,8 @@ fn figure_8_simultaneous_pull_with_payload() {
 }
 
 /// A document that anything which reads and rewrites would change.
-const ODD_PAYLOAD: &[u8] = b"<?xml version='1.0'?>\r\n<ServiceRequest  requestID = '7'\txmlns=\"urn:x\" ><!-- \xc3\xa9\xff\x00 \
+const ODD_PAYLOAD: &[u8] =
+    b"<?xml version='1.0'?>\r\n<ServiceRequest  requestID = '7'\txmlns=\"urn:x\" ><!-- \xc3\xa9\xff\x00 \
 --boundary\r\n\r\nSIP/2.0 200 OK\n\r -->\n<a></a><a/>&#13;</ServiceRequest >\n \r\n";
 
 /// Registers against a broadcast server that keeps every octet; the forwarded request.

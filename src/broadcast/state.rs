@@ -175,6 +175,8 @@ impl BsmState {
             expires: document.expires,
         });
         record.btid = Some(document.btid.clone());
+        let check = tracing::enabled!(target: "ladder", tracing::Level::TRACE).then(|| document.key.check_value());
+        tracing::trace!(target: "ladder", at = "BSM", what = "SMK = Ks_NAF", check = check.as_deref().unwrap_or_default());
         if let Some(services) = &document.services {
             record.subscription = services.clone();
         }

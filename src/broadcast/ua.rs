@@ -251,7 +251,10 @@ pub async fn serve(bsm: Rc<Bsm>, mut calls: mpsc::Receiver<Call>) {
         let worker = Rc::clone(&bsm);
         let job: Job = Box::pin(async move {
             // The other end is gone if the client hung up: then nobody wants the answer.
-            let _ = answer.send(worker.ua(request).await);
+            tracing::trace!(target: "ladder", from = "UE", to = "BSM", what = "HTTP POST (Ua)");
+            let response = worker.ua(request).await;
+            tracing::trace!(target: "ladder", from = "BSM", to = "UE", what = "HTTP", status = response.status);
+            let _ = answer.send(response);
         });
         (bsm.env.spawn)(job);
     }

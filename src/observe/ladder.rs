@@ -113,7 +113,7 @@ fn precede_receipt(events: &mut [Event]) {
     events.sort_by_key(|e| e.at);
 }
 
-const WIDTH: usize = 30;
+const WIDTH: usize = 36;
 const LEFT: usize = 6;
 
 fn position(column: usize) -> usize {

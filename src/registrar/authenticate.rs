@@ -11,6 +11,7 @@ use crate::sip::transaction::Source;
 use crate::sip::{AuthParams, HeaderName, Message, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use std::borrow::Cow;
 
 /// What is remembered with a challenge of the REGISTER that caused it: the identification
 /// module's find counts later only if the answer comes from the same place (flows.md 4).
@@ -72,7 +73,7 @@ pub struct Authenticated {
 pub enum Verdict {
     /// The 401.
     Challenge(Vec<u8>),
-    Authenticated(Authenticated),
+    Authenticated(Box<Authenticated>),
 }
 
 impl Scscf {
@@ -93,7 +94,7 @@ impl Scscf {
         if nonce.is_empty() {
             if self.is_protected_refresh(credentials, source, asked) {
                 let settled = Authenticated { secret: None, portion, info: None, keys_sent: false };
-                return Ok(Verdict::Authenticated(settled));
+                return Ok(Verdict::Authenticated(Box::new(settled)));
             }
             return self.challenge(request, source, asked, portion, offer, None, 0).await;
         }
@@ -114,7 +115,7 @@ impl Scscf {
             self.report_failure(asked, Assignment::AuthenticationFailure).await;
             return Err(Refusal::because(403, "digest algorithm was not offered"));
         };
-        let digest = digest_of(request, credentials, algorithm, &nonce)?;
+        let digest = digest_of(credentials, algorithm, &nonce)?;
         if !self.names_us(&digest) {
             return Err(Refusal::because(400, "digest uri names another domain"));
         }
@@ -131,7 +132,7 @@ impl Scscf {
             None => None,
         };
         let keys_sent = self.sends_keys_to(source) && algorithm.is_aka();
-        Ok(Verdict::Authenticated(Authenticated { secret: Some(held.secret), portion, info, keys_sent }))
+        Ok(Verdict::Authenticated(Box::new(Authenticated { secret: Some(held.secret), portion, info, keys_sent })))
     }
 
     /// A re-registration over the security association that a trusted P-CSCF vouches for (TS 24.229 §5.4.1.2.2).
@@ -184,7 +185,7 @@ impl Scscf {
     ) -> Result<Verdict, Refusal> {
         let settings = &self.shared.settings;
         let now = self.now();
-        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = if resync.is_some() { "MAR (AUTS)" } else { "MAR" }, impi = %asked.impi);
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = if resync.is_some() { "MAR (AUTS)" } else { "MAR" });
         let item = self
             .shared
             .hss
@@ -196,7 +197,7 @@ impl Scscf {
                 let mut octets = [0; 32];
                 octets[..16].copy_from_slice(&vector.rand.0);
                 octets[16..].copy_from_slice(&vector.autn.0);
-                tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "MAA RAND AUTN XRES CK IK", impi = %asked.impi);
+                tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "MAA RAND AUTN XRES CK IK");
                 (Secret::Aka(vector), STANDARD.encode(octets), &settings.aka_algorithms)
             }
             AuthItem::Digest { password } => {
@@ -276,15 +277,15 @@ fn accepted(
 /// A digest's parameters as the terminal sent them.
 struct DigestParams<'a> {
     algorithm: Algorithm,
-    username: std::borrow::Cow<'a, [u8]>,
-    realm: std::borrow::Cow<'a, [u8]>,
-    uri: std::borrow::Cow<'a, [u8]>,
+    username: Cow<'a, [u8]>,
+    realm: Cow<'a, [u8]>,
+    uri: Cow<'a, [u8]>,
     nonce: &'a [u8],
-    qop: Option<(QopKind, std::borrow::Cow<'a, [u8]>, std::borrow::Cow<'a, [u8]>)>,
+    /// Kind, nc, cnonce.
+    qop: Option<(QopKind, Cow<'a, [u8]>, Cow<'a, [u8]>)>,
 }
 
 fn digest_of<'a>(
-    _request: &Message<'_>,
     credentials: &AuthParams<'a>,
     algorithm: Algorithm,
     nonce: &'a [u8],

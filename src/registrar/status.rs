@@ -206,7 +206,7 @@ impl Scscf {
         let mono = self.now().mono;
         self.shared.table.with(impi.as_str(), |r| {
             let until = r.and_then(|r| r.until()).unwrap_or_default();
-            u32::try_from(until.saturating_sub(mono).as_secs()).unwrap_or(u32::MAX)
+            u32::try_from(until.saturating_sub(mono).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
         })
     }
 

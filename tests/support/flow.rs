@@ -110,7 +110,8 @@ fn request(step: &Step) -> String {
             _ => String::new(),
         }
     } else if method == "REGISTER" {
-        let state = note("Expires: 0").strip_prefix("Expires: ").filter(|left| *left == "0").map(|_| "expires=0".into());
+        let state =
+            note("Expires: 0").strip_prefix("Expires: ").filter(|left| *left == "0").map(|_| "expires=0".into());
         state.or_else(|| param("key=")).or_else(|| param("mode=")).unwrap_or_default()
     } else if ext.contains("request=key") {
         "key-request".into()
