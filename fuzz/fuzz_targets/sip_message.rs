@@ -1,5 +1,6 @@
 //! Any octets through parser, check, accessors, parts, framing and writers; the assertions are in `exercise`.
-//! Run: `cargo +nightly fuzz run sip_message -- -dict=fuzz/sip.dict`, with tests/torture as a seed corpus.
+//! Run: `cargo +nightly fuzz run sip_message fuzz/corpus/sip_message tests/torture -- -dict=fuzz/sip.dict`; on a stable
+//! toolchain with `RUSTC_BOOTSTRAP=1 cargo fuzz run -s none …`.
 #![no_main]
 
 #[path = "../../tests/exercise/mod.rs"]

@@ -281,8 +281,13 @@ struct DigestParams<'a> {
     realm: Cow<'a, [u8]>,
     uri: Cow<'a, [u8]>,
     nonce: &'a [u8],
-    /// Kind, nc, cnonce.
-    qop: Option<(QopKind, Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    qop: Option<QopParams<'a>>,
+}
+
+struct QopParams<'a> {
+    kind: QopKind,
+    nc: Cow<'a, [u8]>,
+    cnonce: Cow<'a, [u8]>,
 }
 
 fn digest_of<'a>(
@@ -306,7 +311,8 @@ fn digest_of<'a>(
             if count.is_none_or(|count| count == 0) {
                 return Err(bad("nc is not 8 hex digits above 0"));
             }
-            Some((kind, nc, credentials.get("cnonce").ok_or_else(|| bad("qop without cnonce"))?))
+            let cnonce = credentials.get("cnonce").ok_or_else(|| bad("qop without cnonce"))?;
+            Some(QopParams { kind, nc, cnonce })
         }
     };
     Ok(DigestParams {
@@ -328,13 +334,13 @@ impl DigestParams<'_> {
             method: request.method(),
             uri: &self.uri,
             nonce: self.nonce,
-            qop: self.qop.as_ref().map(|(kind, nc, cnonce)| Qop { kind: *kind, nc, cnonce, body: request.body() }),
+            qop: self.qop.as_ref().map(|q| Qop { kind: q.kind, nc: &q.nc, cnonce: &q.cnonce, body: request.body() }),
         }
     }
 
     fn info(&self, request: &Message<'_>, password: &crate::auth::digest::Password) -> String {
         let digest = self.as_digest(request);
-        let Some((_, nc, cnonce)) = &self.qop else { return String::new() };
+        let Some(QopParams { nc, cnonce, .. }) = &self.qop else { return String::new() };
         // The response has no body that auth-int could cover beyond the empty one.
         let digest = Digest { qop: digest.qop.map(|q| Qop { kind: QopKind::Auth, ..q }), ..digest };
         format!(
