@@ -141,9 +141,9 @@ fn figure_5_subsequent_terminal_asks_itself_over_http() {
     let flow = Flow::with(&bed, "BSM > IMS  200 (REGISTER mode=status)");
     flow.assert_order(&[
         "IMS > UE  200 (REGISTER response)",
-        "UE > BSM  HTTP POST",
+        "UE > BSM  HTTP POST (Ua)",
         "BSM > UE  HTTP status=401",
-        "UE > BSM  HTTP POST",
+        "UE > BSM  HTTP POST (Ua)",
         "BSM > IMS  MESSAGE key-request",
         "IMS > BSM  MESSAGE key",
         "BSM > BSM  SMK = Ks_NAF",
@@ -207,7 +207,7 @@ fn figure_6_simultaneous_pull() {
         "BSM > IMS  200 (REGISTER key=on-use)",
         "S-CSCF > HSS  PUR",
         "IMS > UE  200 (REGISTER response)",
-        "UE > BSM  HTTP POST",
+        "UE > BSM  HTTP POST (Ua)",
         "BSM > IMS  MESSAGE key-request",
         "IMS > BSM  MESSAGE key",
         "BSM > BSM  SMK = Ks_NAF",
