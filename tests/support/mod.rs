@@ -1,7 +1,7 @@
 //! What the tests of the running program share: a network of child processes in a folder of its own, what it traced as
 //! one list of messages, a broadcast server that only records, and a terminal made by hand.
 
-#![allow(dead_code, unreachable_pub)] // every test program uses its part of what stands here
+#![allow(dead_code, unreachable_pub)] // every test program uses its part
 
 pub mod fake_bsm;
 pub mod flow;
