@@ -154,7 +154,7 @@ impl Capture {
     fn start(file: &Path, bed: &Network) -> Option<Capture> {
         let ports = [bed.ims, bed.bsm, bed.bsm_http].map(|addr| format!("port {}", addr.port())).join(" or ");
         let mut child = Command::new("tshark")
-            .args(["-i", "lo", "-f", &ports, "-w"])
+            .args(["-n", "-i", "lo", "-f", &ports, "-w"])
             .arg(file)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -182,7 +182,7 @@ impl Capture {
 
 fn tshark(file: &Path, bed: &Network, more: &[&str]) -> String {
     let mut command = Command::new("tshark");
-    command.arg("-r").arg(file);
+    command.args(["-n", "-r"]).arg(file);
     for addr in [bed.ims, bed.bsm] {
         for layer in ["udp", "tcp"] {
             command.args(["-d", &format!("{layer}.port=={},sip", addr.port())]);
@@ -199,40 +199,46 @@ fn tshark_finds_no_fault_in_the_six_figures() {
     if !installed("tshark", "-v") {
         return;
     }
-    for figure in 3..=8u8 {
-        let between = if figure % 2 == 0 { "udp" } else { "tcp" };
-        let bed = Bed::start(&Plan { policy: Some(figure_policy(figure)), between, ..Plan::default() });
-        let card = bed.subscriber_with("yes");
-        let file = bed.path("figure.pcapng");
-        let Some(capture) = Capture::start(&file, &bed) else { return };
-        let (number, http) = (figure.to_string(), format!("http://{}/", bed.bsm_http));
-        let mut args = vec!["--figure", &number, "--naf-id", NAF];
-        match figure {
-            5 => args.extend(["--bsm-http", &http]),
-            6 => args.push("--via-ims"),
-            _ => {}
+    std::thread::scope(|scope| {
+        for figure in 3..=8 {
+            scope.spawn(move || dissect(figure));
         }
-        let result = bed.terminal("register", &card, &args).unwrap();
-        assert_eq!((&result["result"], &result["error"]), (&"registered".into(), &serde_json::Value::Null), "{result}");
-        bed.wait_for_states(&card.impi, "registered", "registered").unwrap();
-        bed.terminal("deregister", &card, &["--all"]).unwrap();
-        support::flow::Flow::with(&bed, "BSM > IMS  200 (REGISTER expires=0)");
-        // The capture is complete once the last message stands in it: both deregistrations, and the answers.
-        wait_for(|| {
-            let octets = std::fs::read(&file).unwrap();
-            let ended = octets.windows(12).filter(|window| *window == b"Expires: 0\r\n").count();
-            (ended >= 4).then_some(())
-        });
-        capture.stop();
-        let faults = tshark(&file, &bed, &["-Y", "_ws.malformed || _ws.expert.severity == error"]);
-        assert_eq!(faults, "", "figure {figure}");
-        // It was dissected as SIP, all of it.
-        let methods = tshark(&file, &bed, &["-Y", "sip", "-T", "fields", "-e", "sip.Method", "-e", "sip.Status-Code"]);
-        assert!(methods.lines().count() >= 12, "figure {figure}:\n{methods}");
-        assert!(methods.contains("REGISTER") && methods.contains("401") && methods.contains("200"), "{methods}");
-        let payload = "(tcp.len > 0 || udp) && !sip && !http";
-        let other = tshark(&file, &bed, &["-Y", payload]);
-        let continued: Vec<_> = other.lines().filter(|line| !line.contains("segment of a reassembled")).collect();
-        assert_eq!(continued, Vec::<&str>::new(), "figure {figure}: not dissected");
+    });
+}
+
+fn dissect(figure: u8) {
+    let between = if figure % 2 == 0 { "udp" } else { "tcp" };
+    let bed = Bed::start(&Plan { policy: Some(figure_policy(figure)), between, ..Plan::default() });
+    let card = bed.subscriber_with("yes");
+    let file = bed.path("figure.pcapng");
+    let Some(capture) = Capture::start(&file, &bed) else { return };
+    let (number, http) = (figure.to_string(), format!("http://{}/", bed.bsm_http));
+    let mut args = vec!["--figure", &number, "--naf-id", NAF];
+    match figure {
+        5 => args.extend(["--bsm-http", &http]),
+        6 => args.push("--via-ims"),
+        _ => {}
     }
+    let result = bed.terminal("register", &card, &args).unwrap();
+    assert_eq!((&result["result"], &result["error"]), (&"registered".into(), &serde_json::Value::Null), "{result}");
+    bed.wait_for_states(&card.impi, "registered", "registered").unwrap();
+    bed.terminal("deregister", &card, &["--all"]).unwrap();
+    support::flow::Flow::with(&bed, "BSM > IMS  200 (REGISTER expires=0)");
+    // The capture is complete once the last message stands in it: both deregistrations, and the answers.
+    wait_for(|| {
+        let octets = std::fs::read(&file).unwrap();
+        let ended = octets.windows(12).filter(|window| *window == b"Expires: 0\r\n").count();
+        (ended >= 4).then_some(())
+    });
+    capture.stop();
+    let faults = tshark(&file, &bed, &["-Y", "_ws.malformed || _ws.expert.severity == error"]);
+    assert_eq!(faults, "", "figure {figure}");
+    // It was dissected as SIP, all of it.
+    let methods = tshark(&file, &bed, &["-Y", "sip", "-T", "fields", "-e", "sip.Method", "-e", "sip.Status-Code"]);
+    assert!(methods.lines().count() >= 12, "figure {figure}:\n{methods}");
+    assert!(methods.contains("REGISTER") && methods.contains("401") && methods.contains("200"), "{methods}");
+    let payload = "(tcp.len > 0 || udp) && !sip && !http";
+    let other = tshark(&file, &bed, &["-Y", payload]);
+    let continued: Vec<_> = other.lines().filter(|line| !line.contains("segment of a reassembled")).collect();
+    assert_eq!(continued, Vec::<&str>::new(), "figure {figure}: not dissected");
 }
