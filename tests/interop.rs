@@ -109,7 +109,7 @@ fn sipp_with_a_wrong_key_gets_403_and_harms_nothing() {
     let bed = Bed::start(&Plan::default());
     let card = sipp_user(&bed);
     assert_passed(&bed, &sipp(&bed, "register.xml", "u1", bed.ims, &aka(&card, K)));
-    let before = bed.subscriber(&card.impi).unwrap();
+    let before = bed.wait_for_states(&card.impi, "registered", "not_registered").unwrap();
     for transport in ["u1", "t1"] {
         let line = format!("{};{}", card.impi, card.impu);
         assert_passed(&bed, &sipp(&bed, "wrong_response.xml", transport, bed.ims, &line));
@@ -207,7 +207,7 @@ fn tshark_finds_no_fault_in_the_six_figures() {
 }
 
 fn dissect(figure: u8) {
-    let between = if figure % 2 == 0 { "udp" } else { "tcp" };
+    let between = if figure.is_multiple_of(2) { "udp" } else { "tcp" };
     let bed = Bed::start(&Plan { policy: Some(figure_policy(figure)), between, ..Plan::default() });
     let card = bed.subscriber_with("yes");
     let file = bed.path("figure.pcapng");
