@@ -440,6 +440,32 @@ fn a_retransmission_is_answered_from_the_transaction() {
 }
 
 #[test]
+fn while_a_broadcast_server_is_waited_for_nothing_is_done_twice() {
+    let plan = Plan { ims_tables: "[broadcast]\ntimeout = 1.5\n".into(), ..Plan::default() };
+    let (bed, bsm) = recorded(plan, Conduct::Silent);
+    let card = bed.subscriber_with("yes");
+    let mut hand = Hand::new(&card, bed.ims);
+    let first = hand.register(&hand.unanswered(), NAMES_NAF, b"");
+    let challenge = Hand::challenge(&first);
+    let answer = hand.answer(&challenge);
+    hand.send(&answer, "", b"");
+    bsm.request(0, is_register);
+    // The terminal's Timer E sends the request again: no second leg, no second Ks.
+    hand.repeat();
+    hand.repeat();
+    // Another REGISTER of the same user is told to wait.
+    let mut impatient = Hand::new(&card, bed.ims);
+    impatient.usim = hand.usim.clone();
+    let refused = impatient.run(NAMES_NAF);
+    assert_eq!(refused.status(), 500, "{}", String::from_utf8_lossy(refused.bytes()));
+    assert!(refused.header(HeaderName::RetryAfter).is_some());
+    assert_eq!(hand.receive().status(), 200);
+    assert_eq!(bsm.received().len(), 1);
+    let flow = Flow::of(&bed).unwrap();
+    assert_eq!(flow.count("BSF > BSF  Ks = CK || IK"), 1, "\n{flow}");
+}
+
+#[test]
 fn the_extension_can_be_switched_off() {
     let plan = Plan { ims_tables: "[broadcast]\nextension = false\n".into(), ..Plan::default() };
     let (bed, bsm) = recorded(plan, Conduct::Registers);

@@ -39,6 +39,34 @@ fn registrations_over_udp_and_tcp_on_ipv4_and_ipv6() {
     }
 }
 
+#[test]
+fn one_process_with_one_worker_plays_every_figure() {
+    for figure in 3..=8u8 {
+        let mut bed = Bed::empty("127.0.0.1");
+        let (ims, bsm, http) = (bed.ims, bed.bsm, bed.bsm_http);
+        let config = format!(
+            "domain = \"{DOMAIN}\"\nlisten = [\"udp:{ims}\"]\ndata_dir = \"ims-data\"\nworkers = 1\npolicy = {:?}\n\
+             [bsm]\nlisten = [\"tcp:{bsm}\"]\nhttp = \"{http}\"\n",
+            figure_policy(figure)
+        );
+        bed.start_node("ims", &config).unwrap();
+        let card = bed.subscriber_with("yes");
+        let (number, url) = (figure.to_string(), format!("http://{http}/"));
+        let mut args = vec!["--figure", &number, "--naf-id", NAF];
+        for way in [&["--bsm-http", &*url][..], &["--via-ims"][..]] {
+            args.truncate(4);
+            if matches!(figure, 5 | 6) {
+                args.extend(way);
+            }
+            let result = bed.terminal("register", &card, &args).unwrap();
+            assert_eq!((&result["result"], &result["error"]), (&"registered".into(), &Value::Null), "{result}");
+            bed.assert_states(&card.impi, "registered", "registered");
+            bed.terminal("deregister", &card, &["--all"]).unwrap();
+            bed.assert_states(&card.impi, "not_registered", "not_registered");
+        }
+    }
+}
+
 /// Certificates of one authority: `NAME.pem` and `NAME.key` for each name, `ca.pem`.
 fn certificates(bed: &Bed, names: &[&str]) {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
