@@ -38,15 +38,16 @@ fn aka_in_all_versions_and_what_the_200_says() {
 #[test]
 fn private_identity_from_the_public_one_where_authorization_is_missing_or_for_another_realm() {
     let network = Network::new();
-    for first in ["", "Authorization: Digest username=\"x\",realm=\"other.net\",nonce=\"n\",uri=\"sip:x\",response=\"0\""] {
-        let mut phone = Phone::alice();
+    for first in
+        ["", "Authorization: Digest username=\"x\",realm=\"other.net\",nonce=\"n\",uri=\"sip:x\",response=\"0\""]
+    {
+        let mut phone = Phone::alice().ahead(network.hss.0.lock().unwrap().seq);
+        phone.call_id = first.len().to_string();
         let request = phone.write(&[], first, None);
         let challenge = network.send(&request, &phone.source);
         assert_eq!(challenge.status(), 401);
         assert!(network.calls().contains(&"LIR".to_string()));
-        phone.card = Phone::alice().card;
         let second = phone.second(&challenge, &[], None);
-        phone.call_id.push('x');
         assert_eq!(network.send(&second, &phone.source).status(), 200);
     }
 }
@@ -173,8 +174,7 @@ fn passwords_sha_256_first_and_the_server_proves_itself_too() {
     let network = Network::new();
     let mut phone = Phone::new("carol");
     let challenge = phone.first(&network, &[], None);
-    let offered: Vec<_> =
-        challenge.challenges().map(|c| c.unwrap().get("algorithm").unwrap().into_owned()).collect();
+    let offered: Vec<_> = challenge.challenges().map(|c| c.unwrap().get("algorithm").unwrap().into_owned()).collect();
     assert_eq!(offered, [b"SHA-256".to_vec(), b"MD5".to_vec()]);
     let second = phone.second(&challenge, &[], None);
     let response = network.send(&second, &phone.source);
@@ -230,10 +230,8 @@ fn reg_await_auth() {
 
 #[test]
 fn keys_and_protected_refreshes_only_with_a_trusted_p_cscf() {
-    let network = Network::with(
-        imscript::registrar::Settings { send_ck_ik: true, ..settings() },
-        FixedPolicy::default(),
-    );
+    let network =
+        Network::with(imscript::registrar::Settings { send_ck_ik: true, ..settings() }, FixedPolicy::default());
     let mut phone = Phone::alice();
     let challenge = phone.first(&network, &[], None);
     assert!(challenge.challenges().next().unwrap().unwrap().get("ck").is_none(), "straight from a terminal");

@@ -9,10 +9,14 @@ use imscript::sip::HeaderName;
 fn times_granted_cut_and_refused() {
     let network = Network::new();
     let mut phone = Phone::alice();
-    let granted = |response: &imscript::sip::Message<'_>| contacts(response)[0].split("expires=").nth(1).unwrap().to_string();
+    let granted =
+        |response: &imscript::sip::Message<'_>| contacts(response)[0].split("expires=").nth(1).unwrap().to_string();
     assert_eq!(granted(&phone.register(&network, &[])), "3600");
     assert_eq!(granted(&phone.register(&network, &["Expires: 900000"])), "600000");
-    assert_eq!(granted(&phone.register(&network, &["Contact: <sip:alice@127.0.0.1:40000>;expires=60", "Expires: 9"])), "60");
+    assert_eq!(
+        granted(&phone.register(&network, &["Contact: <sip:alice@127.0.0.1:40000>;expires=60", "Expires: 9"])),
+        "60"
+    );
     let response = phone.register(&network, &["Expires: 59"]);
     assert_eq!((response.status(), text(&response, HeaderName::MinExpires)), (423, "60"));
     assert_eq!(granted(&phone.register(&network, &[""])), "60", "as it was before the refusal");

@@ -123,9 +123,11 @@ impl Hss for FakeHss {
     }
 
     fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {
-        Answer::now(self.asked("UDR".into()).and_then(|store| {
-            store.users.get(impi.as_str()).map(|u| u.broadcast.clone()).ok_or(HssError::UserUnknown)
-        }))
+        Answer::now(
+            self.asked("UDR".into()).and_then(|store| {
+                store.users.get(impi.as_str()).map(|u| u.broadcast.clone()).ok_or(HssError::UserUnknown)
+            }),
+        )
     }
 
     fn broadcast_update<'a>(
@@ -351,8 +353,7 @@ impl Network {
         let time = Time { clock, hands, timers: Rc::default() };
         let (sent, answer) = (Rc::default(), Rc::new(RefCell::new(Reply::ok())));
         let outbound = Servers { sent: Rc::clone(&sent), answer: answer.clone(), time: time.clone() };
-        let mut shared =
-            Shared::new(settings, hss.clone(), Arc::new(Bootstraps::new(1000)), 100, seconds(240), clock);
+        let mut shared = Shared::new(settings, hss.clone(), Arc::new(Bootstraps::new(1000)), 100, seconds(240), clock);
         tune(&mut shared);
         let jobs: Rc<RefCell<Vec<Task>>> = Rc::default();
         let (spawned, sleeper) = (jobs.clone(), time.clone());

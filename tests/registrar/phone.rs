@@ -105,7 +105,14 @@ impl Phone {
         Ok(self.digest(algorithm, &nonce, &password, if int { QopKind::AuthInt } else { QopKind::Auth }, body))
     }
 
-    pub fn digest(&self, algorithm: Algorithm, nonce: &[u8], password: &Password, kind: QopKind, body: &[u8]) -> String {
+    pub fn digest(
+        &self,
+        algorithm: Algorithm,
+        nonce: &[u8],
+        password: &Password,
+        kind: QopKind,
+        body: &[u8],
+    ) -> String {
         let digest = Digest {
             algorithm,
             username: self.impi.as_bytes(),
