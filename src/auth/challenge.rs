@@ -275,4 +275,26 @@ mod tests {
         assert_eq!(table.expire(at(1000)).len(), 49);
         assert!(table.is_empty() && table.octets() == 0);
     }
+
+    #[test]
+    fn counts_hold_when_workers_meet() {
+        let table = Challenges::new(20, REG_AWAIT_AUTH).with_budget(500);
+        std::thread::scope(|scope| {
+            for worker in 0..4usize {
+                let table = &table;
+                scope.spawn(move || {
+                    for i in 0..3000usize {
+                        let impi = Impi::new(format!("{}@home1.net", (i * 7 + worker) % 30));
+                        match i % 3 {
+                            0 => drop(table.take(impi.as_str(), b"n", at(1))),
+                            _ => table.put(&impi, Challenge { memo: i % 60, ..challenge("n") }, at(0)),
+                        }
+                    }
+                });
+            }
+        });
+        assert!(table.len() <= 20 && table.octets() <= 500, "{} {}", table.len(), table.octets());
+        table.expire(at(1000));
+        assert!(table.is_empty() && table.table.is_empty() && table.octets() == 0);
+    }
 }

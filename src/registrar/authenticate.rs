@@ -14,6 +14,7 @@ use crate::sip::{AuthParams, HeaderName, Message, Uri};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 /// What is remembered with a challenge of the REGISTER that caused it.
@@ -122,6 +123,7 @@ pub struct Authenticated {
     pub keys_sent: bool,
 }
 
+#[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
 pub enum Verdict {
     /// The 401.
     Challenge(Vec<u8>),
@@ -315,11 +317,17 @@ fn accepted(
 /// A digest's parameters as the terminal sent them.
 struct DigestParams<'a> {
     algorithm: Algorithm,
-    username: std::borrow::Cow<'a, [u8]>,
-    realm: std::borrow::Cow<'a, [u8]>,
-    uri: std::borrow::Cow<'a, [u8]>,
+    username: Cow<'a, [u8]>,
+    realm: Cow<'a, [u8]>,
+    uri: Cow<'a, [u8]>,
     nonce: &'a [u8],
-    qop: Option<(QopKind, std::borrow::Cow<'a, [u8]>, std::borrow::Cow<'a, [u8]>)>,
+    qop: Option<QopParams<'a>>,
+}
+
+struct QopParams<'a> {
+    kind: QopKind,
+    nc: Cow<'a, [u8]>,
+    cnonce: Cow<'a, [u8]>,
 }
 
 fn digest_of<'a>(
@@ -343,7 +351,8 @@ fn digest_of<'a>(
             if count.is_none_or(|count| count == 0) {
                 return Err(bad("nc is not 8 hex digits above 0"));
             }
-            Some((kind, nc, credentials.get("cnonce").ok_or_else(|| bad("qop without cnonce"))?))
+            let cnonce = credentials.get("cnonce").ok_or_else(|| bad("qop without cnonce"))?;
+            Some(QopParams { kind, nc, cnonce })
         }
     };
     Ok(DigestParams {
@@ -365,13 +374,13 @@ impl DigestParams<'_> {
             method: request.method(),
             uri: &self.uri,
             nonce: self.nonce,
-            qop: self.qop.as_ref().map(|(kind, nc, cnonce)| Qop { kind: *kind, nc, cnonce, body: request.body() }),
+            qop: self.qop.as_ref().map(|q| Qop { kind: q.kind, nc: &q.nc, cnonce: &q.cnonce, body: request.body() }),
         }
     }
 
     fn info(&self, request: &Message<'_>, password: &crate::auth::digest::Password) -> String {
         let digest = self.as_digest(request);
-        let Some((_, nc, cnonce)) = &self.qop else { return String::new() };
+        let Some(QopParams { nc, cnonce, .. }) = &self.qop else { return String::new() };
         // The response has no body that auth-int could cover beyond the empty one.
         let digest = Digest { qop: digest.qop.map(|q| Qop { kind: QopKind::Auth, ..q }), ..digest };
         format!(

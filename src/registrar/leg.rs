@@ -133,7 +133,13 @@ impl Scscf {
         };
         match subscribed {
             Ok(true) => {}
-            Ok(false) => return refuse(403, "no broadcast subscription"),
+            Ok(false) => {
+                // A subscription that was withdrawn: the server is not to go on with an old key.
+                if let Some(leg) = self.shared.table.update_leg(asked.impi.as_str(), Option::take).flatten() {
+                    self.ims_ended(&asked.impi, leg, "deactivated");
+                }
+                return refuse(403, "no broadcast subscription");
+            }
             // The IMS registration is made already and does not fall with this question.
             Err(why) => return refuse(why.status, "subscription cannot be checked"),
         }

@@ -43,7 +43,7 @@ impl Scscf {
         }
     }
 
-    /// The IMS registration has ended: the broadcast one ends with it.
+    /// The IMS registration has ended, or the user's right to the broadcast one: the broadcast one ends with it.
     pub(super) fn ims_ended(&self, impi: &Impi, leg: Leg, cause: &str) {
         let servers = self.whom_to_tell(impi, &leg, RegState::Registered, RegState::NotRegistered, cause, 0);
         let me = self.clone();
@@ -52,7 +52,7 @@ impl Scscf {
             for server in servers {
                 me.end_at_server(&impi, server, &leg);
             }
-            // The IMS no longer vouches for the user, so no key lives on in the HSS's view, whoever is told.
+            // The IMS no longer vouches for the user there, so no key lives on in the HSS's view, whoever is told.
             me.tell_hss(&leg.impu, &leg.server, &leg.naf, None, RegState::NotRegistered).await;
         }));
     }

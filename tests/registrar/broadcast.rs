@@ -11,9 +11,9 @@ use imscript::policy::verdict::{Broadcast, Forward, KeyMovement, OnFailure, Orde
 use imscript::sip::HeaderName;
 use imscript::sip::transaction::Transport;
 
-pub const SPROV: &str = "application/vnd.oma.bcast.sprov+xml";
+pub(crate) const SPROV: &str = "application/vnd.oma.bcast.sprov+xml";
 
-pub fn forward(key: KeyMovement, order: Order) -> FixedPolicy {
+pub(crate) fn forward(key: KeyMovement, order: Order) -> FixedPolicy {
     let forward = Forward { to: "bsm".into(), payload: true, key, order, on_failure: OnFailure::Pending };
     FixedPolicy { broadcast: Some(Broadcast::Forward(forward)), ..FixedPolicy::default() }
 }

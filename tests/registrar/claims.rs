@@ -173,7 +173,10 @@ fn claim_3_a_subscription_withdrawn_gets_no_new_key() {
     network.hss.0.lock().unwrap().users.get_mut(ALICE).unwrap().broadcast = BroadcastSubscription::None;
     phone.register(&network, &[]);
     network.pass(seconds(100));
-    assert!(network.forwarded().iter().all(|sent| !sent.has_key()));
+    let sent = network.forwarded();
+    assert_eq!((sent.len(), sent[0].expires(), sent[0].has_key()), (1, 0, false), "and the old one is ended");
+    assert_eq!(network.leg_state(ALICE), None);
+    assert!(network.is_registered(ALICE));
 }
 
 #[test]

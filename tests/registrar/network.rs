@@ -26,45 +26,45 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-pub const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
-pub const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
-pub const REALM: &str = "home1.net";
-pub const NAF: &str = "bsm.home1.net";
+pub(crate) const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
+pub(crate) const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
+pub(crate) const REALM: &str = "home1.net";
+pub(crate) const NAF: &str = "bsm.home1.net";
 
-pub fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
 }
 
-pub fn keys() -> KeySet {
+pub(crate) fn keys() -> KeySet {
     KeySet::from_opc(Card::Milenage, &unhex(K), &unhex(OPC)).unwrap()
 }
 
-pub fn seconds(s: u64) -> Duration {
+pub(crate) fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
 // ---- HSS
 
-pub struct User {
-    pub impus: Vec<Impu>,
-    pub broadcast: BroadcastSubscription,
-    pub password: Option<String>,
+pub(crate) struct User {
+    pub(crate) impus: Vec<Impu>,
+    pub(crate) broadcast: BroadcastSubscription,
+    pub(crate) password: Option<String>,
 }
 
 #[derive(Default)]
-pub struct Store {
-    pub users: BTreeMap<String, User>,
-    pub calls: Vec<String>,
-    pub vectors: Vec<(String, AkaVector)>,
+pub(crate) struct Store {
+    pub(crate) users: BTreeMap<String, User>,
+    pub(crate) calls: Vec<String>,
+    pub(crate) vectors: Vec<(String, AkaVector)>,
     /// The next SEQ of every user.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// What is not answered: the first word of a call.
-    pub down: BTreeSet<&'static str>,
-    pub broadcast: BTreeMap<String, BroadcastState>,
+    pub(crate) down: BTreeSet<&'static str>,
+    pub(crate) broadcast: BTreeMap<String, BroadcastState>,
 }
 
 #[derive(Default)]
-pub struct FakeHss(pub Mutex<Store>);
+pub(crate) struct FakeHss(pub Mutex<Store>);
 
 impl FakeHss {
     fn asked(&self, call: String) -> Result<std::sync::MutexGuard<'_, Store>, HssError> {
@@ -152,7 +152,7 @@ impl Hss for FakeHss {
 // ---- broadcast servers
 
 #[derive(Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// Status, Bcast-Ext, Content-Type and body.
     Says(u16, &'static str, Option<(&'static str, Vec<u8>)>),
     Nothing,
@@ -160,41 +160,41 @@ pub enum Reply {
 }
 
 impl Reply {
-    pub fn ok() -> Self {
+    pub(crate) fn ok() -> Self {
         Reply::Says(200, "state=registered", None)
     }
 
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Reply::Says(status, "", None)
     }
 }
 
-pub struct Sent {
-    pub at: Duration,
-    pub to: NextHop,
-    pub request: Message<'static>,
+pub(crate) struct Sent {
+    pub(crate) at: Duration,
+    pub(crate) to: NextHop,
+    pub(crate) request: Message<'static>,
 }
 
 impl Sent {
-    pub fn text(&self, name: HeaderName) -> &str {
+    pub(crate) fn text(&self, name: HeaderName) -> &str {
         text(&self.request, name)
     }
 
-    pub fn has_key(&self) -> bool {
+    pub(crate) fn has_key(&self) -> bool {
         String::from_utf8_lossy(self.request.body()).contains("<muk>")
     }
 
-    pub fn muk(&self) -> String {
+    pub(crate) fn muk(&self) -> String {
         let body = String::from_utf8_lossy(self.request.body()).into_owned();
         body.split("<muk>").nth(1).unwrap().split("</muk>").next().unwrap().to_string()
     }
 
-    pub fn expires(&self) -> u32 {
+    pub(crate) fn expires(&self) -> u32 {
         self.request.expires().unwrap()
     }
 }
 
-pub fn text<'a>(message: &'a Message<'_>, name: HeaderName) -> &'a str {
+pub(crate) fn text<'a>(message: &'a Message<'_>, name: HeaderName) -> &'a str {
     std::str::from_utf8(message.header(name).unwrap_or_default()).unwrap()
 }
 
@@ -254,8 +254,8 @@ impl Outbound for Servers {
 // ---- time and tasks
 
 #[derive(Clone)]
-pub struct Time {
-    pub clock: Clock,
+pub(crate) struct Time {
+    pub(crate) clock: Clock,
     hands: &'static Hands,
     timers: Rc<RefCell<BTreeSet<Duration>>>,
 }
@@ -275,18 +275,18 @@ impl Time {
 }
 
 /// Everything.
-pub struct Network {
-    pub scscf: Scscf,
-    pub hss: Arc<FakeHss>,
-    pub sent: Rc<RefCell<Vec<Sent>>>,
-    pub answer: Rc<RefCell<Reply>>,
-    pub time: Time,
+pub(crate) struct Network {
+    pub(crate) scscf: Scscf,
+    pub(crate) hss: Arc<FakeHss>,
+    pub(crate) sent: Rc<RefCell<Vec<Sent>>>,
+    pub(crate) answer: Rc<RefCell<Reply>>,
+    pub(crate) time: Time,
     jobs: Rc<RefCell<Vec<Task>>>,
     /// A 401 with ck and ik is expected: it goes to a P-CSCF.
-    pub keys_may_go: Cell<bool>,
+    pub(crate) keys_may_go: Cell<bool>,
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let server = |name: &str, addr: &str| Peer {
         name: name.into(),
         uri: format!("sip:{name}.home1.net"),
@@ -322,19 +322,19 @@ pub fn settings() -> Settings {
 }
 
 impl Network {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(settings(), FixedPolicy::default())
     }
 
-    pub fn policy(policy: FixedPolicy) -> Self {
+    pub(crate) fn policy(policy: FixedPolicy) -> Self {
         Self::with(settings(), policy)
     }
 
-    pub fn with(settings: Settings, policy: FixedPolicy) -> Self {
+    pub(crate) fn with(settings: Settings, policy: FixedPolicy) -> Self {
         Self::tuned(settings, policy, |_| {})
     }
 
-    pub fn tuned(settings: Settings, policy: FixedPolicy, tune: impl FnOnce(&mut Shared)) -> Self {
+    pub(crate) fn tuned(settings: Settings, policy: FixedPolicy, tune: impl FnOnce(&mut Shared)) -> Self {
         let hss = Arc::new(FakeHss::default());
         let user = |impus: &[&str], broadcast, password: Option<&str>| User {
             impus: impus.iter().map(|impu| Impu::from(*impu)).collect(),
@@ -367,7 +367,7 @@ impl Network {
         Network { scscf, hss, sent, answer, time, jobs, keys_may_go: Cell::new(false) }
     }
 
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.time.clock.now().mono
     }
 
@@ -387,7 +387,7 @@ impl Network {
     }
 
     /// Lets everything run that can without time passing.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         while self.poll_jobs() {}
     }
 
@@ -401,7 +401,7 @@ impl Network {
     }
 
     /// Lets time pass, timer by timer.
-    pub fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         let until = self.now() + time;
         self.settle();
         while self.next_timer(until) {
@@ -412,7 +412,7 @@ impl Network {
     }
 
     /// Runs to the end of `future`, time passing as needed; jobs run along.
-    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         loop {
             if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -424,19 +424,19 @@ impl Network {
         }
     }
 
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         self.run(self.scscf.sweep());
         self.settle();
     }
 
     /// A request's answer; nothing that is spawned has run by then unless time had to pass.
-    pub fn send(&self, request: &[u8], source: &Source) -> Message<'static> {
+    pub(crate) fn send(&self, request: &[u8], source: &Source) -> Message<'static> {
         let request = Message::parse_owned(request.to_vec()).unwrap();
         self.answered(self.run(self.scscf.handle(&request, source)).unwrap())
     }
 
     /// Leaves the request to a job; its answer comes in the cell.
-    pub fn begin(&self, request: &[u8], source: &Source) -> Rc<RefCell<Option<Vec<u8>>>> {
+    pub(crate) fn begin(&self, request: &[u8], source: &Source) -> Rc<RefCell<Option<Vec<u8>>>> {
         let (scscf, source) = (self.scscf.clone(), source.clone());
         let request = Message::parse_owned(request.to_vec()).unwrap();
         let answer = Rc::new(RefCell::new(None));
@@ -450,7 +450,7 @@ impl Network {
     }
 
     /// Whatever a terminal is answered, no key is in it.
-    pub fn answered(&self, response: Vec<u8>) -> Message<'static> {
+    pub(crate) fn answered(&self, response: Vec<u8>) -> Message<'static> {
         let response = Message::parse_owned(response).unwrap();
         response.check().unwrap();
         if !self.keys_may_go.get() {
@@ -460,7 +460,7 @@ impl Network {
     }
 
     /// Everything secret that this network has made so far: CK, IK, RES, Ks and Ks_NAF.
-    pub fn secrets(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn secrets(&self) -> Vec<Vec<u8>> {
         let naf = NafId::parse(NAF).unwrap();
         let store = self.hss.0.lock().unwrap();
         let of = |(impi, v): &(String, AkaVector)| {
@@ -472,29 +472,29 @@ impl Network {
     }
 
     /// The HSS's calls since the last time.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.hss.0.lock().unwrap().calls)
     }
 
     /// What went to broadcast servers since the last time.
-    pub fn forwarded(&self) -> Vec<Sent> {
+    pub(crate) fn forwarded(&self) -> Vec<Sent> {
         std::mem::take(&mut *self.sent.borrow_mut())
     }
 
-    pub fn answer(&self, reply: Reply) {
+    pub(crate) fn answer(&self, reply: Reply) {
         *self.answer.borrow_mut() = reply;
     }
 
-    pub fn is_registered(&self, impi: &str) -> bool {
+    pub(crate) fn is_registered(&self, impi: &str) -> bool {
         self.scscf.shared.table.get(impi).is_some()
     }
 
-    pub fn leg_state(&self, impi: &str) -> Option<RegState> {
+    pub(crate) fn leg_state(&self, impi: &str) -> Option<RegState> {
         self.scscf.shared.table.leg(impi).map(|leg| leg.state)
     }
 }
 
-pub fn assert_no_secrets(octets: &[u8], secrets: &[Vec<u8>]) {
+pub(crate) fn assert_no_secrets(octets: &[u8], secrets: &[Vec<u8>]) {
     use base64::Engine;
     let lower = octets.to_ascii_lowercase();
     let holds = |part: &[u8], whole: &[u8]| whole.windows(part.len()).any(|w| w == part);
@@ -506,7 +506,7 @@ pub fn assert_no_secrets(octets: &[u8], secrets: &[Vec<u8>]) {
     }
 }
 
-pub fn source(transport: Transport, addr: &str) -> Source {
+pub(crate) fn source(transport: Transport, addr: &str) -> Source {
     let local = "127.0.0.1:5060".parse().unwrap();
     Source { transport, addr: addr.parse().unwrap(), local, peer_names: Arc::new([]) }
 }

@@ -8,22 +8,22 @@ use imscript::sip::transaction::{Source, Transport};
 use imscript::sip::{HeaderName, Message};
 use imscript::terminal::usim::{Failure, SqnArray, Usim};
 
-pub struct Phone {
-    pub impi: String,
-    pub impu: String,
-    pub contact: String,
-    pub call_id: String,
-    pub cseq: u32,
-    pub source: Source,
-    pub card: Usim,
+pub(crate) struct Phone {
+    pub(crate) impi: String,
+    pub(crate) impu: String,
+    pub(crate) contact: String,
+    pub(crate) call_id: String,
+    pub(crate) cseq: u32,
+    pub(crate) source: Source,
+    pub(crate) card: Usim,
     /// In every REGISTER.
-    pub headers: Vec<String>,
+    pub(crate) headers: Vec<String>,
 }
 
-pub type Body<'a> = Option<(&'a str, &'a [u8])>;
+pub(crate) type Body<'a> = Option<(&'a str, &'a [u8])>;
 
 impl Phone {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Phone {
             impi: format!("{name}@home1.net"),
             impu: format!("sip:{name}@home1.net"),
@@ -36,18 +36,18 @@ impl Phone {
         }
     }
 
-    pub fn alice() -> Self {
+    pub(crate) fn alice() -> Self {
         Self::new("alice")
     }
 
     /// With the extension for the one broadcast server.
-    pub fn for_broadcast() -> Self {
+    pub(crate) fn for_broadcast() -> Self {
         let mut phone = Self::alice();
         phone.headers.push(format!("Bcast-Ext: naf-id=\"{NAF}\""));
         phone
     }
 
-    pub fn write(&mut self, more: &[&str], authorization: &str, body: Body<'_>) -> Vec<u8> {
+    pub(crate) fn write(&mut self, more: &[&str], authorization: &str, body: Body<'_>) -> Vec<u8> {
         self.cseq += 1;
         let mut out = format!(
             "REGISTER sip:home1.net SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:40000;branch=z9hG4bK{}{}\r\n\
@@ -76,7 +76,7 @@ impl Phone {
         [out.as_bytes(), octets].concat()
     }
 
-    pub fn empty_authorization(&self) -> String {
+    pub(crate) fn empty_authorization(&self) -> String {
         format!(
             "Authorization: Digest username=\"{}\", realm=\"{REALM}\", nonce=\"\", uri=\"sip:{REALM}\", response=\"\"",
             self.impi
@@ -84,13 +84,13 @@ impl Phone {
     }
 
     /// The first REGISTER, without an answer to a challenge.
-    pub fn first(&mut self, network: &Network, more: &[&str], body: Body<'_>) -> Message<'static> {
+    pub(crate) fn first(&mut self, network: &Network, more: &[&str], body: Body<'_>) -> Message<'static> {
         let authorization = self.empty_authorization();
         let request = self.write(more, &authorization, body);
         network.send(&request, &self.source)
     }
 
-    pub fn authorization(&mut self, challenge: &Message<'_>, body: &[u8]) -> Result<String, Failure> {
+    pub(crate) fn authorization(&mut self, challenge: &Message<'_>, body: &[u8]) -> Result<String, Failure> {
         let challenge = challenge.challenges().next().unwrap().unwrap();
         let algorithm = Algorithm::from_bytes(&challenge.get("algorithm").unwrap()).unwrap();
         let nonce = challenge.get("nonce").unwrap().into_owned();
@@ -105,7 +105,7 @@ impl Phone {
         Ok(self.digest(algorithm, &nonce, &password, if int { QopKind::AuthInt } else { QopKind::Auth }, body))
     }
 
-    pub fn digest(
+    pub(crate) fn digest(
         &self,
         algorithm: Algorithm,
         nonce: &[u8],
@@ -134,14 +134,14 @@ impl Phone {
     }
 
     /// The REGISTER that answers a 401.
-    pub fn second(&mut self, challenge: &Message<'_>, more: &[&str], body: Body<'_>) -> Vec<u8> {
+    pub(crate) fn second(&mut self, challenge: &Message<'_>, more: &[&str], body: Body<'_>) -> Vec<u8> {
         assert_eq!(challenge.status(), 401, "{}", String::from_utf8_lossy(challenge.bytes()));
         let authorization = self.authorization(challenge, body.unwrap_or_default().1).unwrap();
         self.write(more, &authorization, body)
     }
 
     /// Both steps; `body` goes with the first only, as the patent prints it.
-    pub fn register_with(&mut self, network: &Network, more: &[&str], body: Body<'_>) -> Message<'static> {
+    pub(crate) fn register_with(&mut self, network: &Network, more: &[&str], body: Body<'_>) -> Message<'static> {
         let challenge = self.first(network, more, body);
         if challenge.status() != 401 {
             return challenge;
@@ -150,11 +150,11 @@ impl Phone {
         network.send(&second, &self.source)
     }
 
-    pub fn register(&mut self, network: &Network, more: &[&str]) -> Message<'static> {
+    pub(crate) fn register(&mut self, network: &Network, more: &[&str]) -> Message<'static> {
         self.register_with(network, more, None)
     }
 
-    pub fn auts(&mut self, challenge: &Message<'_>) -> String {
+    pub(crate) fn auts(&mut self, challenge: &Message<'_>) -> String {
         let challenge = challenge.challenges().next().unwrap().unwrap();
         let nonce = challenge.get("nonce").unwrap().into_owned();
         let (rand, autn) = nonce::decode(&nonce).unwrap();
@@ -164,12 +164,12 @@ impl Phone {
     }
 
     /// A card that has seen more than the network knows of.
-    pub fn ahead(mut self, seq: u64) -> Self {
+    pub(crate) fn ahead(mut self, seq: u64) -> Self {
         self.card = Usim::new(keys(), SqnArray::at(Sqn::from_parts(seq, 0).unwrap()));
         self
     }
 }
 
-pub fn contacts(response: &Message<'_>) -> Vec<String> {
+pub(crate) fn contacts(response: &Message<'_>) -> Vec<String> {
     response.headers(HeaderName::Contact).map(|v| String::from_utf8(v.to_vec()).unwrap()).collect()
 }
