@@ -4,7 +4,6 @@
 //! broadcast server `btid`, `mode`, `key`, `services` come with it; in answers `state` and `cause`; in a broadcast
 //! server's question for a key `request=key`. Unknown parameters are ignored.
 
-use super::hex;
 use crate::gba::btid::{Btid, BtidError};
 use crate::gba::naf_id::{NafId, NafIdError, UaId};
 use crate::hss::{BroadcastSubscription, RegState};
@@ -131,7 +130,7 @@ impl Ext {
             match name.as_str() {
                 "profile" => once(&mut self.profile, bounded(value, "profile")?.to_string(), "profile")?,
                 "naf-id" => self.take_naf(bounded(value, "naf-id")?)?,
-                "ua-id" => once(&mut ua, parse_ua(value).ok_or(ExtError::Unknown("ua-id"))?, "ua-id")?,
+                "ua-id" => once(&mut ua, UaId::parse(value).ok_or(ExtError::Unknown("ua-id"))?, "ua-id")?,
                 "btid" => once(&mut self.btid, Btid::parse(bounded(value, "btid")?)?, "btid")?,
                 "mode" => once(&mut self.mode, Mode::from_token(value).ok_or(ExtError::Unknown("mode"))?, "mode")?,
                 "key" => once(&mut self.key, KeyWay::from_token(value).ok_or(ExtError::Unknown("key"))?, "key")?,
@@ -159,7 +158,7 @@ impl Ext {
     pub(super) fn take_naf(&mut self, text: &str) -> Result<(), ExtError> {
         let naf = NafId::parse(text.trim())?;
         // Every form but the bare FQDN names the Ua security protocol.
-        let given = !text.trim().trim_end_matches('.').eq_ignore_ascii_case(naf.fqdn());
+        let given = text.trim() != naf.fqdn();
         match &mut self.naf {
             None => self.naf = Some(naf),
             Some(have) if have.fqdn() != naf.fqdn() => return Err(ExtError::SeveralNafs),
@@ -186,19 +185,6 @@ fn once<T: PartialEq>(slot: &mut Option<T>, value: T, name: &'static str) -> Res
 
 pub(super) fn bounded<'a>(value: &'a str, name: &'static str) -> Result<&'a str, ExtError> {
     if value.len() > VALUE_MAX { Err(ExtError::TooLong(name)) } else { Ok(value) }
-}
-
-pub(super) fn parse_ua(text: &str) -> Option<UaId> {
-    let bytes = text.as_bytes();
-    let mut octets = [0u8; 5];
-    if bytes.len() != 10 {
-        return None;
-    }
-    for (octet, pair) in octets.iter_mut().zip(bytes.chunks_exact(2)) {
-        let digit = |at: usize| char::from(*pair.get(at)?).to_digit(16);
-        *octet = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
-    }
-    Some(UaId(octets))
 }
 
 pub(super) fn parse_services(text: &str) -> BroadcastSubscription {
@@ -241,7 +227,7 @@ impl fmt::Display for Ext {
         }
         if let Some(naf) = &self.naf {
             add("naf-id", &quoted(naf.fqdn()))?;
-            add("ua-id", &hex(&naf.ua.0))?;
+            add("ua-id", &naf.ua)?;
         }
         if let Some(btid) = &self.btid {
             add("btid", &quoted(btid.as_str()))?;

@@ -12,8 +12,8 @@ use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::BroadcastSubscription;
 use crate::identity::Impu;
+use crate::sip::print::write_multipart;
 use crate::sip::{HeaderName, Message, RequestWriter};
-use std::fmt::Write;
 
 /// Call-ID and CSeq of the third-party registrations of one public identity with one broadcast server:
 /// kept from one to the next, so that the receiver can tell their order.
@@ -104,7 +104,7 @@ impl Forward<'_> {
                 let mut parts = Vec::with_capacity(2);
                 parts.extend(payload.map(|payload| (payload.content_type.as_str(), payload.octets.as_slice())));
                 parts.push((media::NAF_KEY, document.as_slice()));
-                let (content_type, body) = multipart(&parts);
+                let (content_type, body) = write_multipart(&parts);
                 out.body(&content_type, &zeroize::Zeroizing::new(body))
             }
         })
@@ -136,26 +136,6 @@ fn charging_vector(trigger: &Message<'_>) -> Option<String> {
     let params = params(&unfold(field)).ok()?;
     let (_, icid) = params.into_iter().find(|(name, _)| name == "icid-value")?;
     Some(format!("icid-value={}", quoted(&icid)))
-}
-
-/// multipart/mixed of (Content-Type, octets), with a boundary that no part contains.
-pub(crate) fn multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
-    let mut boundary = token();
-    while parts.iter().any(|(_, octets)| octets.windows(boundary.len()).any(|window| window == boundary.as_bytes())) {
-        boundary.push_str(&token());
-    }
-    let size = parts.iter().map(|(kind, octets)| kind.len() + octets.len() + boundary.len() + 96).sum::<usize>();
-    let mut body = Vec::with_capacity(size + boundary.len() + 8);
-    let mut head = String::new();
-    for (content_type, octets) in parts {
-        head.clear();
-        let _ = write!(head, "--{boundary}\r\nContent-Type: {content_type}\r\n\r\n");
-        body.extend_from_slice(head.as_bytes());
-        body.extend_from_slice(octets);
-        body.extend_from_slice(b"\r\n");
-    }
-    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    (format!("multipart/mixed;boundary={boundary}"), body)
 }
 
 #[cfg(test)]

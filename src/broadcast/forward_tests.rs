@@ -129,10 +129,3 @@ fn claim_1_negative_no_key_over_plaintext() {
     case.peer.key_transport = KeyTransport::PlaintextAllowed;
     assert!(forward(&case, KeyPart::Included(&key), true, 600, &trigger).request(&mut dialog).is_ok());
 }
-
-#[test]
-fn boundary_never_stands_in_a_part() {
-    let (kind, body) = multipart(&[("text/plain", b"a"), ("text/plain", b"")]);
-    let boundary = kind.strip_prefix("multipart/mixed;boundary=").unwrap();
-    assert_eq!(text(&body).matches(boundary).count(), 3);
-}

@@ -75,8 +75,7 @@ impl IdentifyError {
 
     /// As an answer.
     pub fn fault(&self) -> Fault {
-        let phrase = crate::sip::reason_phrase(self.status());
-        Fault { status: self.status(), reason: format!("{phrase}: {self}").into(), headers: Vec::new() }
+        Fault::new(self.status(), self)
     }
 }
 

@@ -39,7 +39,7 @@ fn nothing_for_the_broadcast_server() {
 fn all_accepted_forms() {
     for headers in [
         "Bcast-Ext: profile=\"1.0\";naf-id=\"bsm.home1.net\";ua-id=0100000001\r\n",
-        "bcast-ext: naf-id=BSM.home1.net;profile=1.0\r\n",
+        "bcast-ext: NAF-ID = bsm.home1.net ; Profile=1.0\r\n",
         "Bcast-Ext: profile=1.0\r\nBcast-Ext: naf-id=bsm.home1.net\r\n",
         "Require: bcast_ext_profile=1.0; bcast_ext_scard= \"bsm.home1.net\"\r\n",
         "Require: BCAST_EXT_PROFILE = \"1.0\" ;\r\n  Bcast_Ext_Scard = bsm.home1.net\r\n",
@@ -86,6 +86,7 @@ fn contradictions_and_faults_are_400() {
         "Require: bcast-ext\r\n",
         "Bcast-Ext: profile=1.0\r\n",
         "Bcast-Ext: naf-id=\"a.net b.net\"\r\n",
+        "Bcast-Ext: naf-id=BSM.home1.net\r\n",
         "Contact: <sip:u@10.0.0.1>;+g.imscript.bcast=\"a.net\", <sip:u@10.0.0.2>;+g.imscript.bcast=\"b.net\"\r\n",
         &long,
     ] {
@@ -134,4 +135,24 @@ fn require_left_for_the_420_rule() {
     );
     assert_eq!(unknown_require(&request, &["path"], true), ["foo", "bar"]);
     assert_eq!(unknown_require(&request, &["path"], false), ["foo", "bcast_ext_profile", "bcast-ext", "bar"]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_require_or_extension_kills_the_parser(value in "[ -~]{0,80}", name in "(Require|Bcast-Ext|Contact)") {
+        let request = message(&format!("{name}: {value}\r\n"), b"");
+        let _ = identify(&request);
+        let _ = unknown_require(&request, &["path"], false);
+    }
+
+    #[test]
+    fn extension_like_text(value in "(bcast_ext_(profile|scard)|naf-id|ua-id|btid|[=;,\"\\\\ ]|a\\.net|01){0,12}") {
+        let request = message(&format!("Require: {value}\r\nBcast-Ext: {value}\r\n"), b"");
+        if let Err(why) = identify(&request) {
+            proptest::prop_assert_eq!(why.status(), 400);
+        }
+        for tag in unknown_require(&request, &[], true) {
+            proptest::prop_assert!(tag.bytes().all(is_token));
+        }
+    }
 }

@@ -5,13 +5,14 @@
 //! * The refusal of a key request, and the state of a broadcast registration (module 150): one element each.
 
 use super::datetime;
-use super::ext::{parse_services, parse_ua, services_text, state_token};
+use super::ext::{parse_services, services_text, state_token};
 use super::xml::{self, Element, XmlError, escape};
 use crate::gba::btid::{Btid, BtidError};
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, NafIdError, UaId};
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
+use crate::sip::Uri;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;
@@ -69,7 +70,7 @@ impl KeyDocument {
             *muk,
             datetime::format(self.expires),
             escape(self.btid.as_str()),
-            super::hex(&self.naf.ua.0),
+            self.naf.ua,
         );
         for impu in self.impus.iter().take(IMPUS_MAX) {
             let _ = write!(out, "<i:impu xmlns:i=\"{OWN}\">{}</i:impu>", escape(impu.as_str()));
@@ -92,10 +93,10 @@ impl KeyDocument {
             .and_then(|octets| String::from_utf8(octets).ok())
             .ok_or(DocumentError::Value("nafFqdn"))?;
         let ua = match root.text_of("uaId") {
-            Some(text) => parse_ua(text).ok_or(DocumentError::Value("uaId"))?,
+            Some(text) => UaId::parse(text).ok_or(DocumentError::Value("uaId"))?,
             None => UaId::MBMS,
         };
-        let impus = root.named("impu").take(IMPUS_MAX).map(|impu| Impu::from(impu.text.trim())).collect();
+        let impus = root.named("impu").take(IMPUS_MAX).map(|impu| canonical(impu.text.trim())).collect();
         let services = root.text_of("services").map(parse_services);
         Ok(KeyDocument { key, expires, btid, naf: NafId::new(&fqdn, ua)?, impus, services })
     }
@@ -117,7 +118,7 @@ impl KeyRefusal {
              ua-id=\"{}\" cause=\"{}\"/>\n",
             escape(self.btid.as_str()),
             escape(self.naf.fqdn()),
-            super::hex(&self.naf.ua.0),
+            self.naf.ua,
             escape(&self.cause),
         )
         .into_bytes()
@@ -126,7 +127,7 @@ impl KeyRefusal {
     pub fn parse(document: &[u8]) -> Result<Self, DocumentError> {
         let root = rooted(document, "naf-key-error")?;
         let ua = match root.attribute("ua-id") {
-            Some(text) => parse_ua(text).ok_or(DocumentError::Value("ua-id"))?,
+            Some(text) => UaId::parse(text).ok_or(DocumentError::Value("ua-id"))?,
             None => UaId::MBMS,
         };
         Ok(KeyRefusal {
@@ -180,7 +181,7 @@ impl BroadcastRegistration {
         };
         Ok(BroadcastRegistration {
             state,
-            impu: Impu::from(required("impu")?),
+            impu: canonical(required("impu")?),
             btid: root.attribute("btid").map(Btid::parse).transpose()?,
             naf_fqdn: required("naf")?.to_string(),
             expires: root
@@ -229,6 +230,14 @@ fn hex_octet(pair: &[u8]) -> Option<u8> {
     match pair {
         [high, low] => u8::try_from(char::from(*high).to_digit(16)? * 16 + char::from(*low).to_digit(16)?).ok(),
         _ => None,
+    }
+}
+
+/// As this node writes the identity; what is no URI stays as it is and matches nobody.
+fn canonical(identity: &str) -> Impu {
+    match Uri::parse(identity.as_bytes()) {
+        Ok(uri) => Impu::new(&*uri.aor()),
+        Err(_) => Impu::from(identity),
     }
 }
 

@@ -12,12 +12,16 @@ pub mod ext;
 pub mod forward;
 pub mod identify;
 pub mod keys;
+mod nonce;
 pub(crate) mod outgoing;
 pub mod peer;
 pub mod provisioning;
+mod registration;
 pub mod retrieve;
 pub mod server;
 pub mod state;
+#[cfg(test)]
+pub(crate) mod testbed;
 pub mod ua;
 pub mod xml;
 

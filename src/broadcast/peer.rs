@@ -36,7 +36,8 @@ pub struct Peer {
     pub naf_fqdns: Vec<String>,
     /// Certificate names by which it is recognised, beside the one of `hop`.
     pub tls_names: Vec<String>,
-    /// Addresses by which it is recognised where no certificate is called for; empty: the address of `hop`.
+    /// Addresses by which it is recognised where no certificate is called for; empty: the address of `hop`,
+    /// any port, because nodes send from ports of their own.
     pub addresses: Vec<PeerAddress>,
     pub key_transport: KeyTransport,
     /// In the trust domain (RFC 3325): gets access network and visited network.
@@ -161,6 +162,7 @@ pub(crate) mod tests {
         let mut plain = peer("bsm", Transport::Udp, "127.0.0.1:5070");
         assert!(plain.is_source(&source(Transport::Udp, "[::ffff:127.0.0.1]:5070", &[])));
         assert!(!plain.is_source(&source(Transport::Udp, "127.0.0.2:5070", &[])));
+        assert!(plain.is_source(&source(Transport::Udp, "127.0.0.1:40000", &[])));
         plain.addresses = vec![PeerAddress { ip: "127.0.0.1".parse().unwrap(), port: Some(5070) }];
         assert!(!plain.is_source(&source(Transport::Udp, "127.0.0.1:5071", &[])));
         assert!(plain.is_source(&source(Transport::Udp, "127.0.0.1:5070", &[])));

@@ -3,8 +3,8 @@
 //! No lock is held across an await: each method does one step and lets go.
 
 use super::keys::KeyDocument;
+use super::nonce::Nonces;
 use super::retrieve::Waiting;
-use super::ua::Nonces;
 use crate::clock::Now;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
@@ -175,6 +175,8 @@ impl BsmState {
             expires: document.expires,
         });
         record.btid = Some(document.btid.clone());
+        let check = tracing::enabled!(target: "ladder", tracing::Level::TRACE).then(|| document.key.check_value());
+        tracing::trace!(target: "ladder", at = "BSM", what = "SMK = Ks_NAF", check = check.as_deref().unwrap_or_default());
         if let Some(services) = &document.services {
             record.subscription = services.clone();
         }

@@ -267,4 +267,18 @@ mod tests {
         }
         assert_eq!(parse(b"<a>\xff</a>").unwrap_err(), XmlError::NotUtf8);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(<[/!?]?[a-c:]{0,3}|>|/>|&[a-z#0-9]{0,4};?|<!\\[CDATA\\[|\\]\\]>|--|[a ='\"]){0,40}") {
+            let _ = parse(text.as_bytes());
+        }
+
+        #[test]
+        fn escaped_text_comes_back(text in "[^\\x00-\\x1f\u{fffe}\u{ffff}]{0,40}") {
+            let root = parse(format!("<a b=\"{0}\">{0}</a>", escape(&text)).as_bytes()).unwrap();
+            proptest::prop_assert_eq!(root.text.as_str(), &text);
+            proptest::prop_assert_eq!(root.attribute("b"), Some(text.as_str()));
+        }
+    }
 }

@@ -126,7 +126,11 @@ fn act(binary: &Path, outcome: &mut Outcome) -> anyhow::Result<()> {
     let http = format!("http://{}/", network.bsm_http);
     let figure = outcome.figure.to_string();
     let started = Instant::now();
-    let result = network.terminal("register", &card, &["--figure", &figure, "--naf-id", NAF, "--bsm-http", &http])?;
+    let mut options = vec!["--figure", &figure, "--naf-id", NAF];
+    if matches!(outcome.figure, 5 | 6) {
+        options.extend(["--bsm-http", &http]); // the terminal's own way to the broadcast server
+    }
+    let result = network.terminal("register", &card, &options)?;
     outcome.ms = started.elapsed().as_secs_f64() * 1000.0;
     let states = network.wait_for_states(&card.impi, "registered", "registered");
     let shown = network.subscriber(&card.impi)?;

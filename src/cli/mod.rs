@@ -34,6 +34,8 @@ enum Verb {
     /// A smart-card terminal against any registrar
     Terminal(terminal::TerminalArgs),
 
+    /// Many terminals at once: registrations per second, latency, errors
+    Load(load::LoadArgs),
     /// Authentication vectors, resynchronisation, digest responses
     Aka(aka::AkaArgs),
     /// Bootstrapping keys and identifiers
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
 
+        Verb::Load(args) => load::run(args),
         Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Gba(args) => gba::run(args).map(|()| ExitCode::SUCCESS),
     };

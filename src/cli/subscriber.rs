@@ -97,9 +97,10 @@ struct Add {
 #[command(after_help = "Example:
   imscript subscriber import subscribers.csv
 
-  impi,impu,algorithm,k,opc,sqn,broadcast
-  user1_private@home1.net,sip:user1@home1.net tel:+12015550123,milenage,465b5ce8b199b49faa5f0a2ee238a6bc,\\
-      cd63cb71954a9f4e48a5994e37a02baf,000000000000,yes      (one line)")]
+with lines such as
+  impi,impu,algorithm,k,opc,password,broadcast
+  u1@h.net,sip:u1@h.net tel:+1201,milenage,<32 hex>,<32 hex>,,svc1 svc2
+  u2@h.net,sip:u2@h.net,digest,,,secret,no")]
 struct ImportArgs {
     file: PathBuf,
     /// Replace subscribers that exist; their states stay, and their SQN while the keys stay

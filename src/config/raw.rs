@@ -340,6 +340,8 @@ impl Raw {
         };
         let ims_addresses = match (&raw.ims_addresses, &ims) {
             (Some(list), _) => self.read_all(list, ip_address)?,
+            // An IMS server with TLS is known by its certificate; its address alone would let anyone there speak for it.
+            (None, Some(hop)) if hop.transport == Transport::Tls => Vec::new(),
             (None, Some(hop)) => vec![hop.addr.ip()],
             (None, None) => ims_listen.iter().map(|l| l.addr.ip()).collect(),
         };

@@ -71,8 +71,10 @@ impl Bootstrap {
 
     /// The key for a NAF, ready to be sent.
     pub fn key_document(&self, naf: &NafId) -> KeyDocument {
+        let key = self.ks_naf(naf);
+        tracing::trace!(target: "ladder", at = "BSF", what = "Ks_NAF = KDF(Ks, gba-me, RAND, IMPI, NAF_Id)", naf = naf.fqdn());
         KeyDocument {
-            key: self.ks_naf(naf),
+            key,
             expires: self.expires,
             btid: self.btid.clone(),
             naf: naf.clone(),

@@ -35,6 +35,15 @@ impl std::fmt::Debug for Ks {
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct KsNaf(pub [u8; 32]);
 
+impl KsNaf {
+    /// A value by which two holders can be seen to have the same key, and which says nothing else of it.
+    pub fn check_value(&self) -> String {
+        use sha2::Digest;
+        let hash = sha2::Sha256::new().chain_update(b"imscript key check").chain_update(self.0).finalize();
+        hash[..8].iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+}
+
 impl std::fmt::Debug for KsNaf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("KsNaf(…)")

@@ -123,11 +123,10 @@ pub struct Authenticated {
     pub keys_sent: bool,
 }
 
-#[allow(clippy::large_enum_variant)] // made once for a request and taken apart at once
 pub enum Verdict {
     /// The 401.
     Challenge(Vec<u8>),
-    Authenticated(Authenticated),
+    Authenticated(Box<Authenticated>),
 }
 
 impl Scscf {
@@ -152,7 +151,7 @@ impl Scscf {
             if self.is_protected_refresh(credentials, source, asked) {
                 let portion = portion.map(Remembered::Portion);
                 let settled = Authenticated { secret: None, portion, info: None, keys_sent: false };
-                return Ok(Verdict::Authenticated(settled));
+                return Ok(Verdict::Authenticated(Box::new(settled)));
             }
             return self.challenge(request, source, asked, find(portion), offer, None).await;
         }
@@ -194,7 +193,7 @@ impl Scscf {
         }
         let info = (!algorithm.is_aka() && digest.qop.is_some()).then(|| digest.info(request, &password));
         let portion = found.map(|found| found.portion);
-        Ok(Verdict::Authenticated(Authenticated { secret: Some(secret), portion, info, keys_sent }))
+        Ok(Verdict::Authenticated(Box::new(Authenticated { secret: Some(secret), portion, info, keys_sent })))
     }
 
     /// A re-registration over the security association that a trusted P-CSCF vouches for (TS 24.229 §5.4.1.2.2).
@@ -222,7 +221,7 @@ impl Scscf {
         let settings = &self.shared.settings;
         let now = self.now();
         let resyncs = u8::from(resync.is_some());
-        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = if resync.is_some() { "MAR (AUTS)" } else { "MAR" }, impi = %asked.impi);
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = if resync.is_some() { "MAR (AUTS)" } else { "MAR" });
         let item = self
             .shared
             .hss
@@ -231,7 +230,7 @@ impl Scscf {
             .map_err(refusal_of)?;
         let (secret, nonce, defaults) = match item {
             AuthItem::Aka(vector) => {
-                tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "MAA RAND AUTN XRES CK IK", impi = %asked.impi);
+                tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "MAA RAND AUTN XRES CK IK");
                 let nonce = nonce::encode(&vector.rand, &vector.autn);
                 (Secret::Aka(vector), nonce, &settings.aka_algorithms)
             }

@@ -238,7 +238,7 @@ impl Scscf {
         {
             return Ok(held.1.is_subscribed());
         }
-        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription", impi = %impi);
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription");
         let found = self.shared.hss.broadcast_subscription(impi).await.map_err(super::authenticate::refusal_of)?;
         tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "UDA", subscribed = found.is_subscribed());
         let subscribed = found.is_subscribed();
@@ -288,10 +288,7 @@ impl Scscf {
 
     /// One forwarding, bounded by the leg's time.
     async fn attempt(&self, job: &Job, trigger: &Message<'_>) -> Attempt {
-        let document = (job.key == KeyMovement::Push).then(|| {
-            tracing::trace!(target: "ladder", at = "BSF", what = "Ks_NAF = KDF(Ks, gba-me, RAND, IMPI, NAF_Id)", naf = job.naf.fqdn());
-            job.bootstrap.key_document(&job.naf)
-        });
+        let document = (job.key == KeyMovement::Push).then(|| job.bootstrap.key_document(&job.naf));
         let forward = Forward {
             peer: &job.peer,
             scscf: &self.shared.settings.uri,
@@ -421,7 +418,7 @@ impl Scscf {
         btid: Option<&crate::gba::btid::Btid>,
         state: RegState,
     ) {
-        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "PUR broadcast", state = state.as_str());
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "PUR broadcast:", state = state.as_str());
         let update = BroadcastState {
             state,
             server: server.to_string(),

@@ -92,7 +92,7 @@ impl Scscf {
         }
         let authenticated = match self.authenticate(request, source, &asked, portion, offer).await? {
             Verdict::Challenge(response) => return Ok(response),
-            Verdict::Authenticated(authenticated) => authenticated,
+            Verdict::Authenticated(authenticated) => *authenticated,
         };
         // The portion of the first REGISTER may be the one that counts.
         let all_or_nothing = authenticated.portion.as_ref().is_some_and(Remembered::is_all_or_nothing);
@@ -310,9 +310,9 @@ impl Scscf {
             Assignment::TimeoutDeregistration => "SAR TIMEOUT_DEREGISTRATION",
             _ => "SAR",
         };
-        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = name, impu = %asked.impu);
+        tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = name);
         let answer = self.shared.hss.server_assignment(&asked.impi, &asked.impu, kind, self.now()).await;
-        tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "SAA", ok = answer.is_ok());
+        tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = if answer.is_ok() { "SAA" } else { "SAA (refused)" });
         answer.map_err(refusal_of)
     }
 

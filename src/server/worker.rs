@@ -132,7 +132,10 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
         Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
     });
     if parts.first {
-        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded));
+        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.clock));
+    }
+    if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
+        super::ua::serve(listener, bsm.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
     }
     let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
@@ -140,7 +143,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
 }
 
 /// The timers of the whole node.
-async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Option<Arc<EmbeddedHss>>) {
+async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Option<Arc<EmbeddedHss>>, clock: Clock) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
         tick.tick().await;
@@ -151,7 +154,7 @@ async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Opt
             bsm.clone().sweep().await;
         }
         if let Some(hss) = &embedded {
-            hss.refresh_if_changed();
+            hss.maintain(clock.now());
         }
     }
 }

@@ -6,7 +6,7 @@ use super::challenge::{self, Challenge, Protected, SecretKind};
 use super::client::Terminal;
 use super::connection::Direction;
 use super::register::{PROVISIONING, rejected};
-use super::registration::ua_password;
+use super::registration::{provisioning_part, ua_password};
 use crate::auth::digest::QopKind;
 use crate::gba::naf_id::NafId;
 use crate::sip::{AuthParams, HeaderName, Message, RequestWriter};
@@ -118,7 +118,7 @@ impl Terminal {
         let password = ua_password(&key);
         let request = Protected { username: &btid, method: "POST", uri: &target.path, body: payload };
         let qop: Option<QopKind> = challenge.protection(true);
-        let answered = challenge::answer(&challenge, request, &password, qop, self.identifiers.next(), None);
+        let answered = challenge::answer(&challenge, request, &password, qop, self.identifiers.fresh(), None);
         let second = self.post(&target, payload, Some(&answered.authorization)).await?;
         match second.status {
             200..=299 => {}
@@ -173,9 +173,9 @@ impl Terminal {
         }
         request
             .header(HeaderName::MaxForwards, "70")
-            .header(HeaderName::From, format!("<{impu}>;tag={}", self.identifiers.next()))
+            .header(HeaderName::From, format!("<{impu}>;tag={}", self.identifiers.fresh()))
             .header(HeaderName::To, format!("<{to}>"))
-            .header(HeaderName::CallId, self.identifiers.next())
+            .header(HeaderName::CallId, self.identifiers.fresh())
             .header(HeaderName::CSeq, "1 MESSAGE")
             .header_named("P-Preferred-Identity", format!("<{impu}>"))
             .header(
@@ -281,11 +281,8 @@ fn names(realm: &[u8], naf: &NafId) -> bool {
 }
 
 fn provisioning(message: &Message<'_>) -> Option<(ServiceResponse, Vec<u8>)> {
-    let parts = message.parts().ok()?;
-    parts.iter().find_map(|part| {
-        let response = ServiceResponse::read(part.content)?;
-        Some((response, part.content.to_vec()))
-    })
+    let document = provisioning_part(message)?;
+    Some((ServiceResponse::read(&document)?, document))
 }
 
 fn request_head(request: &Request<Full<Bytes>>) -> String {
@@ -298,4 +295,49 @@ fn request_head(request: &Request<Full<Bytes>>) -> String {
 
 fn http(error: impl std::fmt::Display) -> TerminalError {
     TerminalError::Http(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_tells_the_outcome() {
+        let read = |document: &str| ServiceResponse::read(document.as_bytes());
+        let good =
+            read("<?xml version='1.0'?><b:ServiceResponse xmlns:b='u' requestID='7' globalStatusCode='000'/>").unwrap();
+        assert_eq!((good.name.as_str(), good.request_id.as_deref()), ("ServiceResponse", Some("7")));
+        assert_eq!(good.check(), Ok(()));
+        for refused in
+            ["<ServiceResponse globalStatusCode='013'/>", "<ServiceRequest requestID='7'/>", "<R globalStatusCode=''/>"]
+        {
+            assert!(read(refused).unwrap().check().is_err(), "{refused}");
+        }
+        assert_eq!(read("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>"), None);
+        assert_eq!(read("<a><b></a>"), None);
+        assert_eq!(read("not XML"), None);
+    }
+
+    #[test]
+    fn only_the_naf_that_was_asked_may_challenge() {
+        let naf = NafId::parse("bsm.home1.net").unwrap();
+        assert!(names(b"3GPP-bootstrapping@bsm.home1.net", &naf));
+        for realm in ["3GPP-bootstrapping@bsm.home1.net.evil", "3GPP-bootstrapping-uicc@bsm.home1.net", "bsm.home1.net"]
+        {
+            assert!(!names(realm.as_bytes(), &naf));
+        }
+    }
+
+    #[test]
+    fn urls() {
+        let target = Target::parse("http://[::1]:8080/a?b=c").unwrap();
+        assert_eq!(
+            (target.address.as_str(), target.host.as_str(), target.path.as_str()),
+            ("[::1]:8080", "[::1]:8080", "/a?b=c")
+        );
+        assert_eq!(Target::parse("http://bsm.home1.net").unwrap().address, "bsm.home1.net:80");
+        for wrong in ["https://bsm.home1.net/", "bsm.home1.net/a", "http://u:p@bsm.home1.net/", "http:///a"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
 }

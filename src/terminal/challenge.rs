@@ -170,11 +170,11 @@ impl Answered {
         let Some(info) = info else { return Ok(()) };
         // Authentication-Info has no scheme in front of its parameters.
         let line = [b"Digest ", info].concat();
-        let Some(rspauth) =
-            AuthParams::parse(&line).ok().and_then(|params| params.get("rspauth").map(|v| v.into_owned()))
-        else {
-            return Ok(());
-        };
+        let Ok(params) = AuthParams::parse(&line) else { return Ok(()) };
+        let Some(rspauth) = params.get("rspauth") else { return Ok(()) };
+        // The server may protect its answer in another way than we did our request.
+        let kind =
+            params.get("qop").and_then(|kind| QopKind::from_bytes(&kind)).or(self.qop).filter(|_| self.qop.is_some());
         let expected = Digest {
             algorithm: self.challenge.algorithm,
             username: self.username.as_bytes(),
@@ -182,7 +182,7 @@ impl Answered {
             method: b"",
             uri: self.uri.as_bytes(),
             nonce: &self.challenge.nonce,
-            qop: self.qop.map(|kind| Qop { kind, nc: NC.as_bytes(), cnonce: self.cnonce.as_bytes(), body }),
+            qop: kind.map(|kind| Qop { kind, nc: NC.as_bytes(), cnonce: self.cnonce.as_bytes(), body }),
         };
         if expected.verify(password, &rspauth) { Ok(()) } else { Err(TerminalError::ServerNotAuthentic) }
     }
@@ -216,4 +216,77 @@ fn quoted(line: &mut Vec<u8>, name: &str, value: &[u8]) {
         }
     }
     line.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aka::vector::{Key128, Res};
+
+    /// sip-digest-aka worked example: RES holds a colon and a zero octet.
+    const NONCE: &str = "9WxYnVp20S09JWes6AKHikna7meuGQAAgv2w6acx9OU=";
+    const USER: &str = "001010000000001@ims.mnc001.mcc001.3gppnetwork.org";
+    const URI: &str = "sip:ims.mnc001.mcc001.3gppnetwork.org";
+
+    fn choose(lines: &[&str], secret: SecretKind) -> Result<Challenge, TerminalError> {
+        Challenge::choose(lines.iter().map(|line| AuthParams::parse(line.as_bytes())), secret)
+    }
+
+    #[test]
+    fn the_first_challenge_that_can_be_answered() {
+        let lines = [
+            "Digest realm=\"r\", nonce=\"1\", algorithm=SHA-512-256",
+            "Digest realm=\"r\", nonce=\"2\", algorithm=akav2-sha-256, qop=\"auth-conf\"",
+            "Digest realm=\"r\", nonce=\"3\", algorithm=\"AKAv1-MD5\", qop=\"auth , auth-int\"",
+            "Digest realm=\"r\", nonce=\"4\", algorithm=AKAv2-MD5",
+            "Digest realm=\"r\", nonce=\"5\", stale=TRUE",
+        ];
+        let card = choose(&lines, SecretKind::Card).unwrap();
+        assert_eq!((card.algorithm, card.nonce.as_slice()), (Algorithm::Akav1Md5, &b"3"[..]));
+        assert_eq!(card.protection(true), Some(QopKind::AuthInt));
+        assert_eq!(card.protection(false), Some(QopKind::Auth));
+        let password = choose(&lines, SecretKind::Password).unwrap();
+        assert_eq!((password.algorithm, password.nonce.as_slice()), (Algorithm::Md5, &b"5"[..]));
+        assert!(password.stale && password.protection(true).is_none());
+        let none = choose(&lines[..2], SecretKind::Card).unwrap_err();
+        assert_eq!(none, TerminalError::NoUsableChallenge { offered: "SHA-512-256, akav2-sha-256".to_owned() });
+    }
+
+    #[test]
+    fn worked_example_of_akav1() {
+        let line = format!("Digest realm=\"{}\", nonce=\"{NONCE}\", algorithm=AKAv1-MD5, qop=\"auth\"", &URI[4..]);
+        let challenge = choose(&[&line], SecretKind::Card).unwrap();
+        let (rand, autn) = challenge.rand_autn().unwrap();
+        assert_eq!((rand.0[0], autn.0[15]), (0xf5, 0xe5));
+        let res = Res::new(&[0x3a, 0x47, 0xd7, 0x00, 0xf7, 0x84, 0x24, 0x5b]);
+        let password = Password::from_aka(challenge.algorithm, &res, &Key128([0; 16]), &Key128([0; 16]));
+        let request = Protected { username: USER, method: "REGISTER", uri: URI, body: b"" };
+        let answered = answer(&challenge, request, &password, Some(QopKind::Auth), "0a4f113b".to_owned(), None);
+        let line = String::from_utf8(answered.authorization.clone()).unwrap();
+        let params = AuthParams::parse(line.as_bytes()).unwrap();
+        assert_eq!(params.get("response").as_deref(), Some(&b"2fd1b866413f75b414f1f4e4a321ab54"[..]));
+        assert!(line.ends_with(", algorithm=AKAv1-MD5, qop=auth, nc=00000001, cnonce=\"0a4f113b\""), "{line}");
+        assert_eq!(
+            answered.check_rspauth(Some(b"qop=auth, rspauth=\"00\""), &password, b""),
+            Err(TerminalError::ServerNotAuthentic)
+        );
+        assert_eq!(answered.check_rspauth(Some(b"nextnonce=\"a\""), &password, b""), Ok(()));
+    }
+
+    #[test]
+    fn a_realm_cannot_break_out_of_its_quotes() {
+        let line = String::from_utf8(unanswered("u", b"a\"b\\c\r\nX: y", b"", "sip:d")).unwrap();
+        assert!(line.contains("realm=\"a\\\"b\\\\c  X: y\""), "{line}");
+    }
+
+    #[test]
+    fn broken_nonces_are_refused() {
+        for nonce in ["", "!!!!", "AAAA"] {
+            let line = format!("Digest realm=\"r\", nonce=\"{nonce}\", algorithm=AKAv1-MD5");
+            assert!(matches!(
+                choose(&[&line], SecretKind::Card).unwrap().rand_autn(),
+                Err(TerminalError::BadChallenge(_))
+            ));
+        }
+    }
 }

@@ -81,7 +81,7 @@ impl Terminal {
     pub async fn connect(server: Server, account: Account, settings: Settings) -> Result<Terminal, TerminalError> {
         let mut identifiers = Identifiers::new()?;
         let connection = Connection::open(&server, settings.tls.as_ref(), identifiers.child(), None).await?;
-        let call_id = settings.call_id.clone().unwrap_or_else(|| identifiers.next());
+        let call_id = settings.call_id.clone().unwrap_or_else(|| identifiers.fresh());
         Ok(Terminal {
             account,
             connection,

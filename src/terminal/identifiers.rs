@@ -19,14 +19,14 @@ impl Identifiers {
     }
 
     /// The next identifier: a token (RFC 3261 §25.1) of hex digits.
-    pub fn next(&mut self) -> String {
+    pub fn fresh(&mut self) -> String {
         self.next = self.next.wrapping_add(1);
         format!("{}{:x}", self.prefix, self.next)
     }
 
     /// A source of its own whose identifiers differ from this one's.
     pub fn child(&mut self) -> Identifiers {
-        Identifiers { prefix: format!("{}x", self.next()), next: 0 }
+        Identifiers { prefix: format!("{}x", self.fresh()), next: 0 }
     }
 }
 

@@ -178,7 +178,7 @@ impl Flow {
         let Start { call_id, cseq, contact, expires, portion, accept_bodies, reliable } = start;
         Flow {
             call_id,
-            tag: identifiers.next(),
+            tag: identifiers.fresh(),
             cseq,
             contact,
             expires,
@@ -302,7 +302,7 @@ impl Flow {
             uri: &uri,
             body: payload.as_deref().unwrap_or_default(),
         };
-        let answered = challenge::answer(challenge, request, password, qop, self.cnonces.next(), auts);
+        let answered = challenge::answer(challenge, request, password, qop, self.cnonces.fresh(), auts);
         self.cseq = self.cseq.saturating_add(1);
         let request = self.write(account, &answered.authorization, repeat);
         self.answered = Some(answered);

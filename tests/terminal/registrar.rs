@@ -10,6 +10,7 @@ use imscript::gba::btid::Btid;
 use imscript::gba::kdf::{self, Ks};
 use imscript::gba::naf_id::NafId;
 use imscript::sip::{Contacts, HeaderName, Message, RequestWriter, ResponseWriter, frame, print};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -42,7 +43,10 @@ pub(crate) struct Registrar {
     pub(crate) ignores_auts: bool,
     /// `auts` arrived and was right.
     pub(crate) resynchronised: bool,
-    pub(crate) outstanding: Option<(String, Option<AkaVector>)>,
+    /// By user name.
+    pub(crate) outstanding: HashMap<Vec<u8>, (String, Option<AkaVector>)>,
+    /// Keys of further subscribers.
+    pub(crate) subscribers: HashMap<Vec<u8>, KeySet>,
     pub(crate) issued: u8,
 }
 
@@ -64,7 +68,8 @@ impl Registrar {
             log: Vec::new(),
             ignores_auts: false,
             resynchronised: false,
-            outstanding: None,
+            outstanding: HashMap::new(),
+            subscribers: HashMap::new(),
             issued: 0,
         }
     }
@@ -91,20 +96,26 @@ impl Registrar {
         }
         let authorization = request.authorizations().next().unwrap().unwrap();
         let get = |name: &str| authorization.get(name).map(|value| value.into_owned()).unwrap_or_default();
+        let user = get("username");
+        let keys = self.subscribers.get(&user).unwrap_or(&self.keys).clone();
         if get("nonce").is_empty() {
-            return vec![self.challenge(&request, source, false)];
+            return vec![self.challenge(&request, &user, &keys, source, false)];
         }
-        let Some((issued, vector)) = self.outstanding.take().filter(|(issued, _)| issued.as_bytes() == get("nonce"))
+        let Some((issued, vector)) =
+            self.outstanding.remove(&user).filter(|(issued, _)| issued.as_bytes() == get("nonce"))
         else {
             return vec![respond(403)];
         };
         if !get("auts").is_empty() {
             let vector = vector.unwrap();
             let auts = nonce::decode_auts(&get("auts")).unwrap();
-            let sqn_ms = resync::sqn_ms(&self.keys, &vector.rand, &auts).unwrap().value();
+            let sqn_ms = resync::sqn_ms(&keys, &vector.rand, &auts).unwrap().value();
             self.sqn = if self.ignores_auts { 0x20 } else { sqn_ms + 32 };
             self.resynchronised = true;
-            return vec![self.challenge(&request, source, false)];
+            return vec![self.challenge(&request, &user, &keys, source, false)];
+        }
+        if get("response").is_empty() {
+            return vec![respond(403)];
         }
         let password = match &vector {
             Some(vector) => Password::from_aka(self.algorithm, &vector.xres, &vector.ik, &vector.ck),
@@ -113,7 +124,7 @@ impl Registrar {
         let (nc, cnonce, kind) = (get("nc"), get("cnonce"), get("qop"));
         let digest = Digest {
             algorithm: self.algorithm,
-            username: IMPI.as_bytes(),
+            username: &user,
             realm: b"home1.net",
             method: b"REGISTER",
             uri: b"sip:home1.net",
@@ -125,7 +136,7 @@ impl Registrar {
             return vec![respond(403)];
         }
         if std::mem::take(&mut self.stale_once) {
-            return vec![self.challenge(&request, source, true)];
+            return vec![self.challenge(&request, &user, &keys, source, true)];
         }
         if request.expires().is_some_and(|expires| expires > 0 && expires < self.least_expires) {
             let mut answer = ResponseWriter::new(&request, 423, source, "registrar");
@@ -135,12 +146,19 @@ impl Registrar {
         vec![self.ok(&request, source, vector.as_ref(), &digest, &password)]
     }
 
-    fn challenge(&mut self, request: &Message<'_>, source: SocketAddr, stale: bool) -> Vec<u8> {
-        self.issued += 1;
+    fn challenge(
+        &mut self,
+        request: &Message<'_>,
+        user: &[u8],
+        keys: &KeySet,
+        source: SocketAddr,
+        stale: bool,
+    ) -> Vec<u8> {
+        self.issued = self.issued.wrapping_add(1);
         let (nonce, vector) = if self.password.is_some() {
             (format!("nonce{}", self.issued), None)
         } else {
-            let vector = self.keys.generate(Rand([self.issued; 16]), Sqn::new(self.sqn).unwrap(), Amf::IMS);
+            let vector = keys.generate(Rand([self.issued; 16]), Sqn::new(self.sqn).unwrap(), Amf::IMS);
             self.sqn += 32;
             (nonce::encode(&vector.rand, &vector.autn), Some(vector))
         };
@@ -155,7 +173,7 @@ impl Registrar {
         if stale {
             value.push_str(", stale=true");
         }
-        self.outstanding = Some((nonce, vector));
+        self.outstanding.insert(user.to_vec(), (nonce, vector));
         answer.header(HeaderName::WwwAuthenticate, value);
         answer.finish()
     }
@@ -169,12 +187,15 @@ impl Registrar {
         password: &Password,
     ) -> Vec<u8> {
         let mut answer = ResponseWriter::new(request, 200, source, "registrar");
-        let expires = request.expires().unwrap();
+        let expires = request.expires().unwrap_or_default();
         if expires > 0 || matches!(request.contacts(), Ok(Contacts::None)) {
             let contact = self.log.iter().rev().find_map(|logged| {
                 let logged = Message::parse(logged).ok()?;
+                if logged.from().ok()?.uri_raw != request.from().ok()?.uri_raw {
+                    return None;
+                }
                 let value = logged.header(HeaderName::Contact)?;
-                Some(value.to_vec())
+                String::from_utf8_lossy(value).contains("+sip.instance").then(|| value.to_vec())
             });
             answer.header(HeaderName::Contact, contact.unwrap());
         }
@@ -182,11 +203,12 @@ impl Registrar {
             .header(HeaderName::ServiceRoute, "<sip:orig@scscf.home1.net;lr>, <sip:second.home1.net;lr>")
             .header(HeaderName::PAssociatedUri, "<sip:alice@home1.net>, <tel:+15551234>");
         if let Some(qop) = digest.qop.filter(|_| vector.is_some()) {
-            let empty = Digest { qop: Some(Qop { body: b"", ..qop }), ..*digest };
+            let empty = Digest { qop: Some(Qop { kind: QopKind::Auth, body: b"", ..qop }), ..*digest };
             answer.header(HeaderName::AuthenticationInfo, format!("qop=auth, rspauth=\"{}\"", empty.rspauth(password)));
         }
         if let (Some(naf), Some(vector)) = (&self.naf, vector) {
-            let key = kdf::ks_naf(&Ks::new(&vector.ck, &vector.ik), &vector.rand, IMPI, naf);
+            let user = std::str::from_utf8(digest.username).unwrap();
+            let key = kdf::ks_naf(&Ks::new(&vector.ck, &vector.ik), &vector.rand, user, naf);
             self.ks_naf = Some(key.0.iter().map(|octet| format!("{octet:02x}")).collect());
             if let Some(state) = self.broadcast {
                 let btid = Btid::new(&vector.rand, "bsf.home1.net");
@@ -239,21 +261,37 @@ pub(crate) fn tcp(address: &str, shared: Shared) -> String {
     let listener = TcpListener::bind(address).unwrap();
     let server = format!("tcp:{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        while let Ok((mut stream, source)) = listener.accept() {
-            let mut buffer = Vec::new();
-            let mut chunk = [0; 700];
-            while let Ok(length @ 1..) = stream.read(&mut chunk) {
-                buffer.extend_from_slice(&chunk[..length]);
-                while let Ok(frame::Frame::Message { len }) = frame::next(&buffer) {
-                    let rest = buffer.split_off(len);
-                    for message in shared.lock().unwrap().answer(&std::mem::replace(&mut buffer, rest), source) {
-                        stream.write_all(&message).unwrap();
-                    }
-                }
-            }
+        while let Ok((stream, source)) = listener.accept() {
+            serve(stream, source, &shared);
         }
     });
     server
+}
+
+pub(crate) fn tls(config: Arc<rustls::ServerConfig>, shared: Shared) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("tls:{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((stream, source)) = listener.accept() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            serve(rustls::StreamOwned::new(session, stream), source, &shared);
+        }
+    });
+    server
+}
+
+fn serve(mut stream: impl Read + Write, source: SocketAddr, shared: &Shared) {
+    let mut buffer = Vec::new();
+    let mut chunk = [0; 700];
+    while let Ok(length @ 1..) = stream.read(&mut chunk) {
+        buffer.extend_from_slice(&chunk[..length]);
+        while let Ok(frame::Frame::Message { len }) = frame::next(&buffer) {
+            let rest = buffer.split_off(len);
+            for message in shared.lock().unwrap().answer(&std::mem::replace(&mut buffer, rest), source) {
+                stream.write_all(&message).unwrap();
+            }
+        }
+    }
 }
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {

@@ -70,6 +70,9 @@ pub(super) struct IdentityArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) tls_name: Option<String>,
 
+    /// Append every message as a JSON line, keys left out
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,

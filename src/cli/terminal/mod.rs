@@ -55,7 +55,7 @@ struct RegisterArgs {
     #[arg(long, value_parser = clap::value_parser!(u8).range(3..=8))]
     figure: Option<u8>,
     /// Register in both systems or in neither (Require: bcast-ext)
-    #[arg(long)]
+    #[arg(long, requires = "naf_id")]
     all_or_nothing: bool,
     /// Seconds asked for
     #[arg(long, default_value_t = DEFAULT_EXPIRES, value_parser = clap::value_parser!(u32).range(1..))]
@@ -169,8 +169,8 @@ async fn register(args: &RegisterArgs) -> anyhow::Result<ExitCode> {
     let account = identity.account()?;
     let plan = args.plan(account.impu.as_str())?;
     let settings = identity.settings()?;
-    let mut report = Report::new("registered", identity);
     let server = identity.server().await?;
+    let mut report = Report::new("registered", identity, &server)?;
     let mut terminal = match Terminal::connect(server, account, settings).await {
         Ok(terminal) => terminal,
         Err(error) => return Ok(report.failed(&error.to_string())),
@@ -223,8 +223,9 @@ async fn application(
 async fn deregister(args: &DeregisterArgs) -> anyhow::Result<ExitCode> {
     let identity = &args.identity;
     let (account, settings) = (identity.account()?, identity.settings()?);
-    let mut report = Report::new("deregistered", identity);
-    let mut terminal = match Terminal::connect(identity.server().await?, account, settings).await {
+    let server = identity.server().await?;
+    let mut report = Report::new("deregistered", identity, &server)?;
+    let mut terminal = match Terminal::connect(server, account, settings).await {
         Ok(terminal) => terminal,
         Err(error) => return Ok(report.failed(&error.to_string())),
     };

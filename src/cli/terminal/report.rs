@@ -2,11 +2,15 @@
 
 use super::identity::IdentityArgs;
 use crate::gba::kdf::KsNaf;
-use crate::terminal::Registration;
+use crate::observe::event::What;
+use crate::observe::trace::Tracer;
 use crate::terminal::application::Application;
 use crate::terminal::connection::{Direction, Observer};
+use crate::terminal::{Registration, Server};
+use anyhow::Context;
 use serde_json::{Map, Value, json};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,29 +23,46 @@ pub(super) struct Report {
     verbose: bool,
     fields: Map<String, Value>,
     messages: Messages,
+    tracer: Option<Tracer>,
+    /// Transport and address of the server, for the trace.
+    server: (&'static str, SocketAddr),
 }
 
 fn arrow(direction: Direction) -> &'static str {
     if direction == Direction::Sent { "→" } else { "←" }
 }
 
+fn is_http(bytes: &[u8]) -> bool {
+    let line = bytes.split(|&octet| octet == b'\n').next().unwrap_or_default();
+    line.starts_with(b"HTTP/") || line.trim_ascii_end().ends_with(b"HTTP/1.1")
+}
+
 impl Report {
     /// `verb`: the result if all goes well.
-    pub(super) fn new(verb: &'static str, args: &IdentityArgs) -> Report {
-        Report {
+    pub(super) fn new(verb: &'static str, args: &IdentityArgs, server: &Server) -> anyhow::Result<Report> {
+        let tracer =
+            args.trace.as_deref().map(|path| Tracer::open("UE", path).with_context(|| path.display().to_string()));
+        Ok(Report {
             verb,
             json: args.json,
             secrets: args.secrets,
             verbose: args.verbose,
             fields: Map::new(),
             messages: Messages::default(),
-        }
+            tracer: tracer.transpose()?,
+            server: (server.transport.via(), server.addr),
+        })
     }
 
     /// Notes the first line of every message, and shows it if asked to.
     pub(super) fn observer(&self) -> Observer {
         let (messages, verbose) = (self.messages.clone(), self.verbose);
+        let (tracer, (transport, peer)) = (self.tracer.clone(), self.server);
         Arc::new(move |direction, bytes| {
+            // HTTP is traced where it is answered.
+            if let Some(tracer) = tracer.as_ref().filter(|_| !is_http(bytes)) {
+                tracer.message(direction == Direction::Sent, transport, peer, bytes);
+            }
             let line = bytes.split(|&octet| octet == b'\n').next().unwrap_or_default();
             let line: String = String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).collect();
             if verbose {
@@ -95,6 +116,13 @@ impl Report {
         self.set("resync", json!(done.resynchronised));
         if let Some(body) = &done.service_response {
             self.set("service_response", json!(String::from_utf8_lossy(body)));
+        }
+        if let Some(key) = key {
+            let check = key.check_value();
+            if let Some(tracer) = &self.tracer {
+                tracer.write(What::State { role: "UE".into(), what: format!("Ks_NAF check={check}") });
+            }
+            self.set("key_check", json!(check));
         }
         if let Some(key) = key.filter(|_| self.secrets) {
             let hex = crate::terminal::identifiers::hex(&key.0);

@@ -31,7 +31,10 @@ pub enum Conflict {
     SqnUsedUp,
 }
 
-/// How far a provisioning transaction has come, and may it go on.
+/// What a provisioning transaction met, each with the index of the subscriber.
+pub type Conflicts = Vec<(usize, Conflict)>;
+
+/// Told how many subscribers of a provisioning transaction are done.
 pub type Progress<'a> = &'a mut dyn FnMut(usize);
 
 pub struct Database {
@@ -100,7 +103,7 @@ impl Database {
         tick: u64,
         replace: bool,
         progress: Progress<'_>,
-    ) -> Result<Vec<(usize, Conflict)>, EmbeddedError> {
+    ) -> Result<Conflicts, EmbeddedError> {
         let tx = self.begin()?;
         let revision = next_revision(&tx)?;
         let mut conflicts = Vec::new();
@@ -183,7 +186,7 @@ impl Database {
         };
         match seen {
             0 => rows::each(&tx, "", [], each)?,
-            _ => rows::each(&tx, "WHERE s.revision > ?1", [seen], each)?,
+            _ => rows::each(&tx, "WHERE s.impi IN (SELECT impi FROM subscriber WHERE revision > ?1)", [seen], each)?,
         }
         Ok(latest)
     }

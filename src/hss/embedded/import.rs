@@ -11,6 +11,7 @@ use csv::{ByteRecord, ReaderBuilder};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Read;
+use zeroize::Zeroizing;
 
 const COLUMNS: [&str; 10] = ["impi", "impu", "algorithm", "k", "opc", "op", "sqn", "amf", "password", "broadcast"];
 
@@ -47,13 +48,16 @@ pub struct Import {
 }
 
 impl Import {
-    pub fn read(input: impl Read) -> Result<Self, ImportError> {
-        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(input);
+    pub fn read(mut input: impl Read) -> Result<Self, ImportError> {
+        let mut text = Zeroizing::new(Vec::new());
+        input.read_to_end(&mut text).map_err(ImportError::Read)?;
+        let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_slice());
+        let mut lines = Lines { text: &text, at: 0, line: 1 };
         let mut record = ByteRecord::new();
         let mut columns = None;
         let mut parsed = Parsed::default();
         while reader.read_byte_record(&mut record).map_err(read_error)? {
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = lines.of(&record);
             match &columns {
                 None => columns = Some(header(&record).map_err(|why| ImportError::Bad(vec![BadLine::new(line, why)]))?),
                 Some(columns) => parsed.line(line, columns, &record),
@@ -100,6 +104,28 @@ impl Import {
             )
         };
         Err(ImportError::Bad(conflicts.into_iter().map(bad).collect()))
+    }
+}
+
+/// Counts lines as an editor does: the reader's own count leaves out blank ones.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line on which this record begins; records come in order.
+    fn of(&mut self, record: &ByteRecord) -> u64 {
+        let start = record.position().and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or_default();
+        // The reader sets the start to behind the last record, before any line ends that it skips.
+        let skipped =
+            self.text.get(start..).unwrap_or_default().iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let start = start.saturating_add(skipped);
+        let passed = self.text.get(self.at..start).unwrap_or_default();
+        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        self.at = start;
+        self.line
     }
 }
 

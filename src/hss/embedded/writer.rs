@@ -6,7 +6,7 @@
 //! states, resynchronisations are limited per subscriber, and so are marks and refreshes in all.
 
 use super::EmbeddedError;
-use super::database::{self, Conflict, Database};
+use super::database::{self, Conflicts, Database};
 use super::directory::{Directory, Record};
 use super::subscriber::{StoredSqn, Subscriber};
 use crate::identity::Impi;
@@ -26,13 +26,14 @@ const WAITING: usize = 1024;
 
 /// The answer to a command that has to be on disk: false if it is not.
 type Written = oneshot::Sender<bool>;
+type Provisioned = Sender<Result<Conflicts, EmbeddedError>>;
 
 enum Command {
     State(Arc<Record>),
     Offset(Impi, StoredSqn, Written),
     Mark(u64, Option<Written>),
     Refresh(Option<oneshot::Sender<()>>),
-    Provision(Box<Subscriber>, u64, Sender<Result<Vec<(usize, Conflict)>, EmbeddedError>>),
+    Provision(Box<Subscriber>, u64, Provisioned),
     Flush(Sender<()>),
     Stop,
 }
@@ -111,7 +112,7 @@ impl Writer {
         self.send(Command::Refresh(None));
     }
 
-    pub(super) fn provision(&self, subscriber: Subscriber, tick: u64) -> Result<Vec<(usize, Conflict)>, EmbeddedError> {
+    pub(super) fn provision(&self, subscriber: Subscriber, tick: u64) -> Result<Conflicts, EmbeddedError> {
         let (done, answer) = channel();
         self.send(Command::Provision(Box::new(subscriber), tick, done));
         answer.recv().map_err(|_| EmbeddedError::Closed)?
@@ -163,7 +164,7 @@ struct Batch {
     marks: Vec<Written>,
     refresh: bool,
     refreshed: Vec<oneshot::Sender<()>>,
-    provision: Vec<(Box<Subscriber>, u64, Sender<Result<Vec<(usize, Conflict)>, EmbeddedError>>)>,
+    provision: Vec<(Box<Subscriber>, u64, Provisioned)>,
     flushed: Vec<Sender<()>>,
     stop: bool,
 }
@@ -293,7 +294,7 @@ impl State {
         Ok(tx.commit()?)
     }
 
-    fn provision(&mut self, subscriber: &Subscriber, tick: u64) -> Result<Vec<(usize, Conflict)>, EmbeddedError> {
+    fn provision(&mut self, subscriber: &Subscriber, tick: u64) -> Result<Conflicts, EmbeddedError> {
         self.db.set_synced(true)?;
         let conflicts = self.db.provision(std::slice::from_ref(subscriber), tick, false, &mut |_| {})?;
         self.load()?;

@@ -23,7 +23,7 @@ const MEMORY: usize = 8 * 1024 * 1024;
 /// Time that one stage may take.
 pub(super) const CALL: Duration = Duration::from_millis(5);
 /// Time that the policy's top level may take, once.
-const LOAD: Duration = Duration::from_millis(100);
+const LOAD: Duration = Duration::from_secs(1);
 /// The clock is read at every n-th interrupt: an interrupt costs 7 ns, a clock 30.
 const INTERRUPTS_PER_CLOCK: u32 = 8;
 

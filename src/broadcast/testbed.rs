@@ -1,0 +1,384 @@
+//! For tests: a broadcast server, a BSF and an IMS on one virtual clock, joined by function calls instead of sockets.
+
+use super::Job;
+use super::ext::Ext;
+use super::peer::Peer;
+use super::peer::tests::{peer, source};
+use super::server::{Bsm, BsmConfig, Env};
+use super::state::BsmState;
+use crate::aka::vector::{Auts, Rand};
+use crate::answer::Answer;
+use crate::clock::Now;
+use crate::gba::bootstrap::{Bootstrap, Bootstraps};
+use crate::gba::bsf::Bsf;
+use crate::gba::btid::Btid;
+use crate::gba::kdf::Ks;
+use crate::gba::naf_id::NafId;
+use crate::hss::*;
+use crate::identity::{Impi, Impu};
+use crate::policy::verdict;
+use crate::policy::{Context, Decide, PortionView, StatusEvent};
+use crate::sip::print::insert_via;
+use crate::sip::transaction::{NextHop, Outbound, SendError, Source, Transport};
+use crate::sip::{HeaderName, Message, RequestWriter};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+pub(crate) const IMS: &str = "127.0.0.1:5060";
+pub(crate) const BSM: &str = "127.0.0.1:5070";
+pub(crate) const EPOCH: u64 = 1_767_225_600;
+
+type Handler = Rc<dyn Fn(Vec<u8>, Source) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>>;
+
+/// Clock, tasks and wires.
+#[derive(Default)]
+pub(crate) struct World {
+    clock: Cell<Duration>,
+    deadlines: RefCell<Vec<Duration>>,
+    tasks: RefCell<Vec<Job>>,
+    nodes: RefCell<HashMap<SocketAddr, Handler>>,
+    /// Everything that was sent: destination and text.
+    pub(crate) sent: RefCell<Vec<(SocketAddr, String)>>,
+}
+
+impl World {
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: self.clock.get(), unix: Duration::from_secs(EPOCH) + self.clock.get() }
+    }
+
+    pub(crate) fn advance(&self, by: u64) {
+        self.clock.set(self.clock.get() + Duration::from_secs(by));
+    }
+
+    pub(crate) fn sleep(self: &Rc<Self>, time: Duration) -> Job {
+        let until = self.clock.get() + time;
+        self.deadlines.borrow_mut().push(until);
+        let world = Rc::clone(self);
+        Box::pin(std::future::poll_fn(
+            move |_| if world.clock.get() >= until { Poll::Ready(()) } else { Poll::Pending },
+        ))
+    }
+
+    pub(crate) fn node(&self, at: &str, handler: Handler) {
+        self.nodes.borrow_mut().insert(at.parse().unwrap(), handler);
+    }
+
+    /// Runs a future and all tasks; the clock jumps when nothing else moves.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = std::pin::pin!(future);
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            for _ in 0..20 {
+                if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
+                    return value;
+                }
+                self.turn(&mut cx);
+            }
+            self.jump();
+        }
+        panic!("stuck: nothing moves any more");
+    }
+
+    /// Lets background work run to its end.
+    pub(crate) fn settle(&self) {
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            for _ in 0..20 {
+                self.turn(&mut cx);
+            }
+            if self.tasks.borrow().is_empty() {
+                return;
+            }
+            self.jump();
+        }
+        panic!("background work does not end");
+    }
+
+    fn turn(&self, cx: &mut std::task::Context<'_>) {
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        let left: Vec<Job> =
+            tasks.into_iter().filter_map(|mut task| task.as_mut().poll(cx).is_pending().then_some(task)).collect();
+        self.tasks.borrow_mut().extend(left);
+    }
+
+    fn jump(&self) {
+        let now = self.clock.get();
+        self.deadlines.borrow_mut().retain(|deadline| *deadline > now);
+        if let Some(next) = self.deadlines.borrow().iter().min() {
+            self.clock.set(*next);
+        }
+    }
+
+    pub(crate) fn env(self: &Rc<Self>) -> Env {
+        let (now, sleep, spawn) = (Rc::clone(self), Rc::clone(self), Rc::clone(self));
+        Env {
+            now: Rc::new(move || now.now()),
+            sleep: Rc::new(move |time| sleep.sleep(time)),
+            spawn: Rc::new(move |job| spawn.tasks.borrow_mut().push(job)),
+        }
+    }
+
+    /// Methods and destinations' ports of what was sent, in order.
+    pub(crate) fn ladder(&self) -> Vec<String> {
+        let line =
+            |(to, text): &(SocketAddr, String)| format!("{} {}", text.split(' ').next().unwrap_or_default(), to.port());
+        self.sent.borrow().iter().map(line).collect()
+    }
+}
+
+/// Sends from one address.
+pub(crate) struct Wire {
+    pub(crate) world: Rc<World>,
+    pub(crate) from: &'static str,
+}
+
+impl Outbound for Wire {
+    fn request(
+        &self,
+        to: &NextHop,
+        request: Vec<u8>,
+        within: Duration,
+    ) -> Answer<'static, Result<Message<'static>, SendError>> {
+        let request = insert_via(&request, &format!("SIP/2.0/UDP {};branch=z9hG4bKx", self.from));
+        self.world.sent.borrow_mut().push((to.addr, String::from_utf8_lossy(&request).into_owned()));
+        let node = self.world.nodes.borrow().get(&to.addr).cloned();
+        let (world, from) = (Rc::clone(&self.world), source(Transport::Udp, self.from, &[]));
+        Answer::later(async move {
+            let answer = match node {
+                Some(node) => node(request, from).await,
+                None => None,
+            };
+            match answer {
+                Some(answer) => Ok(Message::parse_owned(answer).unwrap()),
+                None => {
+                    world.sleep(within).await;
+                    Err(SendError::Timeout)
+                }
+            }
+        })
+    }
+}
+
+pub(crate) struct Tells(pub(crate) Vec<String>);
+
+impl Decide for Tells {
+    fn register(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Register {
+        verdict::Register::Challenge { algorithms: None }
+    }
+    fn verify(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Verify {
+        verdict::Verify { subscription: verdict::Subscription::Never, at: verdict::When::AfterAuthentication }
+    }
+    fn authorized(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Authorized {
+        verdict::Authorized::Accept { expires: None }
+    }
+    fn broadcast(&self, _: &Message<'_>, _: &PortionView<'_>, _: &Context<'_>) -> verdict::Broadcast {
+        verdict::Broadcast::Skip { reason: String::new() }
+    }
+    fn status(&self, _: &StatusEvent<'_>) -> verdict::Status {
+        verdict::Status::Notify { to: self.0.clone(), by: verdict::NotifyBy::Message }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct FakeHss {
+    pub(crate) subscription: Mutex<BroadcastSubscription>,
+    pub(crate) updates: Mutex<Vec<(String, RegState)>>,
+}
+
+impl Hss for FakeHss {
+    fn multimedia_auth<'a>(
+        &'a self,
+        _: &'a Impi,
+        _: &'a Impu,
+        _: AuthScheme,
+        _: Option<(Rand, Auts)>,
+        _: Now,
+    ) -> Answer<'a, Result<AuthItem, HssError>> {
+        Answer::now(Err(HssError::UserUnknown))
+    }
+    fn server_assignment<'a>(
+        &'a self,
+        _: &'a Impi,
+        _: &'a Impu,
+        _: Assignment,
+        _: Now,
+    ) -> Answer<'a, Result<Profile, HssError>> {
+        Answer::now(Err(HssError::UserUnknown))
+    }
+    fn broadcast_subscription<'a>(&'a self, _: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {
+        Answer::now(Ok(self.subscription.lock().unwrap().clone()))
+    }
+    fn broadcast_update<'a>(
+        &'a self,
+        impu: &'a Impu,
+        state: BroadcastState,
+        _: Now,
+    ) -> Answer<'a, Result<(), HssError>> {
+        self.updates.lock().unwrap().push((impu.to_string(), state.state));
+        Answer::now(Ok(()))
+    }
+    fn private_identity<'a>(&'a self, _: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
+        Answer::now(Err(HssError::UserUnknown))
+    }
+}
+
+/// IMS with BSF at [`IMS`], broadcast server at [`BSM`], one bootstrapped user.
+pub(crate) struct Bed {
+    pub(crate) world: Rc<World>,
+    pub(crate) bsm: Rc<Bsm>,
+    pub(crate) bsf: Rc<Bsf>,
+    pub(crate) state: Arc<BsmState>,
+    pub(crate) hss: Arc<FakeHss>,
+    pub(crate) impu: Impu,
+    pub(crate) naf: NafId,
+    pub(crate) boot: Arc<Bootstrap>,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {}, |_| {})
+    }
+
+    /// `config`: of the broadcast server; `server`: the broadcast server as the BSF knows it.
+    pub(crate) fn with(config: impl FnOnce(&mut BsmConfig), server: impl FnOnce(&mut Peer)) -> Self {
+        let world = Rc::new(World::default());
+        let hss = Arc::new(FakeHss { subscription: Mutex::new(BroadcastSubscription::All), ..FakeHss::default() });
+        let bootstraps = Arc::new(Bootstraps::new(100));
+        let rand = Rand([9; 16]);
+        let impu = Impu::from("sip:u@home1.net");
+        let boot = Bootstrap {
+            impi: Impi::from("u@home1.net"),
+            impus: Arc::from([impu.clone()]),
+            ks: Ks([3; 32]),
+            rand,
+            btid: Btid::new(&rand, "bsf.home1.net"),
+            expires: 0,
+            subscription: BroadcastSubscription::All,
+        };
+        let boot = bootstraps.put(boot, Duration::from_secs(3600), world.now()).unwrap();
+        let mut bsm_peer = peer("bsm", Transport::Udp, BSM);
+        server(&mut bsm_peer);
+        let bsf = Rc::new(Bsf {
+            bootstraps,
+            hss: hss.clone(),
+            peers: [bsm_peer].into(),
+            outbound: Rc::new(Wire { world: Rc::clone(&world), from: IMS }),
+            uri: "sip:bsf.home1.net".into(),
+            within: Duration::from_secs(4),
+        });
+        let mut bsm_config = BsmConfig {
+            name: "bsm1".into(),
+            uri: "sip:bsm.home1.net".into(),
+            naf_fqdns: vec!["bsm.home1.net".into()],
+            ims: vec![peer("scscf", Transport::Udp, IMS)],
+            bsf: peer("bsf", Transport::Udp, IMS),
+            bsf_domains: Vec::new(),
+            offered: None,
+            retrieval_within: Duration::from_secs(4),
+        };
+        config(&mut bsm_config);
+        let state = Arc::new(BsmState::new(100));
+        let bsm = Bsm::new(
+            Arc::new(bsm_config),
+            Arc::clone(&state),
+            Rc::new(Wire { world: Rc::clone(&world), from: BSM }),
+            Rc::new(Tells(vec!["ims".into()])),
+            Some(hss.clone()),
+            world.env(),
+        );
+        let (node, nodes_world) = (Rc::clone(&bsm), Rc::clone(&world));
+        world.node(
+            BSM,
+            Rc::new(move |bytes, source| {
+                let (bsm, world) = (Rc::clone(&node), Rc::clone(&nodes_world));
+                Box::pin(async move {
+                    let request = Message::parse(&bytes).unwrap();
+                    request.check().unwrap();
+                    bsm.handle(&request, &source, world.now()).await
+                })
+            }),
+        );
+        let (node, nodes_world) = (Rc::clone(&bsf), Rc::clone(&world));
+        world.node(
+            IMS,
+            Rc::new(move |bytes, source| {
+                let request = Message::parse(&bytes).unwrap();
+                request.check().unwrap();
+                let answer = if crate::gba::bsf::is_key_request(&request) {
+                    let (answer, job) = Rc::clone(&node).answer(&request, &source, nodes_world.now());
+                    nodes_world.tasks.borrow_mut().extend(job);
+                    answer
+                } else {
+                    crate::sip::ResponseWriter::new(&request, 200, source.addr, "t").finish()
+                };
+                Box::pin(async move { Some(answer) })
+            }),
+        );
+        let naf = NafId::parse("bsm.home1.net").unwrap();
+        Bed { world, bsm, bsf, state, hss, impu, naf, boot }
+    }
+
+    /// A third-party REGISTER with these Bcast-Ext parameters.
+    pub(crate) fn register(&self, ext: Ext, expires: u32, body: Option<(&str, &[u8])>) -> Vec<u8> {
+        let ext = Ext { naf: ext.naf.or(Some(self.naf.clone())), ..ext };
+        let mut out = RequestWriter::new("REGISTER", "sip:bsm.home1.net");
+        out.header(HeaderName::Via, "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK1")
+            .header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, "<sip:scscf1.home1.net>;tag=1")
+            .header(HeaderName::To, format!("<{}>", self.impu))
+            .header(HeaderName::CallId, "c")
+            .header(HeaderName::CSeq, "1 REGISTER")
+            .header(HeaderName::Expires, expires.to_string())
+            .header(HeaderName::BcastExt, ext.to_string());
+        match body {
+            Some((kind, octets)) => out.body(kind, octets),
+            None => out.finish(),
+        }
+    }
+
+    /// A MESSAGE with these headers.
+    pub(crate) fn message(&self, headers: &[(HeaderName, String)], body: Option<(&str, &[u8])>) -> Vec<u8> {
+        let mut out = RequestWriter::new("MESSAGE", "sip:bsm.home1.net");
+        out.header(HeaderName::Via, "SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK2")
+            .header(HeaderName::MaxForwards, "70")
+            .header(HeaderName::From, "<sip:u@home1.net>;tag=1")
+            .header(HeaderName::To, "<sip:bsm.home1.net>")
+            .header(HeaderName::CallId, "m")
+            .header(HeaderName::CSeq, "1 MESSAGE");
+        for (name, value) in headers {
+            out.header(*name, value);
+        }
+        match body {
+            Some((kind, octets)) => out.body(kind, octets),
+            None => out.finish(),
+        }
+    }
+
+    /// The broadcast server's answer to octets from `from`.
+    pub(crate) fn ask(&self, bytes: &[u8], from: &str) -> Message<'static> {
+        let request = Message::parse(bytes).unwrap();
+        let from = source(Transport::Udp, from, &[]);
+        let answer = self.world.run(Rc::clone(&self.bsm).handle(&request, &from, self.world.now()));
+        Message::parse_owned(answer.unwrap()).unwrap()
+    }
+
+    pub(crate) fn registration_state(&self) -> RegState {
+        self.state.registration_state(&self.impu)
+    }
+
+    pub(crate) fn has_smk(&self) -> bool {
+        let smk = self.state.smk(&self.impu, &self.boot.btid, &self.naf, self.world.now());
+        smk.is_some_and(|smk| smk.key.0 == self.boot.ks_naf(&self.naf).0)
+    }
+}
+
+pub(crate) fn ext_of(answer: &Message<'_>) -> Ext {
+    Ext::of(answer).unwrap().unwrap()
+}
