@@ -55,16 +55,16 @@ impl Scscf {
 
     /// Module 150's word on a registration that this server forwarded, or that the terminal began itself (figure 5).
     async fn alert(&self, request: &Message<'_>, source: &Source, ext: Ext) -> Result<Vec<u8>, Refusal> {
-        let told = BroadcastRegistration::parse(request.body()).map_err(|e| Refusal::because(400, e))?;
-        let naf = match ext.naf {
-            Some(naf) if naf.fqdn() == told.naf_fqdn => naf,
-            _ => NafId::new(&told.naf_fqdn, UaId::MBMS).map_err(|e| Refusal::because(400, e))?,
-        };
         // Several servers may share an address: the one that is this NAF speaks.
         let mut known = self.shared.settings.servers.iter().filter(|peer| peer.is_source(source)).peekable();
         if known.peek().is_none() {
             return Err(Refusal::because(403, "not a configured broadcast server"));
         }
+        let told = BroadcastRegistration::parse(request.body()).map_err(|e| Refusal::because(400, e))?;
+        let naf = match ext.naf {
+            Some(naf) if naf.fqdn() == told.naf_fqdn => naf,
+            _ => NafId::new(&told.naf_fqdn, UaId::MBMS).map_err(|e| Refusal::because(400, e))?,
+        };
         let peer = known
             .find(|peer| peer.is_naf(&naf))
             .ok_or_else(|| Refusal::because(403, "that NAF is another server's"))?;
