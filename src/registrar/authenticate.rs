@@ -288,9 +288,18 @@ impl Scscf {
     fn names_us(&self, digest: &DigestParams<'_>) -> bool {
         match Uri::parse(&digest.uri) {
             Ok(uri) => self.is_home(&uri),
-            Err(_) => false,
+            Err(_) => is_bare_ipv6(&digest.uri),
         }
     }
+}
+
+/// `sip:::1:5060`: an IPv6 address without its brackets, as SIPp writes it here and only here.
+fn is_bare_ipv6(uri: &[u8]) -> bool {
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    std::str::from_utf8(uri).ok().and_then(|text| text.strip_prefix("sip:")).is_some_and(|place| {
+        is_address(place)
+            || place.rsplit_once(':').is_some_and(|(host, port)| is_address(host) && port.parse::<u16>().is_ok())
+    })
 }
 
 /// The algorithm that the terminal used, if it was offered and goes with the secret.
