@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use support::fake_bsm::{Conduct, FakeBsm, exchange_from};
 use support::flow::Flow;
 use support::hand::{Hand, NAMES_NAF};
-use support::{Bed, contains, figure_policy, hex, wait_for};
+use support::{Bed, contains, figure_policy, hex};
 
 /// The IMS node with a broadcast server that only records.
 fn recorded(plan: Plan, conduct: Conduct) -> (Bed, FakeBsm) {
@@ -69,13 +69,13 @@ fn nothing_is_forwarded_without_a_subscription() {
     let card = bed.subscriber_with("no");
     let result = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
     assert_eq!((&result["result"], &result["broadcast"]), (&"registered".into(), &"failed".into()), "{result}");
-    assert_eq!(bed.states(&card.impi).0, "registered");
+    bed.assert_ims_state(&card.impi, "registered");
     bed.terminal("deregister", &card, &["--all"]).unwrap();
     // Both or none: then it is none.
     let result = bed.terminal("register", &card, &["--naf-id", NAF, "--all-or-nothing"]).unwrap();
     assert_eq!(result["result"], "failed", "{result}");
     assert!(result["error"].as_str().unwrap().contains("403"), "{result}");
-    assert_eq!(bed.states(&card.impi).0, "not_registered");
+    bed.assert_ims_state(&card.impi, "not_registered");
     assert_first_heard_of(&bed, &bsm, &second_card(&bed));
 }
 
@@ -260,7 +260,7 @@ fn without_the_short_cut_there_is_no_key_and_no_broadcast_registration() {
     let card = bed.subscriber_with("yes");
     let result = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
     assert_eq!((&result["result"], &result["broadcast"]), (&"registered".into(), &"failed".into()), "{result}");
-    assert_eq!(bed.states(&card.impi).0, "registered");
+    bed.assert_ims_state(&card.impi, "registered");
     let result = bed.terminal("register", &card, &["--naf-id", NAF, "--all-or-nothing"]).unwrap();
     assert!(result["error"].as_str().unwrap().contains("403"), "{result}");
     assert_eq!(bsm.received(), Vec::<Vec<u8>>::new());
@@ -274,9 +274,7 @@ fn all_or_nothing_undoes_both() {
     let result = bed.terminal("register", &card, &["--naf-id", NAF, "--all-or-nothing"]).unwrap();
     assert_eq!(result["result"], "failed", "{result}");
     assert!(result["error"].as_str().unwrap().contains("504"), "{result}");
-    let (ims, broadcast) = bed.states(&card.impi);
-    assert_eq!(ims, "not_registered");
-    assert_ne!(broadcast, "registered");
+    assert_ne!(bed.assert_ims_state(&card.impi, "not_registered"), "registered");
     // Neither is anything left in the registrar: no contact.
     let flow = Flow::of(&bed).unwrap();
     flow.assert_order(&["S-CSCF > HSS  SAR REGISTRATION", "S-CSCF > HSS  SAR USER_DEREGISTRATION"]);
@@ -288,7 +286,7 @@ fn all_or_nothing_is_undone_when_the_broadcast_server_refuses() {
     let card = bed.subscriber_with("yes");
     let result = bed.terminal("register", &card, &["--naf-id", NAF, "--all-or-nothing"]).unwrap();
     assert!(result["error"].as_str().unwrap().contains("403"), "{result}");
-    assert_eq!(bed.states(&card.impi).0, "not_registered");
+    bed.assert_ims_state(&card.impi, "not_registered");
     // Without that wish the IMS registration stands.
     bsm.set(Conduct::Answers(403));
     let result = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
@@ -354,7 +352,7 @@ fn deregistration_while_the_broadcast_leg_is_pending_stays_a_deregistration() {
 fn a_wrong_key_is_refused_and_harms_nothing() {
     let (bed, card) = bed();
     let before = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
-    let shown = bed.subscriber(&card.impi).unwrap();
+    let shown = bed.wait_for_states(&card.impi, "registered", "registered").unwrap();
     let mut hand = Hand::new(&card, bed.ims);
     let first = hand.register(&hand.unanswered(), "", b"");
     let challenge = Hand::challenge(&first);
@@ -398,7 +396,7 @@ fn a_nonce_of_another_subscriber_is_of_no_use() {
     let answer = mine.answer(&challenge).replace(&card.impi, &other.impi);
     mine.card = other.clone();
     assert_eq!(mine.register(&answer, "", b"").status(), 401);
-    assert_eq!(bed.states(&other.impi).0, "not_registered");
+    bed.assert_ims_state(&other.impi, "not_registered");
 }
 
 #[test]
@@ -416,10 +414,8 @@ fn a_foreign_public_identity_is_refused() {
         status => status,
     };
     assert_eq!(status, 403);
-    assert_eq!(
-        (bed.states(&card.impi).0, bed.states(&other.impi).0),
-        ("not_registered".into(), "not_registered".into())
-    );
+    bed.assert_ims_state(&card.impi, "not_registered");
+    bed.assert_ims_state(&other.impi, "not_registered");
 }
 
 #[test]
@@ -485,6 +481,6 @@ fn over_http_nobody_gets_in_without_the_key() {
          qop=auth-int,nc=00000001,cnonce=\"1\",response=\"00000000000000000000000000000000\"\r\n"
     ));
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-    wait_for(|| (bed.states(&thief.impi).1 == "not_registered").then_some(()));
+    bed.assert_states(&thief.impi, "not_registered", "not_registered");
     assert_eq!(bed.subscriber(&card.impi).unwrap()["broadcast_registration"]["btid"], Value::from(btid));
 }

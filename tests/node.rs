@@ -54,8 +54,8 @@ fn certificates(bed: &Bed, names: &[&str]) {
     }
 }
 
-/// IMS and broadcast node with TLS between them and towards terminals.
-fn secure(policy: u8) -> (Bed, Card) {
+/// IMS and broadcast node with TLS between them and towards terminals; the broadcast node shows the certificate `shown`.
+fn secure(policy: u8, shown: &str) -> (Bed, Card) {
     let mut bed = Bed::empty("127.0.0.1");
     certificates(&bed, &["ims.home1.net", NAF, "evil.home1.net"]);
     let tls = |name: &str| format!("[tls]\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n");
@@ -63,12 +63,13 @@ fn secure(policy: u8) -> (Bed, Card) {
     let bsm_config = format!(
         "domain = \"{DOMAIN}\"\nroles = [\"bsm\"]\nlisten = [\"tls:{bsm}\", \"udp:{bsm}\"]\ndata_dir = \"bsm-data\"\n\
          trace = \"bsm.jsonl\"\nworkers = 2\n{}[bsm]\nnaf = \"{NAF}\"\nims = \"tls:{ims}\"\ntls_name = \"ims.home1.net\"\n",
-        tls(NAF)
+        tls(shown)
     );
     let ims_config = format!(
         "domain = \"{DOMAIN}\"\nroles = [\"scscf\", \"bsf\", \"hss\"]\nlisten = [\"tls:{ims}\", \"udp:{ims}\"]\n\
          data_dir = \"ims-data\"\ntrace = \"ims.jsonl\"\nworkers = 2\npolicy = {:?}\n{}\
-         [[broadcast_server]]\nname = \"bsm\"\nnaf = [\"{NAF}\"]\naddress = \"tls:{bsm}\"\ntls_name = \"{NAF}\"\n",
+         [[broadcast_server]]\nname = \"bsm\"\nnaf = [\"{NAF}\"]\naddress = \"tls:{bsm}\"\ntls_name = \"{NAF}\"\n\
+         [broadcast]\ntimeout = 2\n",
         figure_policy(policy),
         tls("ims.home1.net")
     );
@@ -83,7 +84,7 @@ const TRUSTING: [&str; 4] = ["--ca", "ca.pem", "--tls-name", "ims.home1.net"];
 #[test]
 fn terminal_and_key_over_tls_with_certificates_on_both_sides() {
     for figure in [7, 8] {
-        let (bed, card) = secure(figure);
+        let (bed, card) = secure(figure, NAF);
         let number = figure.to_string();
         let mut args = vec!["--figure", &number, "--naf-id", NAF];
         args.extend(TRUSTING);
@@ -98,7 +99,7 @@ fn terminal_and_key_over_tls_with_certificates_on_both_sides() {
 
 #[test]
 fn a_terminal_does_not_trust_a_server_of_another_name() {
-    let (bed, card) = secure(7);
+    let (bed, card) = secure(7, NAF);
     let args = ["--naf-id", NAF, "--ca", "ca.pem", "--tls-name", "other.home1.net"];
     let result = bed.terminal_at(&format!("tls:{}", bed.ims), "register", &card, &args).unwrap();
     assert_eq!(result["result"], "failed", "{result}");
@@ -106,8 +107,19 @@ fn a_terminal_does_not_trust_a_server_of_another_name() {
 }
 
 #[test]
+fn no_key_goes_to_a_broadcast_server_with_another_certificate() {
+    let (bed, card) = secure(7, "evil.home1.net");
+    let mut args = vec!["--naf-id", NAF];
+    args.extend(TRUSTING);
+    let result = bed.terminal_at(&format!("tls:{}", bed.ims), "register", &card, &args).unwrap();
+    assert_eq!((&result["result"], &result["broadcast"]), (&"registered".into(), &"pending".into()), "{result}");
+    let flow = Flow::of(&bed).unwrap();
+    assert!(!flow.messages().any(|line| line.contains("BSM")), "\n{flow}");
+}
+
+#[test]
 fn where_tls_is_configured_the_address_alone_is_no_credential() {
-    let (bed, card) = secure(7);
+    let (bed, card) = secure(7, NAF);
     let mut args = vec!["--naf-id", NAF];
     args.extend(TRUSTING);
     let result = bed.terminal_at(&format!("tls:{}", bed.ims), "register", &card, &args).unwrap();
@@ -186,12 +198,14 @@ fn signals_end_a_node_cleanly() {
         let mut bed = Bed::start(&Plan::default());
         let card = bed.subscriber_with("yes");
         let result = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
-        assert_both(&bed, &card, &result);
+        assert_eq!(result["broadcast"], "registered", "{result}");
         let (status, took) = bed.signal(node, signal);
         assert!(status.success(), "{node} on SIG{signal}: {status}");
         assert!(took < Duration::from_secs(5), "{node} on SIG{signal}: {took:?}");
         // What the HSS held is on disk.
-        bed.assert_states(&card.impi, "registered", "registered");
+        let shown = bed.subscriber(&card.impi).unwrap();
+        assert_eq!(shown["ims"]["state"], "registered", "{shown}");
+        assert_eq!(shown["broadcast_registration"]["state"], "registered", "{shown}");
     }
 }
 
