@@ -67,6 +67,22 @@ fn one_process_with_one_worker_plays_every_figure() {
     }
 }
 
+#[test]
+fn a_terminal_on_a_stream_is_reached_through_its_connection_whatever_the_worker() {
+    let ims_tables = "[registrar]\nmin_expires = 1\n".into();
+    let bed = Bed::start(&Plan { policy: Some(figure_policy(5)), ims_tables, ..Plan::default() });
+    let card = bed.subscriber_with("yes");
+    for transport in ["tcp", "tcp", "tcp", "tcp", "udp", "udp"] {
+        let server = format!("{transport}:{}", bed.ims);
+        let args = ["--figure", "5", "--naf-id", NAF, "--via-ims"];
+        let result = bed.terminal_at(&server, "register", &card, &args).unwrap();
+        assert_eq!(result["error"], Value::Null, "{result}");
+        assert_eq!(result["application"]["response"], "ServiceResponse", "{result}");
+        bed.terminal("deregister", &card, &["--all"]).unwrap();
+        bed.assert_states(&card.impi, "not_registered", "not_registered");
+    }
+}
+
 /// Certificates of one authority: `NAME.pem` and `NAME.key` for each name, `ca.pem`.
 fn certificates(bed: &Bed, names: &[&str]) {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
