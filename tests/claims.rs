@@ -204,6 +204,41 @@ fn claims_6_and_13_ks_naf_manages_further_traffic() {
 }
 
 #[test]
+fn claims_6_and_13_over_http_nobody_gets_in_without_the_key() {
+    let (bed, card) = bed();
+    let result = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
+    bed.add_subscriber(&Card::number(2), "yes").unwrap();
+    let (btid, thief) = (result["btid"].as_str().unwrap().to_owned(), Card::number(2));
+    // The thief knows the B-TID: it answers the challenge, but with a key of its own.
+    let post = |authorization: &str| {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(bed.bsm_http).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        let body = format!("<ServiceRequest requestID=\"1\"><UserID>{}</UserID></ServiceRequest>", thief.impu);
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: {NAF}\r\nContent-Type: {}\r\nConnection: close\r\n{authorization}\
+             Content-Length: {}\r\n\r\n{body}",
+            media::PROVISIONING,
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let challenged = post("");
+    assert!(challenged.starts_with("HTTP/1.1 401"), "{challenged}");
+    let nonce = challenged.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap();
+    let answer = post(&format!(
+        "Authorization: Digest username=\"{btid}\",realm=\"3GPP-bootstrapping@{NAF}\",nonce=\"{nonce}\",uri=\"/\",\
+         qop=auth-int,nc=00000001,cnonce=\"1\",response=\"00000000000000000000000000000000\"\r\n"
+    ));
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    bed.assert_states(&thief.impi, "not_registered", "not_registered");
+    assert_eq!(bed.subscriber(&card.impi).unwrap()["broadcast_registration"]["btid"], Value::from(btid));
+}
+
+#[test]
 fn claims_7_and_14_the_hss_has_both_states() {
     let (bed, card) = bed();
     bed.assert_states(&card.impi, "not_registered", "not_registered");
