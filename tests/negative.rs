@@ -10,7 +10,6 @@ use imscript::broadcast::{keys::KeyRefusal, media};
 use imscript::cli::network::{Card, DOMAIN, NAF, Network, Plan};
 use imscript::sip::{HeaderName, Message};
 use imscript::terminal::connection::Direction;
-use serde_json::Value;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
