@@ -9,7 +9,7 @@ use crate::aka::vector::AkaVector;
 use crate::identity::Impi;
 use dashmap::DashMap;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,7 +45,12 @@ pub struct Challenge<T> {
     /// Resynchronisations done in this registration attempt; one is allowed.
     pub resyncs: u8,
     pub memo: T,
+    /// What `memo` takes up: a sender that proves nothing decides it.
+    pub octets: usize,
 }
+
+/// Memos held at once. One of 48 KiB each for all subscribers would be gigabytes.
+const OCTETS: usize = 128 * 1024 * 1024;
 
 struct Outstanding<T> {
     challenge: Challenge<T>,
@@ -61,6 +66,7 @@ pub struct Challenges<T> {
     serial: AtomicU64,
     capacity: usize,
     lifetime: Duration,
+    octets: AtomicUsize,
 }
 
 impl<T> Challenges<T> {
@@ -71,6 +77,7 @@ impl<T> Challenges<T> {
             serial: AtomicU64::new(0),
             capacity: capacity.max(1),
             lifetime,
+            octets: AtomicUsize::new(0),
         }
     }
 
@@ -78,19 +85,31 @@ impl<T> Challenges<T> {
     pub fn put(&self, impi: &Impi, challenge: Challenge<T>, mono: Duration) {
         let until = mono + self.lifetime;
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        self.table.insert(impi.clone(), Outstanding { challenge, serial, until });
+        self.octets.fetch_add(challenge.octets, Ordering::Relaxed);
+        let replaced = self.table.insert(impi.clone(), Outstanding { challenge, serial, until });
+        self.gone(replaced.as_ref());
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         order.push_back((until, serial, impi.clone()));
         // Replaced entries stay in the queue until they come to its head: twice the capacity bounds both.
-        while self.table.len() > self.capacity || order.len() > 2 * self.capacity {
+        while self.table.len() > self.capacity
+            || order.len() > 2 * self.capacity
+            || self.octets.load(Ordering::Relaxed) > OCTETS
+        {
             let Some((_, serial, impi)) = order.pop_front() else { break };
-            self.table.remove_if(&impi, |_, held| held.serial == serial);
+            let removed = self.table.remove_if(&impi, |_, held| held.serial == serial);
+            self.gone(removed.as_ref().map(|(_, held)| held));
         }
+    }
+
+    fn gone(&self, held: Option<&Outstanding<T>>) {
+        let octets = held.map_or(0, |held| held.challenge.octets);
+        self.octets.fetch_sub(octets, Ordering::Relaxed);
     }
 
     /// Takes the challenge out if `nonce` is the one outstanding for `impi`. A foreign nonce leaves it where it is.
     pub fn take(&self, impi: &str, nonce: &[u8], mono: Duration) -> Option<Challenge<T>> {
         let (_, held) = self.table.remove_if(impi, |_, held| held.challenge.nonce.as_bytes() == nonce)?;
+        self.gone(Some(&held));
         (held.until > mono).then_some(held.challenge)
     }
 
@@ -101,6 +120,7 @@ impl<T> Challenges<T> {
         while order.front().is_some_and(|(until, ..)| *until <= mono) {
             let Some((_, serial, impi)) = order.pop_front() else { break };
             if let Some((impi, held)) = self.table.remove_if(&impi, |_, held| held.serial == serial) {
+                self.gone(Some(&held));
                 gone.push((impi, held.challenge));
             }
         }
@@ -127,6 +147,7 @@ mod tests {
             secret: Secret::Password(Password::new(*b"secret")),
             resyncs: 0,
             memo: 0,
+            octets: 0,
         }
     }
 
@@ -158,6 +179,18 @@ mod tests {
         assert_eq!(&*gone[0].1.nonce, "n2");
         table.put(&impi, challenge("n3"), at(400));
         assert!(table.take("a@home1.net", b"n3", at(640)).is_none(), "too late even before the sweep");
+    }
+
+    #[test]
+    fn bounded_in_octets_too() {
+        let table = Challenges::new(100_000, REG_AWAIT_AUTH);
+        for i in 0..10_000 {
+            table.put(&Impi::new(format!("{i}@home1.net")), Challenge { octets: 50_000, ..challenge("n") }, at(0));
+        }
+        assert_eq!(table.len(), OCTETS / 50_000);
+        assert!(table.take("9999@home1.net", b"n", at(1)).is_some());
+        table.expire(at(1000));
+        assert_eq!(table.octets.load(Ordering::Relaxed), 0);
     }
 
     #[test]

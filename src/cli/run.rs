@@ -105,7 +105,10 @@ impl Args {
 /// Log lines go to standard error, so that standard output holds the ready line alone.
 fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
-    let lines = tracing_subscriber::fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).with_filter(filter);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_filter(filter);
     let ladder = tracer
         .map(|t| LadderLayer(t).with_filter(tracing_subscriber::filter::filter_fn(|meta| meta.target() == "ladder")));
     tracing_subscriber::registry().with(lines).with(ladder).init();

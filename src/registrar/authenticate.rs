@@ -20,6 +20,14 @@ pub struct Memo {
     pub portion: Option<Portion>,
 }
 
+impl Memo {
+    fn size(&self) -> usize {
+        let Origin { call_id, to, from, contact, .. } = &self.origin;
+        let texts: usize = [call_id, to, from, contact].iter().map(|text| text.len()).sum();
+        texts + self.portion.as_ref().map_or(0, Portion::size)
+    }
+}
+
 /// By what a second REGISTER is known to continue the first.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -234,7 +242,8 @@ impl Scscf {
             response.header(HeaderName::WwwAuthenticate, value);
         }
         let memo = Memo { origin: Origin::of(request, source), portion };
-        let challenge = Challenge { nonce: nonce.into(), algorithms: algorithms.into(), secret, resyncs, memo };
+        let octets = memo.size();
+        let challenge = Challenge { nonce: nonce.into(), algorithms: algorithms.into(), secret, resyncs, memo, octets };
         self.shared.challenges.put(&asked.impi, challenge, now.mono);
         Ok(Verdict::Challenge(response.finish()))
     }

@@ -4,11 +4,11 @@ use super::identity::IdentityArgs;
 use crate::gba::kdf::KsNaf;
 use crate::observe::event::What;
 use crate::observe::trace::Tracer;
-use crate::terminal::{Registration, Server};
 use crate::terminal::application::Application;
 use crate::terminal::connection::{Direction, Observer};
-use serde_json::{Map, Value, json};
+use crate::terminal::{Registration, Server};
 use anyhow::Context;
+use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -40,7 +40,8 @@ fn is_http(bytes: &[u8]) -> bool {
 impl Report {
     /// `verb`: the result if all goes well.
     pub(super) fn new(verb: &'static str, args: &IdentityArgs, server: &Server) -> anyhow::Result<Report> {
-        let tracer = args.trace.as_deref().map(|path| Tracer::open("UE", path).with_context(|| path.display().to_string()));
+        let tracer =
+            args.trace.as_deref().map(|path| Tracer::open("UE", path).with_context(|| path.display().to_string()));
         Ok(Report {
             verb,
             json: args.json,
