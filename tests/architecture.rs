@@ -38,7 +38,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),
     ("axum", &["broadcast::ua", "server"]),
-    ("hyper", &["terminal"]),
+    ("hyper", &["terminal", "server"]),
     ("rustls", &["sip::transport", "terminal"]),
     ("tokio", &["sip::transport", "broadcast::ua", "terminal", "server", "cli", "hss::embedded"]),
     ("aes", &["aka"]),

@@ -123,7 +123,7 @@ const EXPECTED: [Row; 49] = [
 fn check(name: &str, answer: &Message<'_>) {
     assert!(!answer.is_request(), "{name}");
     // What a faulty request had wrong stands in its answer too.
-    if answer.status() != 400 {
+    if !matches!(answer.status(), 400 | 505) {
         assert_eq!(answer.check(), Ok(()), "{name}");
     }
     match answer.status() {

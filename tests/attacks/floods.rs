@@ -50,7 +50,8 @@ fn strangers_and_one_user_again_and_again() {
     println!("15 000 requests in {:?}", started.elapsed());
     server.is_well(before + 60);
     // The card's SQN has run far ahead; it is still accepted.
-    assert_eq!(server.terminal("register", &[])["result"], "registered");
+    let done = server.terminal("register", &[]);
+    assert_eq!(done["result"], "registered", "{done}\n{}", server.log());
 }
 
 /// Answers are kept for retransmissions, and they copy what the sender wrote.
@@ -96,7 +97,7 @@ fn amplification() {
         let answer = stranger.ask(text.as_bytes());
         let (sent, got) = (text.len(), answer.bytes().len());
         println!("{what}: {sent} octets bring {} with {got}, {:.2} times", answer.status(), got as f64 / sent as f64);
-        assert!(got <= sent * 3 / 2 + 420, "{what}: {sent} octets bring {got}");
+        assert!(got <= sent * 3 / 2 + 240, "{what}: {sent} octets bring {got}");
         // And once only.
         assert!(stranger.receive(Duration::from_millis(100)).is_none(), "{what}: a second answer");
     }

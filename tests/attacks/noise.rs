@@ -199,7 +199,17 @@ fn connections_that_say_nothing_and_slow_ones() {
     for octet in &slow {
         pour(&mut stream, &[*octet]);
     }
-    assert_eq!(read_stream(&mut stream, Duration::from_millis(1500)).0, [401]);
+    let body = request(
+        "REGISTER",
+        "sip:home1.net",
+        "sip:u2@home1.net",
+        "Content-Type: text/plain\r\nContent-Disposition: x;handling=optional\r\n",
+        &[b'\n'; 3_000],
+    );
+    for octet in &body {
+        pour(&mut stream, &[*octet]);
+    }
+    assert_eq!(read_stream(&mut stream, Duration::from_millis(1500)).0, [401, 401]);
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     server.is_well(before + 60);
     drop(idle);
@@ -231,5 +241,54 @@ fn noise_at_a_tls_listener() {
         }
         open.push(stream);
     }
+    server.is_well(200);
+}
+
+/// The port that the node's own requests leave from is open on all addresses; nobody is served there.
+#[test]
+fn a_port_that_is_nobodys_to_ask() {
+    let mut server = Server::plain();
+    let ports = server.egress_ports();
+    assert!(!ports.is_empty());
+    for port in ports {
+        let stranger = Stranger::new(([127, 0, 0, 1], port).into());
+        stranger.send(&request("OPTIONS", "sip:home1.net", "sip:x@y.example", "", b""));
+        stranger.send(&register("u1", ""));
+        assert!(stranger.receive(Duration::from_millis(200)).is_none());
+    }
+    server.is_well(150);
+}
+
+#[test]
+fn noise_at_the_http_side() {
+    let mut server = Server::start(3, "", "[bsm]\nhttp = \"127.0.0.1:0\"\n", &[]);
+    let http = server.http.unwrap();
+    let mut random = Random(0x0dd_ba11_cafe_f00d);
+    let mut open = Vec::new();
+    for n in 0..400 {
+        let mut stream = TcpStream::connect(http).unwrap();
+        let length = random.below(3000);
+        match n % 5 {
+            0 => pour(&mut stream, &random.octets(length)),
+            1 => pour(&mut stream, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\nabc"),
+            2 => pour(&mut stream, format!("POST / HTTP/1.1\r\nHost: x\r\n{}", "X: y\r\n".repeat(3_000)).as_bytes()),
+            3 => pour(&mut stream, b"GET / HTTP/1.1\r\nHost: bsm"),
+            _ => pour(
+                &mut stream,
+                format!(
+                    "POST /{} HTTP/1.1\r\nHost: bsm.home1.net\r\nAuthorization: Digest username=\"{}\"\r\n\r\n",
+                    "a".repeat(length),
+                    "\\".repeat(length)
+                )
+                .as_bytes(),
+            ),
+        }
+        open.push(stream);
+    }
+    let mut stream = TcpStream::connect(http).unwrap();
+    pour(&mut stream, b"POST / HTTP/1.1\r\nHost: bsm.home1.net\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     server.is_well(200);
 }

@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub(crate) udp: SocketAddr,
     pub(crate) tcp: SocketAddr,
     pub(crate) tls: Option<SocketAddr>,
-    pub(crate) bsm: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
 }
 
 impl Drop for Server {
@@ -79,11 +79,24 @@ impl Server {
             words.nth(1).map(|addr| addr.parse::<SocketAddr>().unwrap())
         };
         let [udp, tcp] = ["udp", "tcp"].map(|transport| at(ims, transport).unwrap());
-        Server { child, dir, udp, tcp, tls: at(ims, "tls"), bsm: at(bsm, "tcp") }
+        Server { child, dir, udp, tcp, tls: at(ims, "tls"), http: at(&ready, "http") }
     }
 
     pub(crate) fn plain() -> Server {
         Server::start(3, "", "", &[])
+    }
+
+    /// UDP ports of this process on all addresses: those that its own requests leave from.
+    pub(crate) fn egress_ports(&self) -> Vec<u16> {
+        let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", self.child.id())).unwrap();
+        let own: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()?.to_str().map(str::to_owned))
+            .collect();
+        let rows = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.filter(|row| row.len() > 9 && own.contains(&format!("socket:[{}]", row[9])))
+            .filter_map(|row| row[1].strip_prefix("00000000:").map(|port| u16::from_str_radix(port, 16).unwrap()))
+            .collect()
     }
 
     fn status(&self, field: &str) -> u64 {
