@@ -62,7 +62,7 @@ pub struct LoadArgs {
     /// Longest wait for one answer, seconds
     #[arg(long, default_value_t = TIMER_F.as_secs_f64(), value_name = "SECONDS")]
     timeout: f64,
-    /// Measure the CPU time of the server, the process with this id
+    /// Measure the CPU time of the server: the process with this id and those that it started
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
     /// Authority of the server's certificate, PEM
@@ -114,9 +114,8 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     };
     let bar = progress_bar(&args, accounts.len(), work);
     let shown = bar.clone();
-    let pid = args.server_pid.map(|pid| pid.to_string());
-    let server_cpu =
-        || pid.as_deref().map(|pid| cpu_time(pid).with_context(|| format!("no process {pid}"))).transpose();
+    let pid = args.server_pid;
+    let server_cpu = || pid.map(|pid| cpu_time(pid).with_context(|| format!("no process {pid}"))).transpose();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let before = server_cpu()?;
     let report = runtime.block_on(async {

@@ -5,7 +5,7 @@ use crate::observe::event::Event;
 use anyhow::{Context, bail};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -25,8 +25,10 @@ pub struct Plan {
     pub ims_lines: String,
     /// Further tables of the IMS node's configuration.
     pub ims_tables: String,
-    /// Whether the broadcast node is started.
+    /// Whether the broadcast node is started with the IMS node; [`Network::start_bsm`] does it later.
     pub with_bsm: bool,
+    /// Where all nodes listen.
+    pub host: IpAddr,
     /// The NAF that the IMS node's configuration gives to the broadcast server.
     pub naf: String,
 }
@@ -39,6 +41,7 @@ impl Default for Plan {
             ims_lines: String::new(),
             ims_tables: String::new(),
             with_bsm: true,
+            host: Ipv4Addr::LOCALHOST.into(),
             naf: NAF.into(),
         }
     }
@@ -51,24 +54,35 @@ pub struct Network {
     pub ims: SocketAddr,
     pub bsm: SocketAddr,
     pub bsm_http: SocketAddr,
-    nodes: Vec<Child>,
+    bsm_config: String,
+    nodes: Vec<Running>,
 }
 
-/// A child process's own end, if it is left running.
-impl Drop for Network {
+struct Running {
+    name: String,
+    process: Child,
+}
+
+/// A node does not outlive the network that it belongs to.
+impl Drop for Running {
     fn drop(&mut self) {
-        for node in &mut self.nodes {
-            let _ = node.kill();
-            let _ = node.wait();
-        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 impl Network {
+    /// Free addresses on `host`, no node yet: they are started one by one with [`Network::start_node`].
+    pub fn empty(binary: &Path, dir: &Path, host: IpAddr) -> anyhow::Result<Self> {
+        let [ims, bsm, bsm_http] = [free_address(host)?, free_address(host)?, free_address(host)?];
+        let (binary, dir) = (binary.into(), dir.into());
+        Ok(Network { binary, dir, ims, bsm, bsm_http, bsm_config: String::new(), nodes: Vec::new() })
+    }
+
     /// Starts the nodes of `plan` with their files in `dir`; `binary` is the program `imscript`.
     pub fn start(binary: &Path, dir: &Path, plan: &Plan) -> anyhow::Result<Self> {
-        let [ims, bsm, bsm_http] = [free_address()?, free_address()?, free_address()?];
-        let mut network = Network { binary: binary.into(), dir: dir.into(), ims, bsm, bsm_http, nodes: Vec::new() };
+        let mut network = Self::empty(binary, dir, plan.host)?;
+        let Network { ims, bsm, bsm_http, .. } = network;
         let policy = match &plan.policy {
             Some(file) => format!("policy = {:?}\n", fs::canonicalize(file)?),
             None => String::new(),
@@ -81,24 +95,31 @@ impl Network {
              [[broadcast_server]]\nname = \"bsm\"\nnaf = [\"{}\"]\naddress = \"{}:{bsm}\"\n{tables}\n",
             plan.naf, plan.between,
         );
-        let bsm_config = format!(
+        network.bsm_config = format!(
             "domain = \"{DOMAIN}\"\nroles = [\"bsm\"]\nlisten = [\"udp:{bsm}\", \"tcp:{bsm}\"]\n\
              data_dir = \"bsm-data\"\ntrace = \"bsm.jsonl\"\nworkers = 2\n{policy}\n\
              [bsm]\nnaf = \"{NAF}\"\nims = \"{}:{ims}\"\nhttp = \"{bsm_http}\"\n",
             plan.between,
         );
         if plan.with_bsm {
-            network.start_node("bsm", &bsm_config)?;
+            network.start_bsm()?;
         }
         network.start_node("ims", &ims_config)?;
         Ok(network)
     }
 
-    fn start_node(&mut self, name: &str, config: &str) -> anyhow::Result<()> {
+    /// Starts the broadcast node of the plan.
+    pub fn start_bsm(&mut self) -> anyhow::Result<()> {
+        let config = self.bsm_config.clone();
+        self.start_node("bsm", &config)
+    }
+
+    /// Starts a node with this configuration and waits until it listens.
+    pub fn start_node(&mut self, name: &str, config: &str) -> anyhow::Result<()> {
         let path = self.dir.join(format!("{name}.toml"));
         fs::write(&path, config)?;
         let log = fs::File::create(self.dir.join(format!("{name}.log")))?;
-        let mut child = Command::new(&self.binary)
+        let mut process = Command::new(&self.binary)
             .args(["run", "--config"])
             .arg(&path)
             .env("IMSCRIPT_LOG", "imscript=debug")
@@ -107,8 +128,8 @@ impl Network {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.binary.display()))?;
-        let stdout = child.stdout.take().context("no standard output")?;
-        self.nodes.push(child);
+        let stdout = process.stdout.take().context("no standard output")?;
+        self.nodes.push(Running { name: name.into(), process });
         let mut ready = String::new();
         BufReader::new(stdout).read_line(&mut ready)?;
         if !ready.starts_with("listening") {
@@ -118,9 +139,20 @@ impl Network {
         Ok(())
     }
 
+    /// The process of a node that was started.
+    pub fn process(&mut self, name: &str) -> anyhow::Result<&mut Child> {
+        let running = self.nodes.iter_mut().rfind(|node| node.name == name);
+        Ok(&mut running.with_context(|| format!("no node {name}"))?.process)
+    }
+
     /// Process ids of the nodes, in the order in which they were started.
     pub fn process_ids(&self) -> Vec<u32> {
-        self.nodes.iter().map(Child::id).collect()
+        self.nodes.iter().map(|node| node.process.id()).collect()
+    }
+
+    /// Ends a node without warning.
+    pub fn kill(&mut self, name: &str) {
+        self.nodes.retain(|node| node.name != name);
     }
 
     /// Runs `imscript` with `args` to its end.
@@ -139,10 +171,20 @@ impl Network {
         Ok(())
     }
 
-    /// Runs `imscript terminal VERB` for `card`; its JSON result.
+    /// Runs `imscript terminal VERB` for `card` over UDP; its JSON result.
     pub fn terminal(&self, verb: &str, card: &Card, more: &[&str]) -> anyhow::Result<serde_json::Value> {
-        let server = format!("udp:{}", self.ims);
-        let mut args = vec!["terminal", verb, "--server", &server, "--impi", &card.impi, "--impu", &card.impu];
+        self.terminal_at(&format!("udp:{}", self.ims), verb, card, more)
+    }
+
+    /// As [`Network::terminal`], by way of `server`.
+    pub fn terminal_at(
+        &self,
+        server: &str,
+        verb: &str,
+        card: &Card,
+        more: &[&str],
+    ) -> anyhow::Result<serde_json::Value> {
+        let mut args = vec!["terminal", verb, "--server", server, "--impi", &card.impi, "--impu", &card.impu];
         args.extend(["--k", &card.k, "--opc", &card.opc, "--domain", DOMAIN, "--json", "--trace", "ue.jsonl"]);
         args.extend_from_slice(more);
         let output = self.imscript(&args)?;
@@ -207,14 +249,14 @@ impl Card {
     }
 }
 
-/// A loopback address whose port was free for UDP and TCP a moment ago.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address of `host` whose port was free for UDP and TCP a moment ago.
+pub fn free_address(host: IpAddr) -> anyhow::Result<SocketAddr> {
     for _ in 0..100 {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let tcp = TcpListener::bind((host, 0))?;
         let addr = tcp.local_addr()?;
         if UdpSocket::bind(addr).is_ok() {
             return Ok(addr);
         }
     }
-    bail!("no free port on loopback")
+    bail!("no free port on {host}")
 }

@@ -1,7 +1,7 @@
 //! A registration drawn: who → who, what, the headers that matter, key state.
 
 use super::event::{Event, What};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 /// A node of the trace and the column that it is drawn in.
@@ -26,6 +26,9 @@ pub struct Step {
     pub from: String,
     pub to: String,
     pub what: String,
+    /// Of a message: Call-ID, CSeq and start line; the same on every hop.
+    #[serde(skip)]
+    pub id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// Microseconds since the first step.
@@ -37,39 +40,80 @@ fn column(name: &str) -> Option<usize> {
 }
 
 /// Puts the events of all nodes in order and finds for each sent message the node that received it.
+/// Retransmissions are left out.
 pub fn steps(mut events: Vec<Event>) -> Vec<Step> {
     events.sort_by_key(|e| e.at);
+    precede_receipt(&mut events);
     let start = events.first().map_or(0, |e| e.at);
-    let mut receivers: HashMap<&str, &str> = HashMap::new();
-    for event in &events {
-        if let What::Sip { sent: false, id, .. } = &event.what {
-            receivers.entry(id).or_insert(&event.node);
-        }
-    }
+    let receipts = receipts(&events);
+    let mut seen: HashSet<(&str, &str)> = HashSet::new();
     let mut steps = Vec::new();
     for event in &events {
         let at_us = event.at.saturating_sub(start) / 1000;
+        let alone = |from: &str, to: &str, what: &str| Step {
+            from: from.to_string(),
+            to: to.to_string(),
+            what: what.to_string(),
+            id: String::new(),
+            notes: Vec::new(),
+            at_us,
+        };
         match &event.what {
             What::Sip { sent: true, id, start, headers, body, transport, .. } => {
-                let to = receivers.get(id.as_str()).copied().unwrap_or("?");
+                if !seen.insert((&event.node, id)) {
+                    continue;
+                }
+                let to = receipt(&receipts, event, id).map_or("?", |(node, _)| node);
                 let mut notes = headers.clone();
                 notes.extend(body.iter().map(|part| format!("[{part}]")));
                 let what = format!("{start} ({transport})");
-                steps.push(Step { from: event.node.clone(), to: to.to_string(), what, notes, at_us });
+                steps.push(Step { notes, id: id.clone(), ..alone(&event.node, to, &what) });
             }
             What::Sip { .. } => {}
-            What::Call { from, to, what } => {
-                steps.push(Step { from: from.clone(), to: to.clone(), what: what.clone(), notes: Vec::new(), at_us });
-            }
-            What::State { role, what } => {
-                steps.push(Step { from: role.clone(), to: role.clone(), what: what.clone(), notes: Vec::new(), at_us });
-            }
+            What::Call { from, to, what } => steps.push(alone(from, to, what)),
+            What::State { role, what } => steps.push(alone(role, role, what)),
         }
     }
     steps
 }
 
-const WIDTH: usize = 30;
+type Receipts<'a> = HashMap<&'a str, Vec<(&'a str, u64)>>;
+
+/// Who received which message when. A relayed message has one identity on both hops, hence several receivers.
+fn receipts(events: &[Event]) -> Receipts<'_> {
+    let mut receipts = Receipts::new();
+    for event in events {
+        if let What::Sip { sent: false, id, .. } = &event.what {
+            receipts.entry(id).or_default().push((&event.node, event.at));
+        }
+    }
+    receipts
+}
+
+fn receipt<'a>(receipts: &Receipts<'a>, sent: &Event, id: &str) -> Option<(&'a str, u64)> {
+    receipts.get(id)?.iter().find(|(node, _)| *node != sent.node).copied()
+}
+
+/// A node notes a message when it has been sent, and the receiver may be quicker than that: a cause stands before its
+/// effect all the same.
+fn precede_receipt(events: &mut [Event]) {
+    let receipts = receipts(events);
+    let times: Vec<u64> = events
+        .iter()
+        .map(|event| match &event.what {
+            What::Sip { sent: true, id, .. } => {
+                receipt(&receipts, event, id).map_or(event.at, |(_, at)| event.at.min(at.saturating_sub(1)))
+            }
+            _ => event.at,
+        })
+        .collect();
+    for (event, at) in events.iter_mut().zip(times) {
+        event.at = at;
+    }
+    events.sort_by_key(|e| e.at);
+}
+
+const WIDTH: usize = 36;
 const LEFT: usize = 6;
 
 fn position(column: usize) -> usize {
@@ -163,13 +207,29 @@ mod tests {
 
     #[test]
     fn sent_messages_find_their_receiver() {
-        let steps =
-            steps(vec![sip(2000, "IMS", false, "c1"), sip(1000, "UE", true, "c1"), sip(3000, "UE", true, "lost")]);
+        let steps = steps(vec![
+            sip(2000, "IMS", false, "c1"),
+            sip(1000, "UE", true, "c1"),
+            sip(1500, "UE", true, "c1"),
+            sip(3000, "UE", true, "lost"),
+        ]);
         assert_eq!(steps.len(), 2);
         assert_eq!((steps[0].from.as_str(), steps[0].to.as_str()), ("UE", "IMS"));
         assert_eq!(steps[1].to, "?");
         let drawn = draw(&steps, true);
         assert!(drawn.contains("REGISTER sip:home1.net"), "{drawn}");
         assert!(drawn.contains('▶') && drawn.contains("Bcast-Ext: x"), "{drawn}");
+    }
+
+    #[test]
+    fn a_relayed_message_has_two_hops_and_a_cause_precedes_its_effect() {
+        let steps = steps(vec![
+            sip(1000, "IMS", false, "m"),
+            sip(1001, "UE", true, "m"),
+            sip(2000, "IMS", true, "m"),
+            sip(1999, "BSM", false, "m"),
+        ]);
+        let hops: Vec<_> = steps.iter().map(|s| (s.from.as_str(), s.to.as_str())).collect();
+        assert_eq!(hops, [("UE", "IMS"), ("IMS", "BSM")]);
     }
 }

@@ -5,11 +5,14 @@ use super::scscf::Refusal;
 use crate::broadcast::media;
 use crate::sip::{HeaderName, Message};
 
-/// Refuses a body whose type is none of `kinds` (full names, or `multipart/`), or that is encoded.
+/// Refuses a body whose type is none of `kinds` (full names, or `multipart/`), or that is encoded. An optional one
+/// passes whatever it is, to be ignored.
 pub(super) fn check(request: &Message<'_>, kinds: &[&str]) -> Result<(), Refusal> {
-    if request.body().is_empty() || is_optional(request) {
-        return Ok(());
-    }
+    if request.body().is_empty() || is_optional(request) { Ok(()) } else { only(request, kinds) }
+}
+
+/// The same for a body that is sent on: optional or not, empty or not.
+pub(super) fn only(request: &Message<'_>, kinds: &[&str]) -> Result<(), Refusal> {
     let identity = |coding: &[u8]| coding.eq_ignore_ascii_case(b"identity");
     if !request.list(HeaderName::ContentEncoding).all(identity) {
         return Err(Refusal::new(415).with(HeaderName::AcceptEncoding, "identity"));

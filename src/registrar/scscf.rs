@@ -20,6 +20,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct Shared {
     /// Identities whose REGISTER is being worked on past its authentication.
     pub busy: DashSet<Impi>,
     pub clock: Clock,
+    /// The minute in which ended things were last cleared away.
+    pub(super) tidied: AtomicU64,
 }
 
 impl Shared {
@@ -82,6 +85,7 @@ impl Shared {
             subscriptions: DashMap::new(),
             busy: DashSet::new(),
             clock,
+            tidied: AtomicU64::new(0),
         }
     }
 
@@ -95,7 +99,8 @@ impl Shared {
     }
 
     pub fn is_trusted(&self, source: &Source) -> bool {
-        self.settings.trusted_peers.contains(&source.addr.ip())
+        let from = source.addr.ip().to_canonical();
+        self.settings.trusted_peers.iter().any(|peer| peer.to_canonical() == from)
     }
 }
 

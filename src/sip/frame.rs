@@ -4,7 +4,7 @@ use super::header::HeaderName;
 use super::index::{ContentLength, Flaw, scan};
 use super::message::{Fault, limits};
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame {
     /// More octets are needed.
     Incomplete,

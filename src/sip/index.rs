@@ -2,7 +2,7 @@
 //! datagrams ([`super::message`]) and streams ([`super::frame`]), and the one reading of Content-Length for both.
 use super::header::HeaderName;
 use super::message::limits;
-use super::scan::{decimal, find_line_end, is_token, trim, trim_end};
+use super::scan::{decimal, find, find_line_end, is_token, trim, trim_end};
 
 /// Octets `from..to` of the buffer; the limits keep both far below 2^32.
 #[derive(Debug, Clone, Copy, Default)]
@@ -169,7 +169,7 @@ impl Scanner<'_> {
             self.note(Flaw { status: 400, why: "header field too long", unframed: true });
         }
         let text = &self.bytes[from..to];
-        let Some(colon) = text.iter().position(|&b| b == b':') else {
+        let Some(colon) = find(text, b':') else {
             return self.note(Flaw::bad("a header line has no colon"));
         };
         let name = trim_end(&text[..colon]);

@@ -323,7 +323,8 @@ impl Table {
             }
             fields.push(field);
         });
-        let (start, version, start_flaw) = start_line(bytes, head.start).ok_or(Fault::new(400, "no SIP start line"))?;
+        let (start, version, start_flaw) =
+            start_line(bytes, head.start).ok_or_else(|| Fault::new(400, "no SIP start line"))?;
         let body_at = head.end.unwrap_or(bytes.len());
         let there = bytes.len() - body_at;
         let (body_len, length_flaw) = match length.result() {

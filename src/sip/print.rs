@@ -1,6 +1,6 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
-use super::scan::{elements, is_blank, is_token, trim};
+use super::scan::{elements, find_line_end, is_blank, is_token, trim};
 use super::{Fault, HeaderName, Message, Via};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
@@ -103,7 +103,7 @@ pub fn is_defined_method(method: &[u8]) -> bool {
 /// Appends a value: folds become one blank, as does any other CR or LF.
 fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     let value = trim(value);
-    if !value.iter().any(|&b| matches!(b, b'\r' | b'\n')) {
+    if find_line_end(value, 0).is_none() {
         return out.extend_from_slice(value);
     }
     let mut octets = value.iter().copied().peekable();

@@ -5,26 +5,35 @@ use std::borrow::Cow;
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// High bit set in (at least) the lowest octet of `word` that equals `octet`.
-fn octets_equal(word: u64, octet: u8) -> u64 {
-    let x = word ^ (LOW * u64::from(octet));
-    x.wrapping_sub(LOW) & !x & HIGH
-}
-
-/// Position of the first CR or LF at or after `from`; eight octets at a time, as long values are the rule.
-pub(super) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
+/// Position of the first octet at or after `from` that is one of `wanted`. Eight octets at a time, as most of a message
+/// is text between the few octets that matter.
+pub(super) fn find_any<const N: usize>(bytes: &[u8], from: usize, wanted: [u8; N]) -> Option<usize> {
     let mut at = from;
     let mut rest = bytes.get(from..)?;
     while let Some((chunk, tail)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
-        let hit = octets_equal(word, b'\n') | octets_equal(word, b'\r');
+        // The lowest high bit set is that of the first octet equal to a wanted one.
+        let hit = wanted.iter().fold(0, |hit, &b| {
+            let x = word ^ (LOW * u64::from(b));
+            hit | (x.wrapping_sub(LOW) & !x)
+        }) & HIGH;
         if hit != 0 {
             return Some(at + (hit.trailing_zeros() / 8) as usize);
         }
         at += 8;
         rest = tail;
     }
-    rest.iter().position(|&b| b == b'\n' || b == b'\r').map(|i| at + i)
+    rest.iter().position(|b| wanted.contains(b)).map(|i| at + i)
+}
+
+/// Position of the first `wanted` octet.
+pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
+    find_any(bytes, 0, [wanted])
+}
+
+/// Position of the first CR or LF at or after `from`.
+pub(super) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
+    find_any(bytes, from, [b'\r', b'\n'])
 }
 
 /// Space, tab, or an octet of a fold.
@@ -76,44 +85,39 @@ pub(super) fn is_token(s: &[u8]) -> bool {
 
 /// Splits at the first `separator`; the second half is None if there is none.
 pub(super) fn split_once(s: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
-    match s.iter().position(|&b| b == separator) {
+    match find(s, separator) {
         Some(i) => (&s[..i], Some(&s[i + 1..])),
         None => (s, None),
     }
 }
 
-/// Length of the quoted string at the start of `s`, both quotes counted; None if it never ends.
-pub(super) fn quoted_len(s: &[u8]) -> Option<usize> {
-    let mut escaped = false;
-    for (i, &b) in s.iter().enumerate().skip(1) {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(i + 1),
-            _ => {}
+/// Where the quoted string that opens at `from` is over: behind its closing quote. None if it never ends.
+fn quoted_end(s: &[u8], from: usize) -> Option<usize> {
+    let mut at = from + 1;
+    loop {
+        at = find_any(s, at, [b'"', b'\\'])?;
+        if s.get(at) == Some(&b'"') {
+            return Some(at + 1);
         }
+        at += 2;
     }
-    None
 }
 
-/// Position of the first octet of `s` that `wanted` picks and that is not inside quotes.
-pub(super) fn find_unquoted(s: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    let (mut quoted, mut escaped) = (false, false);
-    for (i, &b) in s.iter().enumerate() {
-        if quoted {
-            match b {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => quoted = false,
-                _ => {}
-            }
-        } else if wanted(b) {
-            return Some(i);
-        } else if b == b'"' {
-            quoted = true;
+/// Length of the quoted string at the start of `s`, both quotes counted; None if it never ends.
+pub(super) fn quoted_len(s: &[u8]) -> Option<usize> {
+    quoted_end(s, 0)
+}
+
+/// Position of the first `wanted` octet that is not inside quotes.
+pub(super) fn find_unquoted(s: &[u8], wanted: u8) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at = find_any(s, at, [wanted, b'"'])?;
+        if s.get(at) == Some(&wanted) {
+            return Some(at);
         }
+        at = quoted_end(s, at)?;
     }
-    None
 }
 
 /// The value of a token or quoted string: quotes off, escapes resolved, folds to one space.
@@ -124,7 +128,7 @@ pub(super) fn unquote(s: &[u8]) -> Cow<'_, [u8]> {
         [b'"', inner @ .., b'"'] => inner,
         _ => return Cow::Borrowed(s),
     };
-    if !inner.iter().any(|&b| matches!(b, b'\\' | b'\r' | b'\n')) {
+    if find_any(inner, 0, [b'\\', b'\r', b'\n']).is_none() {
         return Cow::Borrowed(inner);
     }
     let mut out = Vec::with_capacity(inner.len());
@@ -154,31 +158,24 @@ impl<'a> Iterator for Elements<'a> {
     type Item = &'a [u8];
     fn next(&mut self) -> Option<&'a [u8]> {
         let s = self.0?;
-        let (mut quoted, mut escaped, mut angle) = (false, false, false);
-        for (i, &b) in s.iter().enumerate() {
-            if quoted {
-                match b {
-                    _ if escaped => escaped = false,
-                    b'\\' => escaped = true,
-                    b'"' => quoted = false,
-                    _ => {}
-                }
-                continue;
-            }
-            match b {
-                b'>' => angle = false,
-                _ if angle => {}
-                b'"' => quoted = true,
-                b'<' => angle = true,
-                b',' => {
-                    self.0 = s.get(i + 1..);
-                    return Some(trim(&s[..i]));
-                }
-                _ => {}
-            }
-        }
-        self.0 = None;
-        Some(trim(s))
+        let mut at = 0;
+        // An unclosed quote or bracket takes all the rest with it.
+        let comma = loop {
+            let Some(i) = find_any(s, at, [b',', b'"', b'<']) else { break None };
+            let end = match s.get(i) {
+                Some(b'"') => quoted_end(s, i),
+                Some(b'<') => find_any(s, i, [b'>']),
+                _ => break Some(i),
+            };
+            let Some(end) = end else { break None };
+            at = end;
+        };
+        let (element, rest) = match comma {
+            Some(i) => (&s[..i], s.get(i + 1..)),
+            None => (s, None),
+        };
+        self.0 = rest;
+        Some(trim(element))
     }
 }
 
@@ -206,7 +203,7 @@ pub(super) fn escape_at(s: &[u8]) -> Option<u8> {
 
 /// `%HH` escapes resolved; borrowed if there are none.
 pub(super) fn percent_decoded(s: &[u8]) -> Cow<'_, [u8]> {
-    if !s.contains(&b'%') {
+    if find(s, b'%').is_none() {
         return Cow::Borrowed(s);
     }
     let mut out = Vec::with_capacity(s.len());

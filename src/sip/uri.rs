@@ -1,7 +1,7 @@
 //! sip:, sips:, tel:, urn: and any other URI, borrowed (RFC 3261 §19.1, RFC 3966). Made by the address views and the
 //! Request-URI accessor; the registrar keys its records by [`Uri::aor`] and compares Contacts by [`Uri::equivalent`].
 use super::header::{HeaderError, Params};
-use super::scan::{decimal, escape_at, percent_decoded, split_once, trim};
+use super::scan::{decimal, escape_at, find, percent_decoded, split_once, trim};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -49,13 +49,29 @@ fn bad(why: &'static str) -> HeaderError {
 }
 
 /// Octets that no URI may hold unescaped.
-fn is_foreign(b: u8) -> bool {
-    !(0x21..=0x7e).contains(&b) || matches!(b, b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
-}
+const FOREIGN: [bool; 256] = {
+    let mut table = [true; 256];
+    let mut b = 0x21_u8;
+    while b <= 0x7e {
+        table[b as usize] = matches!(b, b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}');
+        b += 1;
+    }
+    table
+};
+
+const HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0x21_u8;
+    while b <= 0x7e {
+        table[b as usize] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        b += 1;
+    }
+    table
+};
 
 impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, HeaderError> {
-        if text.iter().any(|&b| is_foreign(b)) {
+        if text.iter().any(|&b| FOREIGN[usize::from(b)]) {
             return Err(bad("an octet that must be escaped"));
         }
         let (scheme, rest) = split_once(text, b':');
@@ -153,7 +169,7 @@ impl<'a> Uri<'a> {
 impl<'a> SipUri<'a> {
     fn after_scheme(secure: bool, text: &'a [u8]) -> Result<Self, HeaderError> {
         let mut rest = text;
-        while let Some(i) = rest.iter().position(|&b| b == b'%') {
+        while let Some(i) = find(rest, b'%') {
             rest = rest.get(i..).unwrap_or_default();
             escape_at(rest).ok_or(bad("a % without two hexadecimal digits"))?;
             rest = rest.get(3..).unwrap_or_default();
@@ -172,7 +188,7 @@ impl<'a> SipUri<'a> {
         let (host_port, params) = place.split_at(position(place, b';'));
         let (host, port) = Host::with_port(host_port).ok_or(bad("no proper host and port"))?;
         let headers = headers.unwrap_or_default();
-        if params.contains(&b'@') || headers.contains(&b'@') {
+        if find(params, b'@').or(find(headers, b'@')).is_some() {
             return Err(bad("more than one @"));
         }
         if count(params, b';') > MAX || count(headers, b'&') > MAX {
@@ -240,16 +256,17 @@ impl<'a> Host<'a> {
         if let [b'[', inner @ .., b']'] = text {
             return std::str::from_utf8(inner).ok()?.parse().ok().map(Host::V6);
         }
-        if text.is_empty()
-            || text.len() > 255
-            || !text.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
-        {
-            return None;
-        }
-        if text.iter().all(|&b| b.is_ascii_digit() || b == b'.') && count(text, b'.') == 3 {
+        let (first, last) = (text.first()?, text.last()?);
+        if last.is_ascii_digit() && count(text, b'.') == 3 && text.iter().all(|&b| b.is_ascii_digit() || b == b'.') {
             return std::str::from_utf8(text).ok()?.parse().ok().map(Host::V4);
         }
-        if text.first() == Some(&b'.') || text.windows(2).any(|pair| pair == b"..") {
+        // Labels of letters, digits, hyphens (and underscores, which the wild has), none of them empty but the root.
+        let (mut before, mut sound) = (*first, *first != b'.' && text.len() <= 255);
+        for &b in text {
+            sound &= HOST[usize::from(b)] && !(b == b'.' && before == b'.');
+            before = b;
+        }
+        if !sound {
             return None;
         }
         Some(Host::Name(text))
@@ -410,7 +427,7 @@ fn is_phone_octet(b: u8) -> bool {
 }
 
 fn position(s: &[u8], wanted: u8) -> usize {
-    s.iter().position(|&b| b == wanted).unwrap_or(s.len())
+    find(s, wanted).unwrap_or(s.len())
 }
 
 fn count(s: &[u8], wanted: u8) -> usize {

@@ -6,7 +6,7 @@ use super::challenge::{self, Challenge, Protected, SecretKind};
 use super::client::Terminal;
 use super::connection::Direction;
 use super::register::{PROVISIONING, rejected};
-use super::registration::ua_password;
+use super::registration::{provisioning_part, ua_password};
 use crate::auth::digest::QopKind;
 use crate::gba::naf_id::NafId;
 use crate::sip::{AuthParams, HeaderName, Message, RequestWriter};
@@ -281,11 +281,8 @@ fn names(realm: &[u8], naf: &NafId) -> bool {
 }
 
 fn provisioning(message: &Message<'_>) -> Option<(ServiceResponse, Vec<u8>)> {
-    let parts = message.parts().ok()?;
-    parts.iter().find_map(|part| {
-        let response = ServiceResponse::read(part.content)?;
-        Some((response, part.content.to_vec()))
-    })
+    let document = provisioning_part(message)?;
+    Some((ServiceResponse::read(&document)?, document))
 }
 
 fn request_head(request: &Request<Full<Bytes>>) -> String {

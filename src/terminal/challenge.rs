@@ -170,11 +170,11 @@ impl Answered {
         let Some(info) = info else { return Ok(()) };
         // Authentication-Info has no scheme in front of its parameters.
         let line = [b"Digest ", info].concat();
-        let Some(rspauth) =
-            AuthParams::parse(&line).ok().and_then(|params| params.get("rspauth").map(|v| v.into_owned()))
-        else {
-            return Ok(());
-        };
+        let Ok(params) = AuthParams::parse(&line) else { return Ok(()) };
+        let Some(rspauth) = params.get("rspauth") else { return Ok(()) };
+        // The server may protect its answer in another way than we did our request.
+        let kind =
+            params.get("qop").and_then(|kind| QopKind::from_bytes(&kind)).or(self.qop).filter(|_| self.qop.is_some());
         let expected = Digest {
             algorithm: self.challenge.algorithm,
             username: self.username.as_bytes(),
@@ -182,7 +182,7 @@ impl Answered {
             method: b"",
             uri: self.uri.as_bytes(),
             nonce: &self.challenge.nonce,
-            qop: self.qop.map(|kind| Qop { kind, nc: NC.as_bytes(), cnonce: self.cnonce.as_bytes(), body }),
+            qop: kind.map(|kind| Qop { kind, nc: NC.as_bytes(), cnonce: self.cnonce.as_bytes(), body }),
         };
         if expected.verify(password, &rspauth) { Ok(()) } else { Err(TerminalError::ServerNotAuthentic) }
     }

@@ -11,6 +11,7 @@ pub mod challenge;
 pub mod client;
 pub mod connection;
 pub mod identifiers;
+pub mod link;
 pub mod load;
 pub mod register;
 pub mod registration;

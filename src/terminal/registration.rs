@@ -118,7 +118,7 @@ impl Registration {
             algorithm: None,
             resynchronised: false,
             keys: None,
-            service_response: service_response(response),
+            service_response: provisioning_part(response),
         })
     }
 
@@ -190,11 +190,12 @@ fn broadcast(response: &Message<'_>) -> Result<(Broadcast, Option<Btid>), Termin
     Ok((Broadcast { state, cause }, btid))
 }
 
-fn service_response(response: &Message<'_>) -> Option<Vec<u8>> {
-    if response.body().is_empty() {
+/// The provisioning document in a body, alone or as one part of several.
+pub(super) fn provisioning_part(message: &Message<'_>) -> Option<Vec<u8>> {
+    if message.body().is_empty() {
         return None;
     }
-    let parts = response.parts().ok()?;
+    let parts = message.parts().ok()?;
     let part = parts.iter().find(|part| {
         let kind = part.content_type.split(|&octet| octet == b';').next().unwrap_or_default();
         kind.trim_ascii().eq_ignore_ascii_case(PROVISIONING.as_bytes())

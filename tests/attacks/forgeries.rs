@@ -255,6 +255,9 @@ fn the_broadcast_server_that_is_none() {
         let fields = format!("Content-Type: {kind}\r\nBcast-Ext: naf-id=\"bsm.home1.net\"\r\n");
         let bytes = request("MESSAGE", "sip:bsm.home1.net", "sip:card@home1.net", &fields, key);
         assert_eq!(card.line.ask(&bytes).status(), 415, "{kind}");
+        let fields = format!("{fields}Content-Disposition: render;handling=optional\r\n");
+        let bytes = request("MESSAGE", "sip:bsm.home1.net", "sip:card@home1.net", &fields, key);
+        assert_eq!(card.line.ask(&bytes).status(), 415, "{kind}, optional");
     }
     assert!(bsm.is_quiet());
     assert_eq!(state(), "registered");

@@ -11,7 +11,7 @@ use imscript::sip::HeaderName;
 use imscript::terminal::client::Settings;
 use imscript::terminal::usim::{SqnArray, Usim};
 use imscript::terminal::*;
-use registrar::{IMPI, K, OPC, Registrar, Shared, tcp, udp, udp_at, unhex};
+use registrar::{IMPI, K, OPC, Registrar, Shared, tcp, tls, udp, udp_at, unhex};
 use std::time::Duration;
 
 fn card(opc: &str, sqn: SqnArray) -> Credentials {
@@ -25,15 +25,18 @@ async fn terminal(server: &str, credentials: Credentials) -> Terminal {
 }
 
 async fn terminal_with(server: &str, credentials: Credentials, settings: Settings) -> Terminal {
-    let account = Account {
+    Terminal::connect(Server::resolve(server).await.unwrap(), account(credentials), settings).await.unwrap()
+}
+
+fn account(credentials: Credentials) -> Account {
+    Account {
         impi: IMPI.into(),
         impu: "sip:alice@home1.net".into(),
         domain: "home1.net".into(),
         realm: "home1.net".into(),
         bsf_domain: "bsf.home1.net".into(),
         credentials,
-    };
-    Terminal::connect(Server::resolve(server).await.unwrap(), account, settings).await.unwrap()
+    }
 }
 
 fn naf() -> NafId {
@@ -247,4 +250,48 @@ async fn figure_5_application_request_by_sip_message() {
     assert_eq!(message.list(HeaderName::Route).count(), 2);
     assert!(String::from_utf8_lossy(message.header(HeaderName::BcastExt).unwrap()).contains("btid=\""));
     assert_eq!(message.body(), payload);
+}
+
+#[tokio::test]
+async fn tls_verifies_the_server() {
+    let certified = rcgen::generate_simple_self_signed(["scscf.home1.net".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, certified.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let (_, network) = udp(Registrar::new());
+    let server = tls(config.into(), network.clone());
+    let files = imscript::terminal::tls::TlsFiles { ca, identity: None };
+    let config = imscript::terminal::tls::client_config(&files).unwrap();
+    for (name, good) in [(Some("scscf.home1.net"), true), (Some("other.home1.net"), false), (None, false)] {
+        let tls = connection::Tls { config: config.clone(), name: name.map(str::to_owned) };
+        let settings = Settings { tls: Some(tls), ..Settings::default() };
+        let server = Server::resolve(&server).await.unwrap();
+        match Terminal::connect(server, account(card(OPC, SqnArray::fresh())), settings).await {
+            Ok(mut ue) => assert!(ue.register(&RegisterOptions::default()).await.is_ok() && good),
+            Err(error) => assert!(!good, "{name:?}: {error}"),
+        }
+    }
+    assert!(header(&network, 1, HeaderName::Via).unwrap().starts_with("SIP/2.0/TLS"));
+    assert!(header(&network, 1, HeaderName::Contact).unwrap().contains(";transport=tls>"));
+}
+
+#[tokio::test]
+async fn a_terminal_that_stays_refreshes_in_time() {
+    let (server, network) = udp(Registrar::new());
+    let mut ue = terminal(&server, card(OPC, SqnArray::fresh())).await;
+    let options = RegisterOptions { expires: 2, ..RegisterOptions::default() };
+    let granted = ue.register(&options).await.unwrap().expires;
+    let end = tokio::time::Instant::now() + Duration::from_millis(1500);
+    ue.stay(&options, granted, end, |_| {}).await.unwrap();
+    assert_eq!(requests(&network), 4, "half of a short registration");
+    assert_eq!(header(&network, 0, HeaderName::CallId), header(&network, 3, HeaderName::CallId));
+    assert_eq!(header(&network, 3, HeaderName::CSeq).as_deref(), Some("4 REGISTER"));
 }

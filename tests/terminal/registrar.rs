@@ -203,7 +203,7 @@ impl Registrar {
             .header(HeaderName::ServiceRoute, "<sip:orig@scscf.home1.net;lr>, <sip:second.home1.net;lr>")
             .header(HeaderName::PAssociatedUri, "<sip:alice@home1.net>, <tel:+15551234>");
         if let Some(qop) = digest.qop.filter(|_| vector.is_some()) {
-            let empty = Digest { qop: Some(Qop { body: b"", ..qop }), ..*digest };
+            let empty = Digest { qop: Some(Qop { kind: QopKind::Auth, body: b"", ..qop }), ..*digest };
             answer.header(HeaderName::AuthenticationInfo, format!("qop=auth, rspauth=\"{}\"", empty.rspauth(password)));
         }
         if let (Some(naf), Some(vector)) = (&self.naf, vector) {
@@ -261,21 +261,37 @@ pub(crate) fn tcp(address: &str, shared: Shared) -> String {
     let listener = TcpListener::bind(address).unwrap();
     let server = format!("tcp:{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        while let Ok((mut stream, source)) = listener.accept() {
-            let mut buffer = Vec::new();
-            let mut chunk = [0; 700];
-            while let Ok(length @ 1..) = stream.read(&mut chunk) {
-                buffer.extend_from_slice(&chunk[..length]);
-                while let Ok(frame::Frame::Message { len }) = frame::next(&buffer) {
-                    let rest = buffer.split_off(len);
-                    for message in shared.lock().unwrap().answer(&std::mem::replace(&mut buffer, rest), source) {
-                        stream.write_all(&message).unwrap();
-                    }
-                }
-            }
+        while let Ok((stream, source)) = listener.accept() {
+            serve(stream, source, &shared);
         }
     });
     server
+}
+
+pub(crate) fn tls(config: Arc<rustls::ServerConfig>, shared: Shared) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("tls:{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((stream, source)) = listener.accept() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            serve(rustls::StreamOwned::new(session, stream), source, &shared);
+        }
+    });
+    server
+}
+
+fn serve(mut stream: impl Read + Write, source: SocketAddr, shared: &Shared) {
+    let mut buffer = Vec::new();
+    let mut chunk = [0; 700];
+    while let Ok(length @ 1..) = stream.read(&mut chunk) {
+        buffer.extend_from_slice(&chunk[..length]);
+        while let Ok(frame::Frame::Message { len }) = frame::next(&buffer) {
+            let rest = buffer.split_off(len);
+            for message in shared.lock().unwrap().answer(&std::mem::replace(&mut buffer, rest), source) {
+                stream.write_all(&message).unwrap();
+            }
+        }
+    }
 }
 
 pub(crate) fn unhex(text: &str) -> Vec<u8> {

@@ -55,7 +55,7 @@ struct RegisterArgs {
     #[arg(long, value_parser = clap::value_parser!(u8).range(3..=8))]
     figure: Option<u8>,
     /// Register in both systems or in neither (Require: bcast-ext)
-    #[arg(long)]
+    #[arg(long, requires = "naf_id")]
     all_or_nothing: bool,
     /// Seconds asked for
     #[arg(long, default_value_t = DEFAULT_EXPIRES, value_parser = clap::value_parser!(u32).range(1..))]

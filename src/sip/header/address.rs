@@ -1,6 +1,8 @@
 //! name-addr and addr-spec: From, To, Contact, Route, P-Asserted-Identity and their like (RFC 3261 §20.10, §25.1).
 use super::{HeaderError, Params};
-use crate::sip::scan::{decimal, is_blank, is_token_octet, quoted_len, trim, trim_end, trim_start, unquote};
+use crate::sip::scan::{
+    decimal, find, find_any, find_line_end, is_blank, is_token_octet, quoted_len, trim, trim_end, trim_start, unquote,
+};
 use crate::sip::uri::Uri;
 use std::borrow::Cow;
 
@@ -38,16 +40,16 @@ impl<'a> NameAddr<'a> {
         };
         let (uri_raw, rest) = match bracketed {
             Some(rest) => {
-                let end = rest.iter().position(|&b| b == b'>').ok_or(bad("no > behind the URI"))?;
+                let end = find(rest, b'>').ok_or(bad("no > behind the URI"))?;
                 (&rest[..end], &rest[end + 1..])
             }
-            None => value.split_at(value.iter().position(|&b| b == b';' || is_blank(b)).unwrap_or(value.len())),
+            None => value.split_at(find_any(value, 0, [b';', b' ', b'\t', b'\r', b'\n']).unwrap_or(value.len())),
         };
         let params = trim_start(rest);
         if !matches!(params, [] | [b';', ..]) {
             return Err(bad("text behind the URI"));
         }
-        if bracketed.is_none() && uri_raw.iter().any(|&b| b == b'?' || b == b',') {
+        if bracketed.is_none() && find_any(uri_raw, 0, [b'?', b',']).is_some() {
             return Err(bad("a URI with ? or , must stand in <>"));
         }
         Ok(NameAddr { display, uri: Uri::parse(uri_raw)?, uri_raw, params: Params(params) })
@@ -86,7 +88,7 @@ impl<'a> NameAddr<'a> {
 
 /// A display name of tokens, blanks between them as sent but for folds.
 fn unfolded(name: &[u8]) -> Cow<'_, [u8]> {
-    if !name.iter().any(|&b| matches!(b, b'\r' | b'\n')) {
+    if find_line_end(name, 0).is_none() {
         return Cow::Borrowed(name);
     }
     let words: Vec<&[u8]> = name.split(|&b| is_blank(b)).filter(|w| !w.is_empty()).collect();

@@ -23,7 +23,7 @@ impl<'a> MediaType<'a> {
             }
             (&quoted[1..len - 1], rest)
         } else {
-            value.split_at(find_unquoted(value, |b| b == b';').unwrap_or(value.len()))
+            value.split_at(find_unquoted(value, b';').unwrap_or(value.len()))
         };
         let (kind, subtype) = split_once(full, b'/');
         let (kind, subtype) = (trim(kind), trim(subtype.ok_or(bad("no /"))?));

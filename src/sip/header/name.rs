@@ -143,7 +143,9 @@ impl HeaderName {
             (29, b'p') => PChargingFunctionAddresses,
             _ => return Other,
         };
-        if candidate.as_str().as_bytes().eq_ignore_ascii_case(name) { candidate } else { Other }
+        let text = candidate.as_str().as_bytes();
+        // As spelled in the RFC is the common case, and cheaper to compare.
+        if text == name || text.eq_ignore_ascii_case(name) { candidate } else { Other }
     }
 }
 

@@ -18,7 +18,7 @@ impl<'a> Params<'a> {
 
     /// Cuts a value with parameters in two: `reg;id=7` is `reg` and its parameters.
     pub fn split(value: &'a [u8]) -> (&'a [u8], Params<'a>) {
-        let (head, params) = value.split_at(find_unquoted(value, |b| b == b';').unwrap_or(value.len()));
+        let (head, params) = value.split_at(find_unquoted(value, b';').unwrap_or(value.len()));
         (trim(head), Params(params))
     }
 
@@ -100,7 +100,7 @@ impl<'a> Iterator for Pieces<'a> {
     type Item = &'a [u8];
     fn next(&mut self) -> Option<&'a [u8]> {
         let s = self.0?;
-        match find_unquoted(s, |b| b == b';') {
+        match find_unquoted(s, b';') {
             Some(i) => {
                 self.0 = s.get(i + 1..);
                 Some(trim(&s[..i]))

@@ -1,6 +1,6 @@
 //! One Via element: `SIP/2.0/UDP host:port;params` (RFC 3261 §20.42, RFC 3581).
 use super::{HeaderError, Params};
-use crate::sip::scan::{decimal, is_blank, is_token, trim, trim_end, trim_start};
+use crate::sip::scan::{decimal, find, is_blank, is_token, split_once, trim, trim_end, trim_start};
 use crate::sip::uri::Host;
 use std::net::IpAddr;
 
@@ -29,7 +29,7 @@ impl<'a> Via<'a> {
         if !is_token(transport) {
             return Err(bad("the transport is not a token"));
         }
-        let end = rest.iter().position(|&b| b == b';').unwrap_or(rest.len());
+        let end = find(rest, b';').unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(end);
         let (host, port) = Host::with_port(trim(sent_by)).ok_or(bad("the sent-by is not host and port"))?;
         Ok(Via { version, transport, host, port, params: Params(params) })
@@ -57,8 +57,8 @@ impl<'a> Via<'a> {
 }
 
 fn until_slash(s: &[u8]) -> Option<(&[u8], &[u8])> {
-    let slash = s.iter().position(|&b| b == b'/')?;
-    Some((trim_end(&s[..slash]), trim_start(&s[slash + 1..])))
+    let (before, after) = split_once(s, b'/');
+    Some((trim_end(before), trim_start(after?)))
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ struct Terminal {
     call_id: String,
     cseq: u32,
     contact: String,
+    instance: String,
     rounds: u32,
 }
 
@@ -84,6 +85,7 @@ impl Lane {
             .into_iter()
             .map(|account| Terminal {
                 contact: contact(&account, &link),
+                instance: client::instance(&account),
                 account,
                 call_id: identifiers.fresh(),
                 cseq: 0,
@@ -165,7 +167,7 @@ impl Lane {
     async fn begin(&mut self, place: usize, terminal: usize, ends: bool) -> Result<(), ConnectionError> {
         let Some(ue) = self.terminals.get_mut(terminal) else { return Ok(()) };
         let contact = match ends {
-            false => Contact::Bind { uri: ue.contact.clone(), instance: client::instance(&ue.account) },
+            false => Contact::Bind { uri: ue.contact.clone(), instance: ue.instance.clone() },
             true => Contact::Remove(vec![ue.contact.clone()]),
         };
         let start = Start {

@@ -7,6 +7,8 @@ pub mod subscribers;
 
 pub use stats::{LoadReport, cpu_time};
 
+use self::stats::own_cpu_time;
+
 use self::lane::{Lane, Plan};
 use super::connection::{Link, Server, Tls};
 use super::identifiers::Identifiers;
@@ -60,7 +62,7 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
             share.push(account);
         }
     }
-    let own_cpu = cpu_time("self");
+    let own_cpu = own_cpu_time();
     let local = LocalSet::new();
     let mut running = JoinSet::new();
     for (index, accounts) in shares.into_iter().enumerate() {
@@ -94,7 +96,7 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
         })
         .await;
     report.elapsed = started.elapsed();
-    report.own_cpu = cpu_time("self").zip(own_cpu).map(|(after, before)| after.saturating_sub(before));
+    report.own_cpu = own_cpu_time().zip(own_cpu).map(|(after, before)| after.saturating_sub(before));
     Ok(report)
 }
 

@@ -128,13 +128,46 @@ impl LoadReport {
     }
 }
 
-/// User and system time of a process with all its threads, from `/proc/PID/stat` (proc(5)); None if it cannot be read.
-/// Its unit is the kernel's USER_HZ, 1/100 s on every Linux that Rust's tier 1 covers.
-pub fn cpu_time(pid: &str) -> Option<Duration> {
+/// User and system time of this process with all its threads.
+pub(super) fn own_cpu_time() -> Option<Duration> {
+    Some(stat("self")?.1)
+}
+
+/// The same of another process together with those that it started: servers that fork count as one. None if there is
+/// no such process.
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    let (_, mut sum) = stat(&pid.to_string())?;
+    let mut others: Vec<(u32, u32, Duration)> = std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| {
+            let other: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let (parent, time) = stat(&other.to_string())?;
+            Some((other, parent, time))
+        })
+        .collect();
+    let mut family = vec![pid];
+    while let Some(parent) = family.pop() {
+        others.retain(|(other, of, time)| {
+            let child = *of == parent;
+            if child {
+                family.push(*other);
+                sum = sum.saturating_add(*time);
+            }
+            !child
+        });
+    }
+    Some(sum)
+}
+
+/// Parent and CPU time from `/proc/PID/stat` (proc(5)). The unit is the kernel's USER_HZ, 1/100 s on every Linux that Rust
+/// has a tier 1 target for.
+fn stat(pid: &str) -> Option<(u32, Duration)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name in parentheses may hold anything; the fields proper follow the last one. utime is field 14.
-    let mut fields = stat.get(stat.rfind(')')?.checked_add(1)?..)?.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(Duration::from_millis(user.saturating_add(system).saturating_mul(10)))
+    // The command name in parentheses may hold anything; the fields proper follow the last one.
+    let fields: Vec<&str> = stat.get(stat.rfind(')')?.checked_add(1)?..)?.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number.checked_sub(3)?); // numbered from 1; state is 3
+    let time = |number: usize| field(number)?.parse::<u64>().ok();
+    let ticks = time(14)?.saturating_add(time(15)?);
+    Some((field(4)?.parse().ok()?, Duration::from_millis(ticks.saturating_mul(10))))
 }

@@ -1,0 +1,9 @@
+//! Any octets through parser, check, accessors, parts, framing and writers; the assertions are in `exercise`.
+//! Run: `cargo +nightly fuzz run sip_message fuzz/corpus/sip_message tests/torture -- -dict=fuzz/sip.dict`; on a stable
+//! toolchain with `RUSTC_BOOTSTRAP=1 cargo fuzz run -s none …`.
+#![no_main]
+
+#[path = "../../tests/exercise/mod.rs"]
+mod exercise;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| exercise::everything(bytes));

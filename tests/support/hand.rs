@@ -1,0 +1,122 @@
+//! A terminal made by hand: REGISTERs over one UDP socket, each as the test wants it, every octet received kept.
+
+use imscript::aka::{Key128, KeySet};
+use imscript::auth::digest::{Password, QopKind};
+use imscript::cli::network::{Card, DOMAIN};
+use imscript::gba::kdf::{Ks, ks_naf};
+use imscript::gba::naf_id::NafId;
+use imscript::sip::Message;
+use imscript::terminal::challenge::{self, Challenge, Protected, SecretKind};
+use imscript::terminal::usim::{Failure, SqnArray, Usim};
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+pub struct Hand {
+    pub card: Card,
+    pub usim: Usim,
+    pub ims: SocketAddr,
+    socket: UdpSocket,
+    call_id: String,
+    cseq: u32,
+    /// All that came from the network, one after the other.
+    pub heard: Vec<u8>,
+    /// Ks_NAF of the last run towards the broadcast server.
+    pub ks_naf: Option<[u8; 32]>,
+}
+
+impl Hand {
+    pub fn new(card: &Card, ims: SocketAddr) -> Hand {
+        let keys = KeySet::Milenage { k: key(&card.k), opc: key(&card.opc) };
+        let socket = UdpSocket::bind((ims.ip(), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let call_id = format!("hand-{}-{}", std::process::id(), socket.local_addr().unwrap().port());
+        Hand {
+            card: card.clone(),
+            usim: Usim::new(keys, SqnArray::fresh()),
+            ims,
+            socket,
+            call_id,
+            cseq: 0,
+            heard: Vec::new(),
+            ks_naf: None,
+        }
+    }
+
+    /// Sends a REGISTER with these further header lines (each ended by CRLF) and body; its final answer.
+    pub fn register(&mut self, authorization: &str, more: &str, body: &[u8]) -> Message<'static> {
+        self.cseq += 1;
+        let local = self.socket.local_addr().unwrap();
+        let Card { impu, .. } = &self.card;
+        let (call_id, cseq) = (&self.call_id, self.cseq);
+        let expires = if more.contains("Expires:") { "" } else { "Expires: 600\r\n" };
+        let head = format!(
+            "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call_id}{cseq};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <{impu}>;tag=hand\r\nTo: <{impu}>\r\nCall-ID: {call_id}\r\n\
+             CSeq: {cseq} REGISTER\r\nContact: <sip:hand@{local}>\r\n{expires}Authorization: {authorization}\r\n{more}\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.socket.send_to(&[head.as_bytes(), body].concat(), self.ims).unwrap();
+        self.receive()
+    }
+
+    pub fn receive(&mut self) -> Message<'static> {
+        let mut buffer = vec![0; 65536];
+        let (length, _) = self.socket.recv_from(&mut buffer).expect("an answer within 10 s");
+        self.heard.extend_from_slice(&buffer[..length]);
+        Message::parse_owned(buffer[..length].to_vec()).unwrap()
+    }
+
+    pub fn unanswered(&self) -> String {
+        let none = challenge::unanswered(&self.card.impi, DOMAIN.as_bytes(), b"", &format!("sip:{DOMAIN}"));
+        String::from_utf8(none).unwrap()
+    }
+
+    pub fn challenge(response: &Message<'_>) -> Challenge {
+        assert_eq!(response.status(), 401);
+        Challenge::choose(response.challenges(), SecretKind::Card).unwrap()
+    }
+
+    /// The credentials with which the card answers a challenge.
+    pub fn answer(&mut self, challenge: &Challenge) -> String {
+        let (rand, autn) = challenge.rand_autn().unwrap();
+        match self.usim.authenticate(&rand, &autn) {
+            Ok(run) => {
+                let naf = NafId::parse(imscript::cli::network::NAF).unwrap();
+                self.ks_naf = Some(ks_naf(&Ks::new(&run.ck, &run.ik), &rand, &self.card.impi, &naf).0);
+                let password = Password::from_aka(challenge.algorithm, &run.res, &run.ik, &run.ck);
+                self.credentials(challenge, &password, None)
+            }
+            Err(Failure::SyncFailure(auts)) => self.credentials(challenge, &Password::empty(), Some(&auts)),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    pub fn credentials(
+        &self,
+        challenge: &Challenge,
+        password: &Password,
+        auts: Option<&imscript::aka::Auts>,
+    ) -> String {
+        let uri = format!("sip:{DOMAIN}");
+        let request = Protected { username: &self.card.impi, method: "REGISTER", uri: &uri, body: b"" };
+        let qop = Some(QopKind::Auth);
+        let answered = challenge::answer(challenge, request, password, qop, "0a4f113b".into(), auts);
+        String::from_utf8(answered.authorization).unwrap()
+    }
+
+    /// Both REGISTERs, the second as the patent prints it; `more` goes with the first.
+    pub fn run(&mut self, more: &str) -> Message<'static> {
+        let first = self.register(&self.unanswered(), more, b"");
+        let challenge = Hand::challenge(&first);
+        let answer = self.answer(&challenge);
+        self.register(&answer, "", b"")
+    }
+}
+
+pub const NAMES_NAF: &str = "Bcast-Ext: profile=\"1.0\";naf-id=\"bsm.home1.net\";ua-id=0100000001\r\n";
+
+fn key(text: &str) -> Key128 {
+    let octet = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+    Key128(std::array::from_fn(octet))
+}
