@@ -25,7 +25,7 @@ pub(super) fn only(request: &Message<'_>, kinds: &[&str]) -> Result<(), Refusal>
         }),
         None => media::is(kind, wanted),
     };
-    if kinds.iter().any(|wanted| fits(wanted)) {
+    if kinds.iter().any(fits) {
         return Ok(());
     }
     let accept: Vec<String> =

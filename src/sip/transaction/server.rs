@@ -71,10 +71,8 @@ impl ServerTable {
                 _ => Arrival::Absorb,
             };
         }
-        if self.entries.len() >= self.capacity {
-            if !self.forget_oldest() {
-                return Arrival::Full;
-            }
+        if self.entries.len() >= self.capacity && !self.forget_oldest() {
+            return Arrival::Full;
         }
         self.entries.insert(key, State::Open);
         Arrival::New
