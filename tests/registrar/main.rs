@@ -5,6 +5,7 @@ mod authentication;
 mod bindings;
 mod broadcast;
 mod claims;
+mod hss;
 mod messages;
 mod model;
 mod network;
