@@ -38,7 +38,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),
     ("axum", &["broadcast::ua", "server"]),
-    ("hyper", &["terminal"]),
+    ("hyper", &["terminal", "server"]),
     ("rustls", &["sip::transport", "terminal"]),
     // Of retrieve, only the channel that hands a key to those who wait for it: no I/O.
     (

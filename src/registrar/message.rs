@@ -1,6 +1,7 @@
 //! MESSAGEs at the IMS server: a broadcast server's key request (to the BSF) and alert (module 150), the terminal's
 //! application request through the IMS (figure 5 b) and the broadcast server's answer to it.
 
+use super::content;
 use super::scscf::{Refusal, Scscf};
 use crate::broadcast::ext::Ext;
 use crate::broadcast::forward::ThirdParty;
@@ -140,6 +141,8 @@ impl Scscf {
         peer: &Peer,
         ext: &Ext,
     ) -> Result<Vec<u8>, Refusal> {
+        // The server believes the IMS in what it says of keys; a terminal's words must not pass for that.
+        content::only(request, &[media::PROVISIONING])?;
         let (impi, impu) = self.registered_sender(request, source)?;
         if let Some(btid) = &ext.btid
             && self.shared.bootstraps.get(btid, self.now()).is_none_or(|held| held.impi != impi)

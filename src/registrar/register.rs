@@ -4,11 +4,12 @@
 //! broadcast leg → 200 → status. Nothing is forwarded before the verdict.
 
 use super::authenticate::{Authenticated, Remembered, Verdict, refusal_of};
+use super::content;
 use super::leg::LegOutcome;
 use super::registration::{BindingError, Plan, Registration};
 use super::scscf::{Refusal, Scscf, Shared};
 use crate::auth::challenge::Secret;
-use crate::broadcast::identify;
+use crate::broadcast::{identify, media};
 use crate::gba::bootstrap::{Access, Bootstrap};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
@@ -60,6 +61,7 @@ impl Scscf {
         let settings = &self.shared.settings;
         self.check_extensions(request)?;
         let asked = self.read(request).await?;
+        content::check(request, TAKEN)?;
         let plan = Plan::read(request, &settings.limits, None).map_err(refuse_contacts)?;
         let kind = self.shared.table.with(asked.impi.as_str(), |r| plan.kind(r.map_or(&[], |r| &r.bindings)));
         let portion = if settings.extension && kind != Kind::Deregister {
@@ -107,11 +109,16 @@ impl Scscf {
     }
 
     /// Require: what this server does not know is answered 420 (RFC 3261 §8.2.2.3).
-    fn check_extensions(&self, request: &Message<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_require(&self, request: &Message<'_>) -> Result<(), Refusal> {
         let unknown = identify::unknown_require(request, SUPPORTED, self.shared.settings.extension);
-        if !unknown.is_empty() {
-            return Err(Refusal::new(420).with(HeaderName::Unsupported, unknown.join(", ")));
+        if unknown.is_empty() {
+            return Ok(());
         }
+        Err(Refusal::new(420).with(HeaderName::Unsupported, unknown.join(", ")))
+    }
+
+    fn check_extensions(&self, request: &Message<'_>) -> Result<(), Refusal> {
+        self.check_require(request)?;
         let wants = |name| request.list(name).any(|tag| tag.eq_ignore_ascii_case(b"path"));
         if request.header(HeaderName::Path).is_some() && !wants(HeaderName::Supported) && !wants(HeaderName::Require) {
             return Err(Refusal::new(421).with(HeaderName::Require, "path"));
@@ -401,6 +408,9 @@ impl Scscf {
         }
     }
 }
+
+/// Bodies that a REGISTER may have.
+const TAKEN: &[&str] = &[media::PROVISIONING, "multipart/"];
 
 /// Option tags that a REGISTER may require, beside the broadcast extension's own.
 const SUPPORTED: &[&str] = &["path"];

@@ -167,7 +167,8 @@ struct Worker {
 impl Transports {
     /// Takes over the sockets of one worker. Call it inside the worker's runtime.
     pub fn new(sockets: Sockets, tls: Tls, settings: Settings, clock: Clock) -> io::Result<Transports> {
-        let ports = sockets.udp.into_iter().map(udp::Port::new).collect::<io::Result<Vec<_>>>()?;
+        let ports =
+            sockets.udp.into_iter().map(|socket| udp::Port::new(socket, false)).collect::<io::Result<Vec<_>>>()?;
         let mut listening: Vec<Listen> =
             ports.iter().map(|port| Listen { transport: Transport::Udp, addr: port.local }).collect();
         let mut listeners = Vec::new();
