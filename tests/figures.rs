@@ -138,16 +138,16 @@ fn figure_5_subsequent_terminal_asks_itself_over_http() {
     assert_eq!(result["application"]["status"], 200, "{result}");
     assert_eq!(result["application"]["response"], "ServiceResponse", "{result}");
     assert_hss(&bed, &card, &result);
-    let flow = Flow::with(&bed, "BSM > IMS  200 (REGISTER status)");
+    let flow = Flow::with(&bed, "BSM > IMS  200 (REGISTER mode=status)");
     flow.assert_order(&[
         "IMS > UE  200 (REGISTER response)",
-        "UE > BSM  POST",
-        "BSM > UE  401",
-        "UE > BSM  POST",
+        "UE > BSM  HTTP POST (Ua)",
+        "BSM > UE  HTTP status=401",
+        "UE > BSM  HTTP POST (Ua)",
         "BSM > IMS  MESSAGE key-request",
         "IMS > BSM  MESSAGE key",
         "BSM > BSM  SMK = Ks_NAF",
-        "BSM > UE  200",
+        "BSM > UE  HTTP status=200",
     ]);
     flow.assert_order(&["BSM > BSM  SMK = Ks_NAF", "BSM > IMS  MESSAGE status", "S-CSCF > HSS  PUR"]);
     assert_same_key(&flow, &result);
@@ -159,7 +159,7 @@ fn figure_5_subsequent_terminal_asks_itself_through_the_ims() {
     let result = register(&bed, &card, 5, "none", &["--via-ims"]);
     assert_eq!(result["application"]["response"], "ServiceResponse", "{result}");
     assert_hss(&bed, &card, &result);
-    let flow = Flow::with(&bed, "BSM > IMS  200 (REGISTER status)");
+    let flow = Flow::with(&bed, "BSM > IMS  200 (REGISTER mode=status)");
     flow.assert_messages(&with_challenge(&[
         "UE > IMS  MESSAGE service",
         "IMS > BSM  MESSAGE service",
@@ -207,11 +207,11 @@ fn figure_6_simultaneous_pull() {
         "BSM > IMS  200 (REGISTER key=on-use)",
         "S-CSCF > HSS  PUR",
         "IMS > UE  200 (REGISTER response)",
-        "UE > BSM  POST",
+        "UE > BSM  HTTP POST (Ua)",
         "BSM > IMS  MESSAGE key-request",
         "IMS > BSM  MESSAGE key",
         "BSM > BSM  SMK = Ks_NAF",
-        "BSM > UE  200",
+        "BSM > UE  HTTP status=200",
     ]));
     assert_same_key(&flow, &result);
 }

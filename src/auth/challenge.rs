@@ -2,19 +2,33 @@
 //!
 //! A nonce is good for one success. Answered, wrongly or rightly, it is gone, so that a
 //! replayed Authorization meets an unknown nonce and gets a fresh 401 (TS 24.229 §5.4.1.2.2,
-//! timer reg-await-auth). The caller hangs what it must remember on the challenge as `T`.
+//! timer reg-await-auth). The caller hangs what it must remember on the challenge as a [`Memo`].
+//!
+//! Memos come from unauthenticated requests, so their octets are bounded in all: beyond the budget the oldest
+//! are let go, not the challenges themselves. A flood then costs others their memos at most, never their login.
 
 use super::digest::{Algorithm, Password};
 use crate::aka::vector::AkaVector;
 use crate::identity::Impi;
 use dashmap::DashMap;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Timer reg-await-auth (TS 24.229 table 7.8.1).
 pub const REG_AWAIT_AUTH: Duration = Duration::from_secs(240);
+
+/// Octets of memos held at once, if nothing else is said.
+pub const MEMO_BUDGET: usize = 64 * 1024 * 1024;
+
+/// What is remembered with a challenge.
+pub trait Memo {
+    /// What keeping it costs beyond its own size; 0: nothing worth counting.
+    fn octets(&self) -> usize;
+    /// Lets go of what costs; the challenge itself stays.
+    fn shed(&mut self);
+}
 
 /// What the answer to a challenge is checked against.
 #[derive(Debug, Clone)]
@@ -53,66 +67,120 @@ struct Outstanding<T> {
     until: Duration,
 }
 
+/// Oldest first; entries whose serial has been replaced are skipped.
+#[derive(Default)]
+struct Order {
+    all: VecDeque<(Duration, u64, Impi)>,
+    /// Those whose memo counts.
+    heavy: VecDeque<(u64, Impi)>,
+}
+
 /// The table. Shared by all workers.
 pub struct Challenges<T> {
     table: DashMap<Impi, Outstanding<T>>,
-    /// Oldest first; entries whose serial has been replaced are skipped.
-    order: Mutex<VecDeque<(Duration, u64, Impi)>>,
+    // Lock order: this before an entry of the table, never the other way round.
+    order: Mutex<Order>,
     serial: AtomicU64,
+    count: AtomicUsize,
+    octets: AtomicUsize,
     capacity: usize,
+    budget: usize,
     lifetime: Duration,
 }
 
-impl<T> Challenges<T> {
+impl<T: Memo> Challenges<T> {
     pub fn new(capacity: usize, lifetime: Duration) -> Self {
         Challenges {
             table: DashMap::new(),
-            order: Mutex::new(VecDeque::new()),
+            order: Mutex::default(),
             serial: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
+            octets: AtomicUsize::new(0),
             capacity: capacity.max(1),
+            budget: MEMO_BUDGET,
             lifetime,
         }
     }
 
+    /// Another bound on the octets of memos.
+    pub fn with_budget(self, octets: usize) -> Self {
+        Challenges { budget: octets, ..self }
+    }
+
     /// Remembers a challenge, in place of an older one to the same identity. `mono`: now.
     pub fn put(&self, impi: &Impi, challenge: Challenge<T>, mono: Duration) {
-        let until = mono + self.lifetime;
+        let until = mono.saturating_add(self.lifetime);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        self.table.insert(impi.clone(), Outstanding { challenge, serial, until });
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        order.push_back((until, serial, impi.clone()));
-        // Replaced entries stay in the queue until they come to its head: twice the capacity bounds both.
-        while self.table.len() > self.capacity || order.len() > 2 * self.capacity {
-            let Some((_, serial, impi)) = order.pop_front() else { break };
-            self.table.remove_if(&impi, |_, held| held.serial == serial);
+        let octets = challenge.memo.octets();
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.octets.fetch_add(octets, Ordering::Relaxed);
+        if let Some(replaced) = self.table.insert(impi.clone(), Outstanding { challenge, serial, until }) {
+            self.gone(&replaced.challenge);
+        }
+        let mut order = self.order();
+        order.all.push_back((until, serial, impi.clone()));
+        if octets > 0 {
+            order.heavy.push_back((serial, impi.clone()));
+        }
+        // Replaced entries stay in a queue until they come to its head: twice the capacity bounds both.
+        while self.len() > self.capacity || order.all.len() > self.capacity.saturating_mul(2) {
+            let Some((_, serial, impi)) = order.all.pop_front() else { break };
+            self.drop_if(&impi, serial);
+        }
+        while self.octets() > self.budget || order.heavy.len() > self.capacity.saturating_mul(2) {
+            let Some((serial, impi)) = order.heavy.pop_front() else { break };
+            if let Some(mut held) = self.table.get_mut(&impi).filter(|held| held.serial == serial) {
+                self.octets.fetch_sub(held.challenge.memo.octets(), Ordering::Relaxed);
+                held.challenge.memo.shed();
+                self.octets.fetch_add(held.challenge.memo.octets(), Ordering::Relaxed);
+            }
         }
     }
 
     /// Takes the challenge out if `nonce` is the one outstanding for `impi`. A foreign nonce leaves it where it is.
     pub fn take(&self, impi: &str, nonce: &[u8], mono: Duration) -> Option<Challenge<T>> {
         let (_, held) = self.table.remove_if(impi, |_, held| held.challenge.nonce.as_bytes() == nonce)?;
+        self.gone(&held.challenge);
         (held.until > mono).then_some(held.challenge)
     }
 
     /// Drops what has not been answered in time and says for whom (the HSS is told AUTHENTICATION_TIMEOUT).
     pub fn expire(&self, mono: Duration) -> Vec<(Impi, Challenge<T>)> {
-        let mut gone = Vec::new();
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        while order.front().is_some_and(|(until, ..)| *until <= mono) {
-            let Some((_, serial, impi)) = order.pop_front() else { break };
-            if let Some((impi, held)) = self.table.remove_if(&impi, |_, held| held.serial == serial) {
-                gone.push((impi, held.challenge));
-            }
+        let mut ended = Vec::new();
+        let mut order = self.order();
+        while order.all.front().is_some_and(|(until, ..)| *until <= mono) {
+            let Some((_, serial, impi)) = order.all.pop_front() else { break };
+            ended.extend(self.drop_if(&impi, serial));
         }
-        gone
+        ended
     }
 
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.count.load(Ordering::Relaxed)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
+    }
+
+    /// Octets of all memos.
+    pub fn octets(&self) -> usize {
+        self.octets.load(Ordering::Relaxed)
+    }
+
+    fn drop_if(&self, impi: &Impi, serial: u64) -> Option<(Impi, Challenge<T>)> {
+        let (impi, held) = self.table.remove_if(impi, |_, held| held.serial == serial)?;
+        self.gone(&held.challenge);
+        Some((impi, held.challenge))
+    }
+
+    fn gone(&self, challenge: &Challenge<T>) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.octets.fetch_sub(challenge.memo.octets(), Ordering::Relaxed);
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,7 +188,18 @@ impl<T> Challenges<T> {
 mod tests {
     use super::*;
 
-    fn challenge(nonce: &str) -> Challenge<u8> {
+    /// So many octets.
+    impl Memo for usize {
+        fn octets(&self) -> usize {
+            *self
+        }
+
+        fn shed(&mut self) {
+            *self = 0;
+        }
+    }
+
+    fn challenge(nonce: &str) -> Challenge<usize> {
         Challenge {
             nonce: nonce.into(),
             algorithms: [Algorithm::Md5].into(),
@@ -172,7 +251,50 @@ mod tests {
         for _ in 0..100 {
             table.put(&Impi::from("same@home1.net"), challenge("n"), at(11));
         }
-        assert!(table.order.lock().unwrap().len() <= 6);
+        assert!(table.order.lock().unwrap().all.len() <= 6);
         assert!(table.take("same@home1.net", b"n", at(12)).is_some(), "queue trimming keeps the live one");
+    }
+
+    #[test]
+    fn memos_within_their_budget_and_the_oldest_let_go() {
+        let table = Challenges::new(100, REG_AWAIT_AUTH).with_budget(100);
+        let heavy = |octets| Challenge { memo: octets, ..challenge("n") };
+        let name = |i: usize| Impi::new(format!("{i}@home1.net"));
+        for i in 0..50 {
+            table.put(&name(i), heavy(30), at(0));
+            assert!(table.octets() <= 100, "{}", table.octets());
+        }
+        assert_eq!(table.len(), 50, "the challenges stay");
+        assert_eq!(table.take("0@home1.net", b"n", at(1)).unwrap().memo, 0);
+        assert_eq!(table.take("49@home1.net", b"n", at(1)).unwrap().memo, 30);
+        assert_eq!(table.octets(), 60);
+        table.put(&name(48), heavy(10), at(1));
+        assert_eq!(table.octets(), 40, "a replaced memo no longer counts");
+        table.put(&name(60), heavy(1000), at(1));
+        assert_eq!(table.octets(), 0, "what is larger than the budget is not kept at all");
+        assert_eq!(table.expire(at(1000)).len(), 49);
+        assert!(table.is_empty() && table.octets() == 0);
+    }
+
+    #[test]
+    fn counts_hold_when_workers_meet() {
+        let table = Challenges::new(20, REG_AWAIT_AUTH).with_budget(500);
+        std::thread::scope(|scope| {
+            for worker in 0..4usize {
+                let table = &table;
+                scope.spawn(move || {
+                    for i in 0..3000usize {
+                        let impi = Impi::new(format!("{}@home1.net", (i * 7 + worker) % 30));
+                        match i % 3 {
+                            0 => drop(table.take(impi.as_str(), b"n", at(1))),
+                            _ => table.put(&impi, Challenge { memo: i % 60, ..challenge("n") }, at(0)),
+                        }
+                    }
+                });
+            }
+        });
+        assert!(table.len() <= 20 && table.octets() <= 500, "{} {}", table.len(), table.octets());
+        table.expire(at(1000));
+        assert!(table.is_empty() && table.table.is_empty() && table.octets() == 0);
     }
 }

@@ -18,7 +18,7 @@ use crate::hss::{BroadcastState, BroadcastSubscription, Hss, RegState};
 use crate::identity::Impu;
 use crate::policy::Decide;
 use crate::sip::transaction::{Outbound, Source};
-use crate::sip::{HeaderName, Message, ResponseWriter};
+use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,11 @@ pub struct Bsm {
     pub(super) env: Env,
 }
 
+const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
+/// Bodies that a MESSAGE may have.
+const TAKEN: &str = "application/vnd.oma.bcast.sprov+xml, application/vnd.imscript.naf-key+xml, \
+    application/vnd.imscript.naf-key-error+xml";
+
 /// An answer in the making.
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -94,6 +99,12 @@ impl Reply {
             Some(reason) => ResponseWriter::with_reason(request, self.status, reason, source.addr, &tag),
             None => ResponseWriter::new(request, self.status, source.addr, &tag),
         };
+        match self.status {
+            200 if request.method() == b"OPTIONS" => drop(out.header(HeaderName::Allow, ALLOW)),
+            405 | 501 => drop(out.header(HeaderName::Allow, ALLOW)),
+            415 => drop(out.header(HeaderName::Accept, TAKEN)),
+            _ => {}
+        }
         if let Some(expires) = self.expires {
             out.header(HeaderName::Expires, expires.to_string());
         }
@@ -119,7 +130,7 @@ impl Bsm {
         Rc::new(Bsm { config, state, outbound, decide, hss, env })
     }
 
-    /// Answers a request. None: a method that this role does not take.
+    /// Answers a request. None: an ACK, which has no answer.
     pub async fn handle(self: Rc<Self>, request: &Message<'_>, source: &Source, now: Now) -> Option<Vec<u8>> {
         let content_type = request.header(HeaderName::ContentType).unwrap_or_default();
         let reply = match request.method() {
@@ -131,7 +142,9 @@ impl Bsm {
             b"MESSAGE" if media::is(content_type, media::NAF_KEY_ERROR) => self.refusal_comes(request, source),
             b"MESSAGE" if media::is(content_type, media::PROVISIONING) => self.application(request, source, now),
             b"MESSAGE" => Reply::plain(415),
-            _ => return None,
+            b"OPTIONS" => Reply::plain(200),
+            b"ACK" => return None,
+            method => Reply::plain(if is_defined_method(method) { 405 } else { 501 }),
         };
         Some(reply.write(request, source))
     }

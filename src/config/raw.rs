@@ -64,21 +64,21 @@ struct RawTrusted {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRegistrar {
-    min_expires: Option<u32>,
-    default_expires: Option<u32>,
+    min_expires: Option<Spanned<u32>>,
+    default_expires: Option<Spanned<u32>>,
     max_expires: Option<Spanned<u32>>,
     max_contacts: Option<Spanned<usize>>,
-    algorithms: Option<Vec<Spanned<String>>>,
-    digest_algorithms: Option<Vec<Spanned<String>>>,
-    reg_await_auth: Option<u64>,
-    max_challenges: Option<usize>,
+    algorithms: Option<Spanned<Vec<Spanned<String>>>>,
+    digest_algorithms: Option<Spanned<Vec<Spanned<String>>>>,
+    reg_await_auth: Option<Spanned<u64>>,
+    max_challenges: Option<Spanned<usize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBsf {
-    domain: Option<String>,
-    key_lifetime: Option<u64>,
+    domain: Text,
+    key_lifetime: Option<Spanned<u64>>,
     short_cut: Text,
 }
 
@@ -165,9 +165,10 @@ impl Raw {
         let bsm = roles.bsm.then(|| self.bsm(&domain, roles, &listen)).transpose()?;
         let servers = self.servers(&domain, bsm.as_ref(), roles)?;
         let limits = self.limits()?;
-        let algorithms = |list: &Option<Vec<Spanned<String>>>, default: &[Algorithm], aka: bool| match list {
+        let algorithms = |list: &Option<Spanned<Vec<Spanned<String>>>>, default: &[Algorithm], aka: bool| match list {
             None => Ok(default.to_vec()),
-            Some(list) => self.read_all(list, |t| algorithm(t, aka)),
+            Some(list) if list.get_ref().is_empty() => self.fault(list.span(), "one algorithm at least"),
+            Some(list) => self.read_all(list.get_ref(), |t| algorithm(t, aka)),
         };
         let aka_algorithms = algorithms(&self.registrar.algorithms, &[Algorithm::Akav1Md5], true)?;
         let digest_algorithms =
@@ -183,11 +184,16 @@ impl Raw {
             Some(text) => self.read(text, short_cut)?,
             None => ShortCut::HomePcscfOnly,
         };
-        let workers = match &self.workers {
-            Some(n) if !(1..=256).contains(n.get_ref()) => return self.fault(n.span(), "workers: 1 to 256"),
-            Some(n) => *n.get_ref(),
-            None => std::thread::available_parallelism().map_or(1, usize::from).min(256),
+        let available = std::thread::available_parallelism().map_or(1, usize::from).min(256);
+        let workers = self.number(&self.workers, "workers", 1..=256, available)?;
+        let bsf_domain = match &self.bsf.domain {
+            Some(text) => self.read(text, domain_name)?,
+            None => format!("bsf.{domain}"),
         };
+        let registrar = &self.registrar;
+        let reg_await_auth = self.number(&registrar.reg_await_auth, "reg_await_auth", 1..=3600, 240)?;
+        let max_challenges = self.number(&registrar.max_challenges, "max_challenges", 1..=100_000_000, 200_000)?;
+        let key_lifetime = self.number(&self.bsf.key_lifetime, "key_lifetime", 60..=31_536_000, 86_400)?;
         Ok(Config {
             roles,
             listen,
@@ -204,13 +210,10 @@ impl Raw {
             limits,
             aka_algorithms,
             digest_algorithms,
-            reg_await_auth: self
-                .registrar
-                .reg_await_auth
-                .map_or(crate::auth::challenge::REG_AWAIT_AUTH, Duration::from_secs),
-            max_challenges: self.registrar.max_challenges.unwrap_or(200_000),
-            bsf_domain: self.bsf.domain.clone().unwrap_or_else(|| format!("bsf.{domain}")),
-            key_lifetime: Duration::from_secs(self.bsf.key_lifetime.unwrap_or(86_400)),
+            reg_await_auth: Duration::from_secs(reg_await_auth),
+            max_challenges,
+            bsf_domain,
+            key_lifetime: Duration::from_secs(key_lifetime),
             short_cut,
             extension: self.broadcast.extension.unwrap_or(true),
             broadcast_timeout: Duration::from_secs_f64(timeout),
@@ -251,21 +254,32 @@ impl Raw {
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {
-        let min_expires = self.registrar.min_expires.unwrap_or(60);
-        let max_expires = match &self.registrar.max_expires {
-            Some(max) if *max.get_ref() < min_expires.max(1) => {
-                return self.fault(max.span(), format!("max_expires is below min_expires ({min_expires})"));
-            }
-            Some(max) => *max.get_ref(),
-            None => 600_000,
-        };
-        let max_contacts = match &self.registrar.max_contacts {
-            Some(n) if !(1..=100).contains(n.get_ref()) => return self.fault(n.span(), "max_contacts: 1 to 100"),
-            Some(n) => *n.get_ref(),
-            None => 10,
-        };
-        let default_expires = self.registrar.default_expires.unwrap_or(3600).clamp(min_expires, max_expires);
+        let raw = &self.registrar;
+        let day = 86_400;
+        let min_expires = self.number(&raw.min_expires, "min_expires", 1..=day, 60)?;
+        let max_expires = self.number(&raw.max_expires, "max_expires", min_expires..=366 * day, 600_000)?;
+        let default = 3600.clamp(min_expires, max_expires);
+        let default_expires =
+            self.number(&raw.default_expires, "default_expires", min_expires..=max_expires, default)?;
+        let max_contacts = self.number(&raw.max_contacts, "max_contacts", 1..=100, 10)?;
         Ok(Limits { min_expires, default_expires, max_expires, max_contacts })
+    }
+
+    /// A number of the file within its bounds, or what holds without it.
+    fn number<N: PartialOrd + Copy + std::fmt::Display>(
+        &self,
+        value: &Option<Spanned<N>>,
+        name: &str,
+        bounds: std::ops::RangeInclusive<N>,
+        default: N,
+    ) -> Result<N, ConfigError> {
+        match value {
+            Some(n) if !bounds.contains(n.get_ref()) => {
+                self.fault(n.span(), format!("{name}: {} to {}", bounds.start(), bounds.end()))
+            }
+            Some(n) => Ok(*n.get_ref()),
+            None => Ok(default),
+        }
     }
 
     fn servers(&self, domain: &str, bsm: Option<&Bsm>, roles: Roles) -> Result<Vec<BroadcastServer>, ConfigError> {
@@ -274,6 +288,9 @@ impl Raw {
             let name = raw.name.get_ref().clone();
             if name.is_empty() || name == "ims" || servers.iter().any(|s| s.name == name) {
                 return self.fault(raw.name.span(), "name: must be there, unique, and not \"ims\"");
+            }
+            if raw.naf.is_empty() {
+                return self.fault(raw.name.span(), "naf: one at least, what it is asked for by");
             }
             let nafs = self.read_all(&raw.naf, |t| naf_fqdn(t).map(|n| n.fqdn().to_string()))?;
             if let Some((naf, _)) = raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
@@ -323,6 +340,8 @@ impl Raw {
         };
         let ims_addresses = match (&raw.ims_addresses, &ims) {
             (Some(list), _) => self.read_all(list, ip_address)?,
+            // An IMS server with TLS is known by its certificate; its address alone would let anyone there speak for it.
+            (None, Some(hop)) if hop.transport == Transport::Tls => Vec::new(),
             (None, Some(hop)) => vec![hop.addr.ip()],
             (None, None) => ims_listen.iter().map(|l| l.addr.ip()).collect(),
         };

@@ -3,46 +3,101 @@
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
 use crate::aka::vector::{Auts, Rand};
-use crate::auth::challenge::{Challenge, Secret};
+use crate::auth::challenge::{self, Challenge, Secret};
 use crate::auth::digest::{Algorithm, Digest, Qop, QopKind};
+use crate::auth::nonce;
 use crate::broadcast::identify::Portion;
 use crate::hss::{Assignment, AuthItem, AuthScheme, HssError};
+use crate::identity::Impu;
 use crate::sip::transaction::Source;
 use crate::sip::{AuthParams, HeaderName, Message, Uri};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
-/// What is remembered with a challenge of the REGISTER that caused it: the identification
-/// module's find counts later only if the answer comes from the same place (flows.md 4).
+/// What is remembered with a challenge of the REGISTER that caused it.
 #[derive(Debug)]
 pub struct Memo {
-    pub origin: Origin,
-    pub portion: Option<Portion>,
+    impu: Impu,
+    /// The 401 carried CK and IK.
+    keys_sent: bool,
+    found: Option<Found>,
+}
+
+/// The identification module's find: it counts later only if the answer comes from the same place, since nobody has
+/// shown yet that it is the user's.
+#[derive(Debug)]
+struct Found {
+    origin: Origin,
+    portion: Remembered,
+}
+
+/// The broadcast portion that counts for a REGISTER.
+#[derive(Debug)]
+pub enum Remembered {
+    Portion(Portion),
+    /// It had to be let go under load (see [`challenge::Memo`]).
+    Shed {
+        all_or_nothing: bool,
+    },
+}
+
+impl Remembered {
+    pub(super) fn is_all_or_nothing(&self) -> bool {
+        match self {
+            Remembered::Portion(portion) => portion.all_or_nothing,
+            Remembered::Shed { all_or_nothing } => *all_or_nothing,
+        }
+    }
+}
+
+impl Memo {
+    /// Whose challenge it was, for the HSS when nobody answers.
+    pub(super) fn impu(&self) -> &Impu {
+        &self.impu
+    }
+}
+
+impl challenge::Memo for Memo {
+    fn octets(&self) -> usize {
+        match &self.found {
+            Some(Found { portion: Remembered::Portion(portion), .. }) => portion.size(),
+            _ => 0,
+        }
+    }
+
+    fn shed(&mut self) {
+        if let Some(Found { portion, .. }) = &mut self.found
+            && let Remembered::Portion(Portion { all_or_nothing, .. }) = *portion
+        {
+            *portion = Remembered::Shed { all_or_nothing };
+        }
+    }
 }
 
 /// By what a second REGISTER is known to continue the first.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Origin {
-    call_id: Box<[u8]>,
-    to: Box<[u8]>,
-    from: Box<[u8]>,
-    contact: Box<[u8]>,
-    address: std::net::SocketAddr,
+struct Origin {
+    /// Hash of Call-ID, To, From and Contact.
+    fields: [u8; 32],
+    address: SocketAddr,
     reliable: bool,
 }
 
 impl Origin {
     fn of(request: &Message<'_>, source: &Source) -> Self {
-        let uri = |value: Result<crate::sip::NameAddr<'_>, _>| value.map(|v| v.uri_raw.into()).unwrap_or_default();
-        Origin {
-            call_id: request.call_id().unwrap_or_default().into(),
-            to: uri(request.to()),
-            from: uri(request.from()),
-            contact: request.header(HeaderName::Contact).unwrap_or_default().into(),
-            address: source.addr,
-            reliable: source.transport.is_reliable(),
-        }
+        let mut hash = Sha256::new();
+        let mut add = |field: &[u8]| {
+            hash.update((field.len() as u64).to_be_bytes());
+            hash.update(field);
+        };
+        add(request.call_id().unwrap_or_default());
+        add(request.to().map(|to| to.uri_raw).unwrap_or_default());
+        add(request.from().map(|from| from.uri_raw).unwrap_or_default());
+        request.headers(HeaderName::Contact).for_each(add);
+        Origin { fields: hash.finalize().into(), address: source.addr, reliable: source.transport.is_reliable() }
     }
 
     /// Same source means the same address; over a stream the port may differ if the terminal connected anew.
@@ -52,9 +107,7 @@ impl Origin {
         } else {
             self.address == other.address
         };
-        same_place
-            && (&self.call_id, &self.to, &self.from, &self.contact)
-                == (&other.call_id, &other.to, &other.from, &other.contact)
+        same_place && self.fields == other.fields
     }
 }
 
@@ -63,7 +116,7 @@ pub struct Authenticated {
     /// Ks comes from it if it is an AKA vector.
     pub secret: Option<Secret>,
     /// The broadcast portion that counts.
-    pub portion: Option<Portion>,
+    pub portion: Option<Remembered>,
     /// Authentication-Info for the 200 (RFC 7616 §3.5), for passwords.
     pub info: Option<String>,
     /// Whether CK and IK went to the P-CSCF in the 401.
@@ -87,31 +140,45 @@ impl Scscf {
         portion: Option<Portion>,
         offer: Option<Vec<Algorithm>>,
     ) -> Result<Verdict, Refusal> {
+        let find = |portion: Option<Portion>| {
+            portion.map(|p| Found { origin: Origin::of(request, source), portion: Remembered::Portion(p) })
+        };
         let Some(credentials) = &asked.credentials else {
-            return self.challenge(request, source, asked, portion, offer, None, 0).await;
+            return self.challenge(request, source, asked, find(portion), offer, None).await;
         };
         let nonce = credentials.get("nonce").unwrap_or_default();
         if nonce.is_empty() {
             if self.is_protected_refresh(credentials, source, asked) {
+                let portion = portion.map(Remembered::Portion);
                 let settled = Authenticated { secret: None, portion, info: None, keys_sent: false };
                 return Ok(Verdict::Authenticated(Box::new(settled)));
             }
-            return self.challenge(request, source, asked, portion, offer, None, 0).await;
+            return self.challenge(request, source, asked, find(portion), offer, None).await;
         }
         let now = self.now();
         let Some(held) = self.shared.challenges.take(asked.impi.as_str(), &nonce, now.mono) else {
             // Not ours, spent, or too old: never 403, the terminal may just have been slow (TS 24.229 §5.4.1.2.2).
-            return self.challenge(request, source, asked, portion, offer, None, 0).await;
+            return self.challenge(request, source, asked, find(portion), offer, None).await;
         };
+        // What this request carries counts; else what the first one carried, if this one continues it.
+        let Challenge { algorithms, secret, resyncs, memo: Memo { keys_sent, found, .. }, .. } = held;
+        let found =
+            find(portion).or_else(|| found.filter(|found| found.origin.is_continued_by(&Origin::of(request, source))));
         let response = credentials.get("response").unwrap_or_default();
-        if let (Some(auts), Secret::Aka(vector)) = (credentials.get("auts"), &held.secret) {
-            return self.resynchronise(request, source, asked, portion, offer, vector.rand, &auts, held.resyncs).await;
+        if let (Some(auts), Secret::Aka(vector)) = (credentials.get("auts").filter(|auts| !auts.is_empty()), &secret) {
+            if resyncs > 0 {
+                self.report_failure(asked, Assignment::AuthenticationFailure).await;
+                return Err(Refusal::because(403, "one resynchronisation per registration attempt"));
+            }
+            let auts = nonce::decode_auts(&auts).map_err(|why| Refusal::because(400, why))?;
+            tracing::info!(impi = %asked.impi, "resynchronisation asked for by the card");
+            return self.challenge(request, source, asked, found, offer, Some((vector.rand, auts))).await;
         }
         if response.is_empty() {
             self.report_failure(asked, Assignment::AuthenticationFailure).await;
             return Err(Refusal::because(403, "the terminal refused the network's authentication (MAC)"));
         }
-        let Some((algorithm, password)) = accepted(credentials, &held) else {
+        let Some((algorithm, password)) = accepted(credentials, &algorithms, &secret) else {
             self.report_failure(asked, Assignment::AuthenticationFailure).await;
             return Err(Refusal::because(403, "digest algorithm was not offered"));
         };
@@ -125,14 +192,8 @@ impl Scscf {
             return Err(Refusal::because(403, "digest response is wrong"));
         }
         let info = (!algorithm.is_aka() && digest.qop.is_some()).then(|| digest.info(request, &password));
-        // What this request carries counts; else what the first one carried, if this one continues it.
-        let portion = match portion {
-            Some(portion) => Some(portion),
-            None if held.memo.origin.is_continued_by(&Origin::of(request, source)) => held.memo.portion,
-            None => None,
-        };
-        let keys_sent = self.sends_keys_to(source) && algorithm.is_aka();
-        Ok(Verdict::Authenticated(Box::new(Authenticated { secret: Some(held.secret), portion, info, keys_sent })))
+        let portion = found.map(|found| found.portion);
+        Ok(Verdict::Authenticated(Box::new(Authenticated { secret: Some(secret), portion, info, keys_sent })))
     }
 
     /// A re-registration over the security association that a trusted P-CSCF vouches for (TS 24.229 §5.4.1.2.2).
@@ -147,44 +208,19 @@ impl Scscf {
         self.shared.settings.send_ck_ik && self.shared.is_trusted(source)
     }
 
-    #[allow(clippy::too_many_arguments)] // one call's worth of a procedure, not an interface
-    async fn resynchronise(
-        &self,
-        request: &Message<'_>,
-        source: &Source,
-        asked: &Asked<'_>,
-        portion: Option<Portion>,
-        offer: Option<Vec<Algorithm>>,
-        rand: Rand,
-        auts: &[u8],
-        resyncs: u8,
-    ) -> Result<Verdict, Refusal> {
-        if resyncs > 0 {
-            self.report_failure(asked, Assignment::AuthenticationFailure).await;
-            return Err(Refusal::because(403, "one resynchronisation per registration attempt"));
-        }
-        let auts = STANDARD_NO_PAD
-            .decode(auts.trim_ascii_end().strip_suffix(b"=").unwrap_or(auts))
-            .ok()
-            .and_then(|octets| <[u8; 14]>::try_from(octets).ok())
-            .ok_or_else(|| Refusal::because(400, "auts is not base64 of 14 octets"))?;
-        tracing::info!(impi = %asked.impi, "resynchronisation asked for by the card");
-        self.challenge(request, source, asked, portion, offer, Some((rand, Auts(auts))), 1).await
-    }
-
-    #[allow(clippy::too_many_arguments)]
+    /// Remembers a fresh challenge and writes the 401; `resync`: the card's answer to the one before.
     async fn challenge(
         &self,
         request: &Message<'_>,
         source: &Source,
         asked: &Asked<'_>,
-        portion: Option<Portion>,
+        found: Option<Found>,
         offer: Option<Vec<Algorithm>>,
         resync: Option<(Rand, Auts)>,
-        resyncs: u8,
     ) -> Result<Verdict, Refusal> {
         let settings = &self.shared.settings;
         let now = self.now();
+        let resyncs = u8::from(resync.is_some());
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = if resync.is_some() { "MAR (AUTS)" } else { "MAR" });
         let item = self
             .shared
@@ -194,11 +230,9 @@ impl Scscf {
             .map_err(refusal_of)?;
         let (secret, nonce, defaults) = match item {
             AuthItem::Aka(vector) => {
-                let mut octets = [0; 32];
-                octets[..16].copy_from_slice(&vector.rand.0);
-                octets[16..].copy_from_slice(&vector.autn.0);
                 tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "MAA RAND AUTN XRES CK IK");
-                (Secret::Aka(vector), STANDARD.encode(octets), &settings.aka_algorithms)
+                let nonce = nonce::encode(&vector.rand, &vector.autn);
+                (Secret::Aka(vector), nonce, &settings.aka_algorithms)
             }
             AuthItem::Digest { password } => {
                 let mut octets = [0; 24];
@@ -214,8 +248,9 @@ impl Scscf {
             return Err(Refusal::because(403, "no algorithm is left for this subscriber"));
         }
         // auth-int covers the broadcast portion, so it is offered where there is one.
-        let qop = if portion.is_some() { "auth,auth-int" } else { "auth" };
+        let qop = if found.is_some() { "auth,auth-int" } else { "auth" };
         let mut response = self.response(request, 401, source);
+        let mut keys_sent = false;
         for algorithm in &algorithms {
             let mut value = format!(
                 "Digest realm=\"{}\",nonce=\"{nonce}\",algorithm={},qop=\"{qop}\"",
@@ -224,6 +259,7 @@ impl Scscf {
             );
             if let (true, true, Secret::Aka(vector)) = (algorithm.is_aka(), self.sends_keys_to(source), &secret) {
                 use std::fmt::Write;
+                keys_sent = true;
                 for (name, key) in [("ik", &vector.ik), ("ck", &vector.ck)] {
                     let _ = write!(value, ",{name}=\"");
                     key.0.iter().for_each(|octet| {
@@ -234,7 +270,7 @@ impl Scscf {
             }
             response.header(HeaderName::WwwAuthenticate, value);
         }
-        let memo = Memo { origin: Origin::of(request, source), portion };
+        let memo = Memo { impu: asked.impu.clone(), keys_sent, found };
         let challenge = Challenge { nonce: nonce.into(), algorithms: algorithms.into(), secret, resyncs, memo };
         self.shared.challenges.put(&asked.impi, challenge, now.mono);
         Ok(Verdict::Challenge(response.finish()))
@@ -252,26 +288,38 @@ impl Scscf {
     fn names_us(&self, digest: &DigestParams<'_>) -> bool {
         match Uri::parse(&digest.uri) {
             Ok(uri) => self.is_home(&uri),
-            Err(_) => false,
+            Err(_) => is_bare_ipv6(&digest.uri),
         }
     }
+}
+
+/// `sip:::1:5060`: an IPv6 address without its brackets, as SIPp writes it here and only here.
+fn is_bare_ipv6(uri: &[u8]) -> bool {
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    std::str::from_utf8(uri).ok().and_then(|text| text.strip_prefix("sip:")).is_some_and(|place| {
+        is_address(place)
+            || place.rsplit_once(':').is_some_and(|(host, port)| is_address(host) && port.parse::<u16>().is_ok())
+    })
 }
 
 /// The algorithm that the terminal used, if it was offered and goes with the secret.
 fn accepted(
     credentials: &AuthParams<'_>,
-    held: &Challenge<Memo>,
+    offered: &[Algorithm],
+    secret: &Secret,
 ) -> Option<(Algorithm, crate::auth::digest::Password)> {
     let algorithm = match credentials.get("algorithm") {
         Some(token) => Algorithm::from_bytes(&token)?,
         // RFC 7616 §3.4: absent means MD5; a terminal that leaves it out of its answer means the one offered.
-        None if held.algorithms.len() == 1 => held.algorithms[0],
-        None => Algorithm::Md5,
+        None => match offered {
+            [only] => *only,
+            _ => Algorithm::Md5,
+        },
     };
-    if !held.algorithms.contains(&algorithm) {
+    if !offered.contains(&algorithm) {
         return None;
     }
-    Some((algorithm, held.secret.password(algorithm)?))
+    Some((algorithm, secret.password(algorithm)?))
 }
 
 /// A digest's parameters as the terminal sent them.

@@ -4,6 +4,7 @@
 //! The IMS registration never waits longer than the leg's time, and never falls with it unless the
 //! terminal or the policy asked for all or nothing. What did not get through is tried again while Ks lives.
 
+use super::authenticate::Remembered;
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
 use super::table::Leg;
@@ -18,7 +19,7 @@ use crate::hss::{BroadcastState, Profile, RegState};
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict::{self, KeyMovement, OnFailure, Order};
 use crate::policy::{Context, PortionView};
-use crate::sip::{HeaderName, Message};
+use crate::sip::{HeaderName, Message, RequestWriter};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ impl LegOutcome {
         LegOutcome { state: RegState::NotRegistered, asked: false, cause: None, btid: None, body: None, told: None }
     }
 
+    /// What is so already.
+    pub(super) fn standing(leg: &Leg) -> Self {
+        LegOutcome { state: leg.state, asked: true, btid: leg.btid.clone(), ..Self::none() }
+    }
+
     fn failed(cause: impl Into<String>) -> Self {
         LegOutcome { state: RegState::Failed, asked: true, cause: Some(cause.into()), ..Self::none() }
     }
@@ -54,10 +60,10 @@ impl LegOutcome {
         })
     }
 
-    /// The ServiceResponse, where the terminal's Accept lists it (flows.md 4: without Accept, no body).
+    /// The ServiceResponse, where the terminal's Accept lists it; nothing else that a server answers goes on.
     pub(super) fn body_for(&self, request: &Message<'_>) -> Option<(String, Vec<u8>)> {
         let wanted = request.list(HeaderName::Accept).any(|value| media::is(value, media::PROVISIONING));
-        self.body.clone().filter(|_| wanted)
+        self.body.clone().filter(|(kind, _)| wanted && media::is(kind.as_bytes(), media::PROVISIONING))
     }
 }
 
@@ -76,7 +82,6 @@ struct Job {
     bootstrap: Arc<Bootstrap>,
     /// The leg that this job is for; it gives up when another one has taken its place.
     serial: u64,
-    trigger: Message<'static>,
 }
 
 enum Attempt {
@@ -96,24 +101,25 @@ impl Scscf {
         asked: &Asked<'_>,
         ctx: &Context<'_>,
         verify: verdict::Verify,
-        portion: Option<Portion>,
+        portion: Option<Remembered>,
         profile: &Profile,
         new_key: Option<Arc<Bootstrap>>,
         expires: u32,
     ) -> Result<LegOutcome, Refusal> {
         let standing = self.shared.table.leg(asked.impi.as_str());
-        let renewed = portion.is_none() && standing.is_some() && new_key.is_some();
         let portion = match (portion, &standing) {
-            (Some(portion), _) => portion,
-            // A new Ks: the server that holds a key of the old one gets the new one.
-            (None, Some(leg)) if renewed => {
+            (Some(Remembered::Portion(portion)), _) => portion,
+            (Some(Remembered::Shed { all_or_nothing: true }), _) => {
+                return Err(
+                    Refusal::because(503, "broadcast portion let go under load").with(HeaderName::RetryAfter, 5)
+                );
+            }
+            (Some(Remembered::Shed { .. }), _) => return Ok(LegOutcome::failed("let go under load")),
+            // A new Ks: the server that holds a key of the old one gets the new one, unless it has ended things itself.
+            (None, Some(leg)) if new_key.is_some() && leg.state != RegState::NotRegistered => {
                 Portion { naf: leg.naf.clone(), profile: None, payload: None, btid: None, all_or_nothing: false }
             }
-            (None, Some(leg)) => {
-                let outcome =
-                    LegOutcome { state: leg.state, asked: true, btid: leg.btid.clone(), ..LegOutcome::none() };
-                return Ok(outcome);
-            }
+            (None, Some(leg)) => return Ok(LegOutcome::standing(leg)),
             (None, None) => return Ok(LegOutcome::none()),
         };
         let all_or_nothing = portion.all_or_nothing;
@@ -122,11 +128,20 @@ impl Scscf {
             false => Ok(LegOutcome::failed(cause)),
         };
         let subscribed = match verify.subscription {
-            verdict::Subscription::Never => profile.broadcast.is_subscribed(),
-            how => self.is_subscribed(&asked.impi, how).await?,
+            verdict::Subscription::Never => Ok(profile.broadcast.is_subscribed()),
+            how => self.is_subscribed(&asked.impi, how).await,
         };
-        if !subscribed {
-            return refuse(403, "no broadcast subscription");
+        match subscribed {
+            Ok(true) => {}
+            Ok(false) => {
+                // A subscription that was withdrawn: the server is not to go on with an old key.
+                if let Some(leg) = self.shared.table.update_leg(asked.impi.as_str(), Option::take).flatten() {
+                    self.ims_ended(&asked.impi, leg, "deactivated");
+                }
+                return refuse(403, "no broadcast subscription");
+            }
+            // The IMS registration is made already and does not fall with this question.
+            Err(why) => return refuse(why.status, "subscription cannot be checked"),
         }
         let view = PortionView {
             naf_fqdn: portion.naf.fqdn(),
@@ -155,14 +170,17 @@ impl Scscf {
             },
         };
         if forward.order == Order::ByTerminal {
-            return Ok(LegOutcome { asked: true, btid: Some(bootstrap.btid.clone()), ..LegOutcome::none() });
+            let state = standing.map_or(RegState::NotRegistered, |leg| leg.state);
+            return Ok(LegOutcome { state, asked: true, btid: Some(bootstrap.btid.clone()), ..LegOutcome::none() });
         }
-        let before_200 = forward.order == Order::Before200
-            && !(forward.key == KeyMovement::OnUse && self.shared.settings.fig6_response_first);
-        let serial = self.open_leg(&asked.impi, peer, &portion.naf, &bootstrap);
+        // A 200 that leaves the broadcast side open is no answer to a terminal that wants both or none.
+        let before_200 = all_or_nothing
+            || forward.order == Order::Before200
+                && !(forward.key == KeyMovement::OnUse && self.shared.settings.fig6_response_first);
+        let (serial, impu) = self.open_leg(asked, peer, &portion.naf, &bootstrap);
         let job = Job {
             impi: asked.impi.clone(),
-            impu: profile.impus.first().filter(|_| !profile.impus.contains(&asked.impu)).unwrap_or(&asked.impu).clone(),
+            impu,
             peer: peer.clone(),
             naf: portion.naf,
             profile: portion.profile,
@@ -172,17 +190,15 @@ impl Scscf {
             expires,
             bootstrap: bootstrap.clone(),
             serial,
-            trigger: request.clone().into_owned(),
         };
         let btid = Some(bootstrap.btid.clone());
         let told = Some(peer.name.clone());
         if !before_200 {
-            let me = self.clone();
-            (self.spawn)(Box::pin(async move { me.forward_until_done(job, None).await }));
+            self.forward_later(job, request, false);
             return Ok(LegOutcome { state: RegState::Pending, asked: true, btid, told, ..LegOutcome::none() });
         }
-        match self.attempt(&job).await {
-            Attempt::Answered { state: RegState::Failed, cause, .. } if all_or_nothing => {
+        match self.attempt(&job, request).await {
+            Attempt::Answered { state: RegState::Failed | RegState::NotRegistered, cause, .. } if all_or_nothing => {
                 self.close_leg(&job).await;
                 Err(Refusal::because(403, cause.unwrap_or_else(|| "broadcast server".into())))
             }
@@ -204,10 +220,7 @@ impl Scscf {
             }
             Attempt::Retry(cause) => {
                 self.settle(&job, RegState::Pending, Some(&cause)).await;
-                let me = self.clone();
-                let first = Some(cause.clone());
-                let job = Job { mode: Mode::Subsequent, ..job };
-                (self.spawn)(Box::pin(async move { me.forward_until_done(job, first).await }));
+                self.forward_later(Job { mode: Mode::Subsequent, ..job }, request, true);
                 Ok(LegOutcome { state: RegState::Pending, asked: true, cause: Some(cause), btid, body: None, told })
             }
         }
@@ -233,26 +246,48 @@ impl Scscf {
         Ok(subscribed)
     }
 
-    /// Puts the leg into the table as pending; an attempt under an older serial gives up from here on.
-    fn open_leg(&self, impi: &Impi, peer: &Peer, naf: &NafId, bootstrap: &Bootstrap) -> u64 {
-        let host = self.shared.settings.domain.as_str();
-        self.shared
-            .table
-            .update_leg(impi.as_str(), |leg| {
-                let serial = leg.as_ref().map_or(0, |l| l.serial) + 1;
-                let same = leg.as_ref().filter(|l| *l.server == *peer.name);
-                let dialog = same.map_or_else(|| ThirdParty::new(host), |l| l.dialog.clone());
-                // A server that has the user registered keeps that until it says otherwise.
-                let state = same.filter(|l| l.state == RegState::Registered).map_or(RegState::Pending, |l| l.state);
-                let btid = Some(bootstrap.btid.clone());
-                *leg = Some(Leg { server: peer.name.as_str().into(), naf: naf.clone(), btid, state, serial, dialog });
-                serial
+    /// Puts the leg into the table as pending; an attempt under an older serial gives up from here on. Answers with
+    /// the public identity that the server knows the user by: the same for as long as it is the same server.
+    fn open_leg(&self, asked: &Asked<'_>, peer: &Peer, naf: &NafId, bootstrap: &Bootstrap) -> (u64, Impu) {
+        let table = &self.shared.table;
+        let serial = table.next_serial();
+        let mut leg = Leg {
+            server: peer.name.as_str().into(),
+            naf: naf.clone(),
+            impu: asked.impu.clone(),
+            btid: Some(bootstrap.btid.clone()),
+            state: RegState::Pending,
+            serial,
+            dialog: ThirdParty::new(&self.shared.settings.domain),
+        };
+        let (impu, left) = table
+            .update_leg(asked.impi.as_str(), |held| {
+                let before = held.take();
+                let left = match before {
+                    Some(before) if *before.server == *peer.name => {
+                        leg.impu = before.impu;
+                        leg.dialog = before.dialog;
+                        // A server that has the user registered keeps that until it says otherwise.
+                        if before.state == RegState::Registered {
+                            leg.state = before.state;
+                        }
+                        None
+                    }
+                    other => other,
+                };
+                let impu = leg.impu.clone();
+                *held = Some(leg);
+                (impu, left)
             })
-            .unwrap_or(0)
+            .unwrap_or_else(|| (asked.impu.clone(), None));
+        if let Some(left) = left {
+            self.leave_server(&asked.impi, left);
+        }
+        (serial, impu)
     }
 
     /// One forwarding, bounded by the leg's time.
-    async fn attempt(&self, job: &Job) -> Attempt {
+    async fn attempt(&self, job: &Job, trigger: &Message<'_>) -> Attempt {
         let document = (job.key == KeyMovement::Push).then(|| job.bootstrap.key_document(&job.naf));
         let forward = Forward {
             peer: &job.peer,
@@ -270,56 +305,73 @@ impl Scscf {
             payload: job.payload.as_ref(),
             expires: job.expires,
             services: Some(&job.bootstrap.subscription),
-            trigger: Some(&job.trigger),
+            trigger: Some(trigger),
         };
-        let Some(mut dialog) = self.next_in_dialog(&job.impi, job.serial) else {
-            return Attempt::Refused("superseded".into());
-        };
-        let request = match forward.request(&mut dialog) {
-            Ok(request) => request,
-            Err(why) => return Attempt::Refused(why.to_string()),
-        };
-        self.shared.table.update_leg(job.impi.as_str(), |leg| {
-            if let Some(leg) = leg.as_mut().filter(|l| l.serial == job.serial) {
-                leg.dialog = dialog;
-            }
+        // Written under the leg's lock, so that two workers never use one CSeq.
+        let written = self.shared.table.update_leg(job.impi.as_str(), |leg| {
+            leg.as_mut().filter(|l| l.serial == job.serial).map(|l| forward.request(&mut l.dialog))
         });
+        let request = match written.flatten() {
+            Some(Ok(request)) => request,
+            Some(Err(why)) => {
+                tracing::warn!(impi = %job.impi, %why, "nothing forwarded");
+                return Attempt::Refused("no protected way to the broadcast server".into());
+            }
+            None => return Attempt::Refused("superseded".into()),
+        };
         let within = self.shared.settings.broadcast_timeout;
         match self.outbound.request(&job.peer.hop, request, within).await {
             Ok(answer) => read_answer(&answer),
-            Err(why) => Attempt::Retry(why.to_string()),
+            Err(why) => {
+                // The terminal hears that it failed, not where the server is.
+                tracing::info!(impi = %job.impi, server = job.peer.name, %why, "broadcast server cannot be had");
+                Attempt::Retry("no answer from the broadcast server".into())
+            }
         }
     }
 
-    fn next_in_dialog(&self, impi: &Impi, serial: u64) -> Option<ThirdParty> {
-        self.shared.table.leg(impi.as_str()).filter(|leg| leg.serial == serial).map(|leg| leg.dialog)
+    /// Leaves the leg to a job of its own. `again`: one attempt has failed already.
+    fn forward_later(&self, job: Job, request: &Message<'_>, again: bool) {
+        let me = self.clone();
+        // The job may last as long as Ks: of the terminal's request it keeps what goes along.
+        let mut kept = RequestWriter::new("REGISTER", &job.peer.uri);
+        for name in [HeaderName::PChargingVector, HeaderName::PAccessNetworkInfo, HeaderName::PVisitedNetworkId] {
+            kept.copy(request, name);
+        }
+        let kept = kept.finish();
+        (self.spawn)(Box::pin(async move {
+            let Ok(trigger) = Message::parse_owned(kept) else { return };
+            me.forward_until_done(job, &trigger, again).await;
+        }));
     }
 
     /// Attempts with growing pauses, until the server has answered, the leg is another's, or Ks is gone.
-    async fn forward_until_done(&self, job: Job, failed: Option<String>) {
+    async fn forward_until_done(&self, mut job: Job, trigger: &Message<'_>, mut again: bool) {
         let mut pause = Duration::from_secs(1);
-        let mut wait = failed.is_some();
+        let mut told = again;
         loop {
-            if wait {
+            if again {
                 (self.sleep)(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(60));
+                job.expires = self.expires_left(&job.impi);
             }
-            wait = true;
+            again = true;
             let current = self.shared.table.leg(job.impi.as_str()).is_some_and(|leg| leg.serial == job.serial);
-            if !current {
+            if !current || job.expires == 0 {
                 return;
             }
             if self.shared.bootstraps.get(&job.bootstrap.btid, self.now()).is_none() {
                 self.settle(&job, RegState::Failed, Some("Ks has ended")).await;
                 return;
             }
-            match self.attempt(&job).await {
+            match self.attempt(&job, trigger).await {
                 Attempt::Answered { state, cause, .. } => return self.settle(&job, state, cause.as_deref()).await,
                 Attempt::Refused(cause) => return self.settle(&job, RegState::Failed, Some(&cause)).await,
-                Attempt::Retry(cause) => {
-                    tracing::info!(impi = %job.impi, server = job.peer.name, %cause, "broadcast leg pending, tried again");
+                Attempt::Retry(cause) if !told => {
+                    told = true;
                     self.settle(&job, RegState::Pending, Some(&cause)).await;
                 }
+                Attempt::Retry(_) => {}
             }
         }
     }
@@ -338,21 +390,24 @@ impl Scscf {
             if state == RegState::Failed {
                 tracing::warn!(impi = %job.impi, server = job.peer.name, cause, "broadcast registration failed");
             }
-            self.broadcast_changed(&job.impi, &job.impu, previous, state, cause).await;
+            self.broadcast_changed(&job.impi, previous, state, cause).await;
         }
     }
 
+    /// All or nothing, and it is nothing. The server may have registered the user although its answer did not come.
     async fn close_leg(&self, job: &Job) {
-        self.shared.table.update_leg(job.impi.as_str(), |leg| *leg = None);
+        let closed = self.shared.table.update_leg(job.impi.as_str(), |leg| leg.take_if(|l| l.serial == job.serial));
         self.tell_hss(&job.impu, &job.peer.name, &job.naf, None, RegState::Failed).await;
-        // The server may have registered the user although its answer did not come.
-        self.end_at_server(
-            job.impi.clone(),
-            job.impu.clone(),
-            job.peer.clone(),
-            job.naf.clone(),
-            ThirdParty::new(&self.shared.settings.domain),
-        );
+        if let Some(leg) = closed.flatten() {
+            self.end_at_server(&job.impi, job.peer.clone(), &leg);
+        }
+    }
+
+    /// The user has gone to another server.
+    pub(super) fn leave_server(&self, impi: &Impi, leg: Leg) {
+        if let Some(server) = self.shared.server(&leg.server) {
+            self.end_at_server(impi, server.clone(), &leg);
+        }
     }
 
     pub(super) async fn tell_hss(

@@ -1,8 +1,10 @@
 //! MESSAGEs at the IMS server: a broadcast server's key request (to the BSF) and alert (module 150), the terminal's
 //! application request through the IMS (figure 5 b) and the broadcast server's answer to it.
 
+use super::content;
 use super::scscf::{Refusal, Scscf};
 use crate::broadcast::ext::Ext;
+use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::keys::BroadcastRegistration;
 use crate::broadcast::media;
 use crate::broadcast::peer::Peer;
@@ -54,49 +56,58 @@ impl Scscf {
 
     /// Module 150's word on a registration that this server forwarded, or that the terminal began itself (figure 5).
     async fn alert(&self, request: &Message<'_>, source: &Source, ext: Ext) -> Result<Vec<u8>, Refusal> {
-        let peer =
-            self.shared.server_at(source).ok_or_else(|| Refusal::because(403, "not a configured broadcast server"))?;
-        let peer = peer.clone();
+        // Several servers may share an address: the one that is this NAF speaks.
+        let mut known = self.shared.settings.servers.iter().filter(|peer| peer.is_source(source)).peekable();
+        if known.peek().is_none() {
+            return Err(Refusal::because(403, "not a configured broadcast server"));
+        }
         let told = BroadcastRegistration::parse(request.body()).map_err(|e| Refusal::because(400, e))?;
         let naf = match ext.naf {
             Some(naf) if naf.fqdn() == told.naf_fqdn => naf,
             _ => NafId::new(&told.naf_fqdn, UaId::MBMS).map_err(|e| Refusal::because(400, e))?,
         };
-        if !peer.is_naf(&naf) {
-            return Err(Refusal::because(403, "that NAF is another server's"));
-        }
+        let peer = known
+            .find(|peer| peer.is_naf(&naf))
+            .ok_or_else(|| Refusal::because(403, "that NAF is another server's"))?;
         let impi = self.owner(&told)?;
-        let impu = self
-            .shared
-            .table
-            .with(impi.as_str(), |r| r.and_then(|r| r.impus.first().cloned()))
-            .ok_or_else(|| Refusal::because(404, "the user is not registered"))?;
-        let outcome = self.shared.table.update_leg(impi.as_str(), |leg| match leg {
+        let impu = self.shared.table.with(impi.as_str(), |r| {
+            r.and_then(|r| r.impus.iter().find(|impu| **impu == told.impu).or(r.impus.first()).cloned())
+        });
+        let impu = impu.ok_or_else(|| Refusal::because(404, "the user is not registered"))?;
+        let outcome = self.shared.table.update_leg(impi.as_str(), |held| match held {
             Some(leg) if *leg.server == *peer.name && (told.btid.is_none() || leg.btid == told.btid) => {
-                Some((std::mem::replace(&mut leg.state, told.state), false))
+                Some((std::mem::replace(&mut leg.state, told.state), None))
             }
-            // An older key's end says nothing of the leg that has taken its place.
-            Some(leg) if *leg.server == *peer.name && told.state != RegState::Registered => None,
+            // An end says nothing of the leg that has taken its place: one of a newer key, or of another server.
+            held if told.state != RegState::Registered => {
+                tracing::debug!(%impi, server = peer.name, replaced = held.is_some(), "late word on a broadcast registration");
+                None
+            }
             held => {
-                let serial = held.as_ref().map_or(0, |l| l.serial) + 1;
+                let before = held.take();
+                let same = before.as_ref().filter(|leg| *leg.server == *peer.name);
                 *held = Some(Leg {
                     server: peer.name.as_str().into(),
                     naf: naf.clone(),
+                    impu: same.map_or(&impu, |leg| &leg.impu).clone(),
                     btid: told.btid.clone(),
                     state: told.state,
-                    serial,
-                    dialog: crate::broadcast::forward::ThirdParty::new(&self.shared.settings.domain),
+                    serial: self.shared.table.next_serial(),
+                    dialog: same
+                        .map_or_else(|| ThirdParty::new(&self.shared.settings.domain), |leg| leg.dialog.clone()),
                 });
-                Some((RegState::NotRegistered, true))
+                let was = same.map_or(RegState::NotRegistered, |leg| leg.state);
+                Some((was, Some(before.filter(|leg| *leg.server != *peer.name))))
             }
         });
         let response = self.response(request, 200, source).finish();
         if let Some(Some((previous, new))) = outcome {
             tracing::info!(%impi, server = peer.name, state = told.state.as_str(), "broadcast registration changed");
-            self.broadcast_changed(&impi, &impu, previous, told.state, Some(&told.cause)).await;
-            if new && told.state == RegState::Registered {
+            self.broadcast_changed(&impi, previous, told.state, Some(&told.cause)).await;
+            if let Some(left) = new {
                 // A server that registered the user without being told of the IMS registration is told now.
-                self.introduce(&impi, &impu);
+                self.introduce(&impi);
+                left.into_iter().for_each(|leg| self.leave_server(&impi, leg));
             }
         }
         Ok(response)
@@ -130,6 +141,8 @@ impl Scscf {
         peer: &Peer,
         ext: &Ext,
     ) -> Result<Vec<u8>, Refusal> {
+        // The server believes the IMS in what it says of keys; a terminal's words must not pass for that.
+        content::only(request, &[media::PROVISIONING])?;
         let (impi, impu) = self.registered_sender(request, source)?;
         if let Some(btid) = &ext.btid
             && self.shared.bootstraps.get(btid, self.now()).is_none_or(|held| held.impi != impi)
@@ -195,15 +208,19 @@ impl Scscf {
         }
     }
 
-    /// The registered user that a request comes from: its From is of the implicit set and it comes from where a contact
-    /// was registered from, or through a trusted P-CSCF.
+    /// The registered user that a request comes from: the one whom a trusted P-CSCF asserts, or else the one in From if
+    /// it comes from where a contact of his was registered from. (Everybody behind a P-CSCF comes from its address.)
     fn registered_sender(&self, request: &Message<'_>, source: &Source) -> Result<(Impi, Impu), Refusal> {
-        let from = request.from().map_err(|e| Refusal::because(400, e))?;
-        let impu = Impu::new(from.uri.aor());
         let unknown = || Refusal::because(403, "the sender is not registered from there");
+        let trusted = self.shared.is_trusted(source);
+        let user = match trusted {
+            true => request.addresses(HeaderName::PAssertedIdentity).next().ok_or_else(unknown)?,
+            false => request.from(),
+        };
+        let impu = Impu::new(user.map_err(|e| Refusal::because(400, e))?.uri.aor());
         let impi = self.shared.table.private_identity(impu.as_str()).ok_or_else(unknown)?;
         let mono = self.now().mono;
-        let known = self.shared.is_trusted(source)
+        let known = trusted
             || self.shared.table.with(impi.as_str(), |r| {
                 r.is_some_and(|r| {
                     r.bindings.iter().any(|b| {

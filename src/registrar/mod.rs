@@ -4,10 +4,12 @@
 //! * [`table`]: who is registered, shared by all workers, with the expiry queue
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
 //!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] who is
-//!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF
+//!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF;
+//!   `content` says which bodies are taken
 
 pub mod authenticate;
 pub mod binding;
+mod content;
 pub mod leg;
 pub mod message;
 pub mod register;

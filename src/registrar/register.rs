@@ -3,16 +3,17 @@
 //! identification (130) → challenge or verdict → Ks, B-TID → `authorized` → SAR, bindings →
 //! broadcast leg → 200 → status. Nothing is forwarded before the verdict.
 
-use super::authenticate::{Authenticated, Verdict, refusal_of};
+use super::authenticate::{Authenticated, Remembered, Verdict, refusal_of};
+use super::content;
 use super::leg::LegOutcome;
 use super::registration::{BindingError, Plan, Registration};
 use super::scscf::{Refusal, Scscf, Shared};
 use crate::auth::challenge::Secret;
-use crate::broadcast::identify;
+use crate::broadcast::{identify, media};
 use crate::gba::bootstrap::{Access, Bootstrap};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
-use crate::hss::{Assignment, Profile, RegState};
+use crate::hss::{Assignment, Profile};
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict;
 use crate::policy::{Context, Kind};
@@ -28,22 +29,20 @@ pub struct Asked<'a> {
     pub visited_network: Option<String>,
 }
 
-/// A REGISTER of one identity is worked on; another one meanwhile is told to wait.
-struct Busy<'a> {
-    shared: &'a Shared,
+/// What becomes of one identity is worked on; a REGISTER meanwhile is told to wait.
+pub(super) struct Busy {
+    shared: Arc<Shared>,
     impi: Impi,
 }
 
-impl<'a> Busy<'a> {
-    fn enter(shared: &'a Shared, impi: &Impi) -> Result<Self, Refusal> {
-        if shared.busy.insert(impi.clone()) {
-            return Ok(Busy { shared, impi: impi.clone() });
-        }
-        Err(Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5))
+impl Busy {
+    /// None: somebody else is at it.
+    pub(super) fn enter(shared: &Arc<Shared>, impi: &Impi) -> Option<Self> {
+        shared.busy.insert(impi.clone()).then(|| Busy { shared: shared.clone(), impi: impi.clone() })
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.shared.busy.remove(self.impi.as_str());
     }
@@ -62,6 +61,7 @@ impl Scscf {
         let settings = &self.shared.settings;
         self.check_extensions(request)?;
         let asked = self.read(request).await?;
+        content::check(request, TAKEN)?;
         let plan = Plan::read(request, &settings.limits, None).map_err(refuse_contacts)?;
         let kind = self.shared.table.with(asked.impi.as_str(), |r| plan.kind(r.map_or(&[], |r| &r.bindings)));
         let portion = if settings.extension && kind != Kind::Deregister {
@@ -97,9 +97,11 @@ impl Scscf {
             Verdict::Authenticated(authenticated) => *authenticated,
         };
         // The portion of the first REGISTER may be the one that counts.
-        let all_or_nothing = authenticated.portion.as_ref().is_some_and(|p| p.all_or_nothing);
+        let all_or_nothing = authenticated.portion.as_ref().is_some_and(Remembered::is_all_or_nothing);
         let ctx = Context { all_or_nothing, ..ctx };
-        let _busy = Busy::enter(&self.shared, &asked.impi)?;
+        let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(|| {
+            Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5)
+        })?;
         match kind {
             Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
             _ => self.admit(request, source, &asked, &ctx, verify, authenticated).await,
@@ -107,11 +109,16 @@ impl Scscf {
     }
 
     /// Require: what this server does not know is answered 420 (RFC 3261 §8.2.2.3).
-    fn check_extensions(&self, request: &Message<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_require(&self, request: &Message<'_>) -> Result<(), Refusal> {
         let unknown = identify::unknown_require(request, SUPPORTED, self.shared.settings.extension);
-        if !unknown.is_empty() {
-            return Err(Refusal::new(420).with(HeaderName::Unsupported, unknown.join(", ")));
+        if unknown.is_empty() {
+            return Ok(());
         }
+        Err(Refusal::new(420).with(HeaderName::Unsupported, unknown.join(", ")))
+    }
+
+    fn check_extensions(&self, request: &Message<'_>) -> Result<(), Refusal> {
+        self.check_require(request)?;
         let wants = |name| request.list(name).any(|tag| tag.eq_ignore_ascii_case(b"path"));
         if request.header(HeaderName::Path).is_some() && !wants(HeaderName::Supported) && !wants(HeaderName::Require) {
             return Err(Refusal::new(421).with(HeaderName::Require, "path"));
@@ -163,7 +170,8 @@ impl Scscf {
         }
         let impi = match credentials.as_ref().and_then(|c| c.get("username")).filter(|name| !name.is_empty()) {
             Some(name) => {
-                let name = std::str::from_utf8(&name).ok().filter(|n| n.len() <= 255);
+                let text = |n: &&str| n.len() <= 255 && !n.chars().any(char::is_control);
+                let name = std::str::from_utf8(&name).ok().filter(text);
                 Impi::new(name.ok_or_else(|| Refusal::because(400, "username is not text of at most 255 octets"))?)
             }
             None => self.shared.hss.private_identity(&impu).await.map_err(refusal_of)?,
@@ -192,6 +200,9 @@ impl Scscf {
         };
         let plan = Plan::read(request, &settings.limits, ceiling).map_err(refuse_contacts)?;
         let previous = self.shared.table.get(asked.impi.as_str());
+        if let Plan::Query = plan {
+            return Ok(self.told(request, source, asked, previous, authenticated.info));
+        }
         let kind = if previous.is_some() { Assignment::ReRegistration } else { Assignment::Registration };
         let profile = self.assign(asked, kind).await?;
         let registration = match self.bind(asked, &profile, &plan, request, source) {
@@ -204,12 +215,13 @@ impl Scscf {
             }
         };
         if registration.bindings.is_empty() {
-            // A query by a user who is not registered (RFC 3261 §10.2.3).
+            // One contact both bound and removed: nothing is left of it.
+            self.shared.bootstraps.remove(&asked.impi);
             let _ = self.assign(asked, Assignment::UserDeregistration).await;
             return Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info));
         }
         let new_key = self.bootstrap(asked, source, &profile, &authenticated);
-        let expires = plan.longest();
+        let expires = registration.expires_in(self.now().mono);
         let outcome =
             self.broadcast_leg(request, asked, ctx, verify, authenticated.portion, &profile, new_key, expires).await;
         let outcome = match outcome {
@@ -224,8 +236,29 @@ impl Scscf {
         }
         let cause = if previous.is_none() { "registered" } else { "refreshed" };
         let response = self.accepted(request, source, &registration, &outcome, authenticated.info);
-        self.ims_changed(asked, previous.is_some(), RegState::Registered, cause, expires, outcome.told);
+        self.ims_changed(asked, previous.is_some(), cause, expires, outcome.told);
         Ok(response)
+    }
+
+    /// The answer to a REGISTER without Contact (RFC 3261 §10.2.3); it changes nothing.
+    fn told(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        asked: &Asked<'_>,
+        held: Option<Registration>,
+        info: Option<String>,
+    ) -> Vec<u8> {
+        let registration = held.filter(|held| held.impus.contains(&asked.impu)).unwrap_or_else(|| Registration {
+            impi: asked.impi.clone(),
+            impus: Arc::new([]),
+            bindings: Vec::new(),
+        });
+        let outcome = match self.shared.table.leg(asked.impi.as_str()) {
+            Some(leg) if !registration.bindings.is_empty() => LegOutcome::standing(&leg),
+            _ => LegOutcome::none(),
+        };
+        self.accepted(request, source, &registration, &outcome, info)
     }
 
     /// All or nothing: what this REGISTER brought is taken back; what was there before it stays.
@@ -303,7 +336,10 @@ impl Scscf {
         let (result, leg) = self.shared.table.update(&asked.impi, &profile.impus, |registration| {
             registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
         });
-        debug_assert!(leg.is_none() || result.as_ref().is_ok_and(|r| r.bindings.is_empty()));
+        if let Some(leg) = leg {
+            // A mix of removals, or contacts that were over already, can leave nothing bound.
+            self.ims_ended(&asked.impi, leg, "unregistered");
+        }
         result.map_err(refuse_contacts)
     }
 
@@ -336,7 +372,7 @@ impl Scscf {
                 tracing::warn!(impi = %asked.impi, status = why.status, "the HSS was not told of the deregistration");
             }
             tracing::info!(impi = %asked.impi, impu = %asked.impu, "deregistered");
-            self.ims_ended(&asked.impi, &previous.impus, leg, "unregistered");
+            leg.into_iter().for_each(|leg| self.ims_ended(&asked.impi, leg, "unregistered"));
         }
         Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info))
     }
@@ -373,8 +409,11 @@ impl Scscf {
     }
 }
 
-/// Option tags that a REGISTER may require.
-const SUPPORTED: &[&str] = &["path", "bcast-ext"];
+/// Bodies that a REGISTER may have.
+const TAKEN: &[&str] = &[media::PROVISIONING, "multipart/"];
+
+/// Option tags that a REGISTER may require, beside the broadcast extension's own.
+const SUPPORTED: &[&str] = &["path"];
 
 fn refuse_contacts(error: BindingError) -> Refusal {
     match error {

@@ -48,9 +48,11 @@ pub enum Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `ceiling`: a policy's word on the longest expiry.
+    /// `ceiling`: a policy's word on the longest expiry; below the shortest it counts as that, since a time of 0
+    /// would remove what was to be registered, and a shorter one would be refused when it is refreshed.
     pub fn read(request: &'a Message<'_>, limits: &Limits, ceiling: Option<u32>) -> Result<Self, BindingError> {
         let header = request.expires();
+        let longest = ceiling.unwrap_or(u32::MAX).clamp(limits.min_expires.max(1), limits.max_expires.max(1));
         match request.contacts().map_err(|_| BindingError::BadContact)? {
             Contacts::None => Ok(Plan::Query),
             Contacts::Star if header == Some(0) => Ok(Plan::RemoveAll),
@@ -66,8 +68,7 @@ impl<'a> Plan<'a> {
                     if wanted != 0 && wanted < limits.min_expires {
                         return Err(BindingError::TooBrief(limits.min_expires));
                     }
-                    let granted = wanted.min(limits.max_expires).min(ceiling.unwrap_or(u32::MAX));
-                    asked.push((contact, granted));
+                    asked.push((contact, wanted.min(longest)));
                 }
                 Ok(Plan::Change(asked))
             }
@@ -82,14 +83,6 @@ impl<'a> Plan<'a> {
             Plan::Change(asked) if asked.iter().all(|(_, granted)| *granted == 0) => Kind::Deregister,
             Plan::Change(asked) if asked.iter().any(|(c, _)| bound.iter().any(|b| b.is_named_by(c))) => Kind::Refresh,
             Plan::Change(_) => Kind::Initial,
-        }
-    }
-
-    /// The longest time granted: what a third-party REGISTER says.
-    pub fn longest(&self) -> u32 {
-        match self {
-            Plan::Change(asked) => asked.iter().map(|(_, granted)| *granted).max().unwrap_or(0),
-            Plan::Query | Plan::RemoveAll => 0,
         }
     }
 }
@@ -126,12 +119,14 @@ impl Registration {
                 Ok(())
             }
             Plan::Change(asked) => {
+                let names = |b: &Binding| asked.iter().any(|(contact, _)| b.is_named_by(contact));
+                if self.bindings.iter().any(|b| outdated(b) && names(b)) {
+                    return Err(BindingError::OutOfOrder);
+                }
                 let mut next = self.bindings.clone();
                 for (contact, granted) in asked {
+                    // The same contact twice in one request: the last word counts.
                     let at = next.iter().position(|b| b.is_named_by(contact));
-                    if at.is_some_and(|i| outdated(&next[i])) {
-                        return Err(BindingError::OutOfOrder);
-                    }
                     match (at, granted) {
                         (Some(i), 0) => {
                             next.remove(i);
@@ -182,6 +177,12 @@ impl Registration {
     /// When the last contact ends.
     pub fn until(&self) -> Option<Duration> {
         self.bindings.iter().map(|b| b.until).max()
+    }
+
+    /// Seconds until then, rounded up: right after a REGISTER what it was granted, unless another contact lives longer.
+    pub fn expires_in(&self, mono: Duration) -> u32 {
+        let longest = self.bindings.iter().map(|b| b.expires_in(mono)).max().unwrap_or(0);
+        u32::try_from(longest).unwrap_or(u32::MAX)
     }
 }
 

@@ -14,12 +14,13 @@ use crate::identity::Impi;
 use crate::policy::{Decide, ServerView};
 use crate::registrar::Limits;
 use crate::sip::transaction::{Outbound, Source};
-use crate::sip::{HeaderName, Message, ResponseWriter, reason_phrase};
+use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method, reason_phrase};
 use dashmap::{DashMap, DashSet};
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct Shared {
     /// Identities whose REGISTER is being worked on past its authentication.
     pub busy: DashSet<Impi>,
     pub clock: Clock,
+    /// The minute in which ended things were last cleared away.
+    pub(super) tidied: AtomicU64,
 }
 
 impl Shared {
@@ -82,6 +85,7 @@ impl Shared {
             subscriptions: DashMap::new(),
             busy: DashSet::new(),
             clock,
+            tidied: AtomicU64::new(0),
         }
     }
 
@@ -95,7 +99,8 @@ impl Shared {
     }
 
     pub fn is_trusted(&self, source: &Source) -> bool {
-        self.settings.trusted_peers.contains(&source.addr.ip())
+        let from = source.addr.ip().to_canonical();
+        self.settings.trusted_peers.iter().any(|peer| peer.to_canonical() == from)
     }
 }
 
@@ -135,24 +140,28 @@ impl Scscf {
         self.shared.clock.now()
     }
 
-    /// What this S-CSCF does with a request: REGISTER and MESSAGE here, anything else 405.
+    /// What this S-CSCF does with a request: REGISTER, MESSAGE and OPTIONS; any other method is refused (§8.2.1).
     pub async fn handle(&self, request: &Message<'_>, source: &Source) -> Option<Vec<u8>> {
         match request.method() {
             b"REGISTER" => Some(self.register(request, source).await),
             b"MESSAGE" => Some(self.message(request, source).await),
-            b"OPTIONS" => {
-                let mut response = self.response(request, 200, source);
-                response.header(HeaderName::Allow, ALLOW);
-                Some(response.finish())
-            }
+            b"OPTIONS" => Some(self.options(request, source)),
             b"ACK" => None,
             b"CANCEL" => Some(self.response(request, 481, source).finish()),
-            _ => {
-                let mut response = self.response(request, 405, source);
-                response.header(HeaderName::Allow, ALLOW);
-                Some(response.finish())
+            method => {
+                let status = if is_defined_method(method) { 405 } else { 501 };
+                Some(self.refuse(request, source, Refusal::new(status).with(HeaderName::Allow, ALLOW)))
             }
         }
+    }
+
+    fn options(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
+        if let Err(refusal) = self.check_require(request) {
+            return self.refuse(request, source, refusal);
+        }
+        let mut response = self.response(request, 200, source);
+        response.header(HeaderName::Allow, ALLOW);
+        response.finish()
     }
 
     pub(super) fn response(&self, request: &Message<'_>, status: u16, source: &Source) -> ResponseWriter {

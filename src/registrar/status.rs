@@ -1,18 +1,17 @@
 //! Status both ways (claims 2 and 9; figure 2, step 235): the IMS side tells broadcast servers by third-party
 //! REGISTER what became of the IMS registration, and takes in what they tell of theirs. Whom, the policy says.
 
-use super::register::Asked;
+use super::register::{Asked, Busy};
 use super::scscf::Scscf;
-use super::table::Leg;
+use super::table::{Expired, Leg};
 use crate::broadcast::ext::Mode;
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::peer::Peer;
-use crate::gba::naf_id::NafId;
 use crate::hss::{Assignment, RegState};
-use crate::identity::{Impi, Impu};
+use crate::identity::Impi;
 use crate::policy::verdict::Status;
 use crate::policy::{StatusEvent, System};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Scscf {
@@ -21,55 +20,46 @@ impl Scscf {
         &self,
         asked: &Asked<'_>,
         was_registered: bool,
-        state: RegState,
         cause: &str,
         expires: u32,
         told: Option<String>,
     ) {
         let Some(leg) = self.shared.table.leg(asked.impi.as_str()) else { return };
         let previous = if was_registered { RegState::Registered } else { RegState::NotRegistered };
-        for server in self.whom_to_tell(&asked.impi, &asked.impu, &leg, previous, state, cause, expires) {
+        for server in self.whom_to_tell(&asked.impi, &leg, previous, RegState::Registered, cause, expires) {
             if told.as_ref() != Some(&server.name) {
-                self.tell_server(&asked.impi, &asked.impu, &server, expires);
+                self.tell_server(&asked.impi, server);
             }
         }
     }
 
     /// A broadcast server that came to a registered user by itself (figure 5) is told of the IMS registration.
-    pub(super) fn introduce(&self, impi: &Impi, impu: &Impu) {
+    pub(super) fn introduce(&self, impi: &Impi) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
         let expires = self.expires_left(impi);
         let none = RegState::NotRegistered;
-        for server in self.whom_to_tell(impi, impu, &leg, none, RegState::Registered, "registered", expires) {
-            self.tell_server(impi, impu, &server, expires);
+        for server in self.whom_to_tell(impi, &leg, none, RegState::Registered, "registered", expires) {
+            self.tell_server(impi, server);
         }
     }
 
-    /// The IMS registration has ended: the broadcast one ends with it.
-    pub(super) fn ims_ended(&self, impi: &Impi, impus: &[Impu], leg: Option<Leg>, cause: &str) {
-        let (Some(leg), Some(impu)) = (leg, impus.first()) else { return };
-        let servers = self.whom_to_tell(impi, impu, &leg, RegState::Registered, RegState::NotRegistered, cause, 0);
+    /// The IMS registration has ended, or the user's right to the broadcast one: the broadcast one ends with it.
+    pub(super) fn ims_ended(&self, impi: &Impi, leg: Leg, cause: &str) {
+        let servers = self.whom_to_tell(impi, &leg, RegState::Registered, RegState::NotRegistered, cause, 0);
         let me = self.clone();
-        let (impi, impu) = (impi.clone(), impu.clone());
+        let impi = impi.clone();
         (self.spawn)(Box::pin(async move {
-            // The IMS no longer vouches for the user, so no key lives on in the HSS's view, whoever is told.
-            me.tell_hss(&impu, &leg.server, &leg.naf, None, RegState::NotRegistered).await;
             for server in servers {
-                let dialog = if *leg.server == *server.name {
-                    leg.dialog.clone()
-                } else {
-                    ThirdParty::new(&me.shared.settings.domain)
-                };
-                me.end_at_server(impi.clone(), impu.clone(), server, leg.naf.clone(), dialog);
+                me.end_at_server(&impi, server, &leg);
             }
+            // The IMS no longer vouches for the user there, so no key lives on in the HSS's view, whoever is told.
+            me.tell_hss(&leg.impu, &leg.server, &leg.naf, None, RegState::NotRegistered).await;
         }));
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn whom_to_tell(
         &self,
         impi: &Impi,
-        impu: &Impu,
         leg: &Leg,
         previous: RegState,
         state: RegState,
@@ -83,7 +73,7 @@ impl Scscf {
             state,
             cause,
             impi: impi.as_str(),
-            impu: impu.as_str(),
+            impu: leg.impu.as_str(),
             btid: leg.btid.as_ref().map(|b| b.as_str()),
             naf_fqdn: Some(leg.naf.fqdn()),
             servers: &servers,
@@ -96,44 +86,32 @@ impl Scscf {
         }
     }
 
-    /// Third-party REGISTER without a key: the state alone.
-    fn tell_server(&self, impi: &Impi, impu: &Impu, server: &Peer, expires: u32) {
+    /// Third-party REGISTER without a key: the state alone, for as long as the IMS registration lasts.
+    fn tell_server(&self, impi: &Impi, server: Peer) {
+        let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
         let me = self.clone();
-        let (impi, impu, server) = (impi.clone(), impu.clone(), server.clone());
-        (self.spawn)(Box::pin(async move {
-            let Some(leg) = me.shared.table.leg(impi.as_str()) else { return };
-            let own = *leg.server == *server.name;
-            let mut dialog = if own { leg.dialog.clone() } else { ThirdParty::new(&me.shared.settings.domain) };
-            let forward = me.state_alone(&impu, &server, &leg.naf, leg.btid.as_ref(), expires);
-            let Ok(request) = forward.request(&mut dialog) else { return };
-            if own {
-                me.shared.table.update_leg(impi.as_str(), |l| {
-                    if let Some(l) = l.as_mut().filter(|l| l.serial == leg.serial) {
-                        l.dialog = dialog;
-                    }
-                });
-            }
-            let answer = me.outbound.request(&server.hop, request, me.shared.settings.broadcast_timeout).await;
-            if let Err(why) = answer {
-                tracing::info!(%impi, server = server.name, %why, "broadcast server was not told of the IMS registration");
-            }
-        }));
+        let impi = impi.clone();
+        let mut foreign = ThirdParty::new(&self.shared.settings.domain);
+        self.insist(move || {
+            let expires = me.expires_left(&impi);
+            let written = me.shared.table.update_leg(impi.as_str(), |held| {
+                // Whatever has taken the leg's place tells its own.
+                let held = held.as_mut().filter(|held| held.serial == leg.serial && expires > 0)?;
+                let own = *held.server == *server.name;
+                let forward = me.state_alone(&server, &leg, expires);
+                forward.request(if own { &mut held.dialog } else { &mut foreign }).ok()
+            });
+            written.flatten().map(|request| (server.clone(), request))
+        });
     }
 
-    fn state_alone<'a>(
-        &'a self,
-        impu: &'a Impu,
-        server: &'a Peer,
-        naf: &'a NafId,
-        btid: Option<&'a crate::gba::btid::Btid>,
-        expires: u32,
-    ) -> Forward<'a> {
+    fn state_alone<'a>(&'a self, server: &'a Peer, leg: &'a Leg, expires: u32) -> Forward<'a> {
         Forward {
             peer: server,
             scscf: &self.shared.settings.uri,
-            impu,
-            naf,
-            btid,
+            impu: &leg.impu,
+            naf: &leg.naf,
+            btid: leg.btid.as_ref().filter(|_| expires > 0),
             mode: Mode::Status,
             key: KeyPart::Unchanged,
             profile: None,
@@ -144,25 +122,38 @@ impl Scscf {
         }
     }
 
-    /// Expires 0 to a broadcast server, repeated for some minutes if it does not answer: it holds a key.
-    pub(super) fn end_at_server(&self, impi: Impi, impu: Impu, server: Peer, naf: NafId, mut dialog: ThirdParty) {
+    /// Expires 0 to a broadcast server: it holds a key, or may. `leg` is out of the table by now.
+    pub(super) fn end_at_server(&self, impi: &Impi, server: Peer, leg: &Leg) {
+        let me = self.clone();
+        let (impi, mut leg) = (impi.clone(), leg.clone());
+        if *leg.server != *server.name {
+            leg.dialog = ThirdParty::new(&self.shared.settings.domain);
+        }
+        self.insist(move || {
+            let anew = me.shared.table.leg(impi.as_str()).is_some_and(|held| *held.server == *server.name);
+            let mut dialog = leg.dialog.clone();
+            let request = me.state_alone(&server, &leg, 0).request(&mut dialog).ok().filter(|_| !anew)?;
+            leg.dialog = dialog;
+            Some((server.clone(), request))
+        });
+    }
+
+    /// Sends what `next` writes until a server has answered, for some minutes; None: no longer needed.
+    fn insist(&self, mut next: impl FnMut() -> Option<(Peer, Vec<u8>)> + 'static) {
         let me = self.clone();
         (self.spawn)(Box::pin(async move {
             let mut pause = Duration::from_secs(2);
-            for _ in 0..8 {
-                if me.shared.table.leg(impi.as_str()).is_some_and(|leg| *leg.server == *server.name) {
-                    return; // registered there anew
-                }
-                let forward = me.state_alone(&impu, &server, &naf, None, 0);
-                let Ok(request) = forward.request(&mut dialog) else { return };
+            for _ in 0..ATTEMPTS {
+                let Some((server, request)) = next() else { return };
                 match me.outbound.request(&server.hop, request, me.shared.settings.broadcast_timeout).await {
                     Ok(answer) if answer.status() < 500 => return,
-                    Ok(_) | Err(_) => {}
+                    Ok(answer) => tracing::info!(server = server.name, status = answer.status(), "not told"),
+                    Err(why) => tracing::info!(server = server.name, %why, "not told"),
                 }
                 (me.sleep)(pause).await;
                 pause *= 2;
             }
-            tracing::warn!(%impu, server = server.name, "broadcast server was not told of the deregistration");
+            tracing::warn!("a broadcast server was not told of the IMS registration's state");
         }));
     }
 
@@ -170,12 +161,12 @@ impl Scscf {
     pub(super) async fn broadcast_changed(
         &self,
         impi: &Impi,
-        impu: &Impu,
         previous: RegState,
         state: RegState,
         cause: Option<&str>,
     ) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
+        let impu = &leg.impu;
         self.tell_hss(impu, &leg.server, &leg.naf, leg.btid.as_ref(), state).await;
         if previous == state {
             return;
@@ -195,43 +186,63 @@ impl Scscf {
         };
         // The server itself knows; a policy may name others.
         if let Status::Notify { to, .. } = self.policy.status(&event) {
-            let expires = self.expires_left(impi);
             for server in to.iter().filter(|name| **name != *leg.server).filter_map(|name| self.shared.server(name)) {
-                self.tell_server(impi, impu, server, expires);
+                self.tell_server(impi, server.clone());
             }
         }
     }
 
     pub(super) fn expires_left(&self, impi: &Impi) -> u32 {
         let mono = self.now().mono;
-        self.shared.table.with(impi.as_str(), |r| {
-            let until = r.and_then(|r| r.until()).unwrap_or_default();
-            u32::try_from(until.saturating_sub(mono).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
-        })
+        self.shared.table.with(impi.as_str(), |r| r.map_or(0, |r| r.expires_in(mono)))
     }
 
     /// Timers: contacts, challenges and bootstrappings whose time is over. Called by one worker, about once a second.
+    /// What the HSS is told is told by jobs of their own: a slow HSS must not stop the clock.
     pub async fn sweep(&self) {
         let now = self.now();
-        for ended in self.shared.table.expire(now.mono) {
-            self.shared.bootstraps.remove(&ended.impi);
-            let impus: Arc<[Impu]> = ended.registration.impus.clone();
-            if let Some(impu) = impus.first() {
-                tracing::info!(impi = %ended.impi, %impu, "registration expired");
-                let kind = Assignment::TimeoutDeregistration;
-                if let Err(why) = self.shared.hss.server_assignment(&ended.impi, impu, kind, now).await {
-                    tracing::warn!(impi = %ended.impi, %why, "the HSS was not told of the expiry");
+        for (ended, busy) in self.shared.table.expire(now.mono, |impi| Busy::enter(&self.shared, impi)) {
+            let me = self.clone();
+            (self.spawn)(Box::pin(async move {
+                me.expired(ended).await;
+                drop(busy);
+            }));
+        }
+        let unanswered = self.shared.challenges.expire(now.mono);
+        if !unanswered.is_empty() {
+            let hss = self.shared.hss.clone();
+            (self.spawn)(Box::pin(async move {
+                for (impi, challenge) in unanswered {
+                    let kind = Assignment::AuthenticationTimeout;
+                    if let Err(why) = hss.server_assignment(&impi, challenge.memo.impu(), kind, now).await {
+                        tracing::debug!(%impi, %why, "the HSS was not told of the unanswered challenge");
+                    }
                 }
-            }
-            self.ims_ended(&ended.impi, &impus, ended.leg, "expired");
+            }));
         }
-        for (impi, _) in self.shared.challenges.expire(now.mono) {
-            if let Some(impu) = self.shared.table.with(impi.as_str(), |r| r.and_then(|r| r.impus.first().cloned())) {
-                // Only a registered user's record is worth telling; nothing changes in it.
-                let kind = Assignment::AuthenticationTimeout;
-                let _ = self.shared.hss.server_assignment(&impi, &impu, kind, now).await;
-            }
+        // These are not found any more once their time is over; this only gives the memory back.
+        if self.shared.tidied.fetch_max(now.mono.as_secs() / 60, Ordering::Relaxed) < now.mono.as_secs() / 60 {
+            self.shared.bootstraps.sweep(now);
+            self.shared.subscriptions.retain(|_, (made, _)| now.mono.saturating_sub(*made) < SUBSCRIPTION_KEPT);
         }
-        self.shared.bootstraps.sweep(now);
+    }
+
+    async fn expired(&self, ended: Expired) {
+        let Expired { impi, registration, leg } = ended;
+        self.shared.bootstraps.remove(&impi);
+        if let Some(leg) = leg {
+            self.ims_ended(&impi, leg, "expired");
+        }
+        let Some(impu) = registration.impus.first() else { return };
+        tracing::info!(%impi, %impu, "registration expired");
+        let kind = Assignment::TimeoutDeregistration;
+        if let Err(why) = self.shared.hss.server_assignment(&impi, impu, kind, self.now()).await {
+            tracing::warn!(%impi, %why, "the HSS was not told of the expiry");
+        }
     }
 }
+
+/// How often a broadcast server is told the same thing: with doubling pauses, for some minutes.
+const ATTEMPTS: usize = 8;
+/// How long the result of a subscription check is remembered at most.
+const SUBSCRIPTION_KEPT: Duration = Duration::from_secs(24 * 3600);

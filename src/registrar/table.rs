@@ -9,6 +9,7 @@ use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
 use dashmap::DashMap;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ pub struct Leg {
     /// Configured name of the broadcast server.
     pub server: Arc<str>,
     pub naf: NafId,
+    /// The public identity that the server knows the user by.
+    pub impu: Impu,
     pub btid: Option<Btid>,
     pub state: RegState,
-    /// Grows with each new attempt to register; a job for an older one gives up.
+    /// Never the same twice (see [`Table::next_serial`]); a job for an older one gives up.
     pub serial: u64,
     /// Call-ID and CSeq of the third-party REGISTERs to this server.
     pub dialog: ThirdParty,
@@ -35,16 +38,19 @@ struct Entry {
 }
 
 impl Entry {
-    /// The time to put into the queue, if the entry must be looked at before the time it is armed for.
-    fn arm(&mut self) -> Option<Duration> {
+    /// The time to put into the queue, if the entry must be looked at before the time it is armed for, and that time
+    /// if there was one.
+    fn arm(&mut self) -> Option<(Duration, Option<Duration>)> {
         let next = self.registration.bindings.iter().map(|b| b.until).min()?;
         if self.armed.is_some_and(|armed| armed <= next) {
             return None;
         }
-        self.armed = Some(next);
-        self.armed
+        Some((next, self.armed.replace(next)))
     }
 }
+
+/// When an identity that is worked on is looked at again.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What ended by itself.
 #[derive(Debug)]
@@ -58,8 +64,9 @@ pub struct Expired {
 pub struct Table {
     entries: DashMap<Impi, Entry>,
     by_impu: DashMap<Impu, Impi>,
-    /// Look at this identity at that time; stale entries are harmless.
+    /// Look at this identity at that time: once per entry, the time it is armed for.
     due: Mutex<BTreeMap<Duration, Vec<Impi>>>,
+    serial: AtomicU64,
 }
 
 impl Table {
@@ -96,22 +103,44 @@ impl Table {
         entry.registration.impus = impus.clone();
         let result = change(&mut entry.registration);
         let empty = entry.registration.bindings.is_empty();
-        let until = entry.arm();
-        let leg = if empty { entry.leg.take() } else { None };
+        let armed = if empty { None } else { entry.arm() };
+        let (leg, disarmed) = if empty { (entry.leg.take(), entry.armed.take()) } else { (None, None) };
         drop(entry);
-        for impu in before.iter().filter(|old| !impus.contains(old)) {
-            self.by_impu.remove(impu.as_str());
-        }
+        before.iter().filter(|old| empty || !impus.contains(old)).for_each(|old| self.unname(old, impi));
         if empty {
             self.entries.remove_if(impi.as_str(), |_, e| e.registration.bindings.is_empty());
-            impus.iter().for_each(|impu| drop(self.by_impu.remove(impu.as_str())));
         } else {
             impus.iter().for_each(|impu| drop(self.by_impu.insert(impu.clone(), impi.clone())));
         }
-        if let Some(until) = until {
-            self.queue().entry(until).or_default().push(impi.clone());
+        if armed.is_some() || disarmed.is_some() {
+            self.requeue(impi, armed.and_then(|(_, old)| old).or(disarmed), armed.map(|(next, _)| next));
         }
         (result, leg)
+    }
+
+    /// A number that no leg of this node has had.
+    pub fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A public identity may be shared: it is the last one's who registered it.
+    fn unname(&self, impu: &Impu, impi: &Impi) {
+        self.by_impu.remove_if(impu.as_str(), |_, owner| owner == impi);
+    }
+
+    fn requeue(&self, impi: &Impi, old: Option<Duration>, new: Option<Duration>) {
+        let mut queue = self.queue();
+        if let Some(old) = old
+            && let Some(at) = queue.get_mut(&old)
+        {
+            at.retain(|other| other != impi);
+            if at.is_empty() {
+                queue.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            queue.entry(new).or_default().push(impi.clone());
+        }
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, BTreeMap<Duration, Vec<Impi>>> {
@@ -131,7 +160,8 @@ impl Table {
 
     pub fn remove(&self, impi: &Impi) -> Option<(Registration, Option<Leg>)> {
         let (_, entry) = self.entries.remove(impi.as_str())?;
-        entry.registration.impus.iter().for_each(|impu| drop(self.by_impu.remove(impu.as_str())));
+        entry.registration.impus.iter().for_each(|impu| self.unname(impu, impi));
+        self.requeue(impi, entry.armed, None);
         Some((entry.registration, entry.leg))
     }
 
@@ -144,8 +174,9 @@ impl Table {
         self.entries.get_mut(impi).map(|mut e| change(&mut e.leg))
     }
 
-    /// Drops the contacts whose time is over; says which registrations ended with them.
-    pub fn expire(&self, mono: Duration) -> Vec<Expired> {
+    /// Drops the contacts whose time is over; says which registrations ended with them, each with what `claim` gave
+    /// for it. One that cannot be claimed is being worked on and is looked at again a moment later.
+    pub fn expire<C>(&self, mono: Duration, claim: impl Fn(&Impi) -> Option<C>) -> Vec<(Expired, C)> {
         let due = {
             let mut queue = self.queue();
             let later = queue.split_off(&(mono + Duration::from_nanos(1)));
@@ -155,21 +186,28 @@ impl Table {
         for (time, impi) in due.into_iter().flat_map(|(time, impis)| impis.into_iter().map(move |i| (time, i))) {
             let Some(mut entry) = self.entries.get_mut(impi.as_str()) else { continue };
             if entry.armed != Some(time) {
-                continue; // an entry of an earlier life of this identity
+                continue; // changed since the queue was read
             }
             entry.armed = None;
             let last = entry.registration.clone();
             entry.registration.bindings.retain(|b| b.until > mono);
-            if let Some(next) = entry.arm() {
+            let next = entry.arm().map(|(next, _)| next);
+            let claimed = if next.is_none() { claim(&impi) } else { None };
+            let Some(claimed) = claimed else {
+                let next = next.unwrap_or(mono + BUSY_PAUSE);
+                if entry.registration.bindings.is_empty() {
+                    entry.registration = last; // as it was found
+                    entry.armed = Some(next);
+                }
                 drop(entry);
-                self.queue().entry(next).or_default().push(impi);
+                self.requeue(&impi, None, Some(next));
                 continue;
-            }
+            };
             let leg = entry.leg.take();
             drop(entry);
             if self.entries.remove_if(impi.as_str(), |_, e| e.registration.bindings.is_empty()).is_some() {
-                last.impus.iter().for_each(|impu| drop(self.by_impu.remove(impu.as_str())));
-                ended.push(Expired { impi, registration: last, leg });
+                last.impus.iter().for_each(|impu| self.unname(impu, &impi));
+                ended.push((Expired { impi, registration: last, leg }, claimed));
             }
         }
         ended

@@ -103,6 +103,8 @@ struct Parts {
     /// Where requests for the broadcast role come in; anything else is the IMS's, if it is here.
     bsm_addresses: Arc<[SocketAddr]>,
     embedded: Option<Arc<EmbeddedHss>>,
+    /// Most that it accepts at a time.
+    connections: usize,
     /// The first worker also keeps the timers of the whole node.
     first: bool,
     http: Option<std::net::TcpListener>,
@@ -188,6 +190,7 @@ impl Node {
                 bsm: bsm.clone(),
                 bsm_addresses: bsm_addresses.clone(),
                 embedded: embedded.clone(),
+                connections: worker::connections(workers),
                 first: index == 0,
                 http: http.take(),
             };

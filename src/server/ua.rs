@@ -2,22 +2,56 @@
 
 use crate::broadcast::server::Bsm;
 use crate::broadcast::ua;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use std::net::TcpListener;
 use std::rc::Rc;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
 
 /// Requests that may wait for the worker.
 const WAITING: usize = 1024;
+/// Connections at a time; more wait to be accepted.
+const CONNECTIONS: usize = 512;
+/// For the head of a request to arrive, and for a connection in all: who is slow or silent gives his place up.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+const LIFE: Duration = Duration::from_secs(60);
 
 /// Starts to serve on this thread's `LocalSet`.
 pub(super) fn serve(listener: TcpListener, bsm: Rc<Bsm>) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (calls, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_local(ua::serve(bsm, receiver));
-    tokio::task::spawn_local(async move {
-        if let Err(why) = axum::serve(listener, ua::router(calls)).await {
-            tracing::error!(%why, "the HTTP side of the broadcast role has ended");
-        }
-    });
+    tokio::task::spawn_local(accept(listener, ua::router(calls)));
     Ok(())
+}
+
+async fn accept(listener: tokio::net::TcpListener, router: axum::Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // Nobody closes the semaphore, so this goes on for ever.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(why) => {
+                tracing::debug!(%why, "cannot accept HTTP");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .max_buf_size(64 * 1024)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Ok(Err(why)) = timeout(LIFE, connection).await {
+                tracing::debug!(%why, "HTTP connection ended");
+            }
+        });
+    }
 }

@@ -13,7 +13,7 @@ use crate::observe::trace::Tracer;
 use crate::registrar::Scscf;
 use crate::server::StartError;
 use crate::sip::transaction::{NextHop, Outbound, Source};
-use crate::sip::transport::{Direction, Transports};
+use crate::sip::transport::{Direction, Settings, Transports};
 use crate::sip::{HeaderName, Message, ResponseWriter};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -113,7 +113,8 @@ async fn wait(mut stopped: watch::Receiver<Option<Duration>>) -> Duration {
 }
 
 async fn start(parts: Parts) -> Result<Transports, StartError> {
-    let transports = Transports::new(parts.sockets, parts.tls, Default::default(), parts.clock)
+    let settings = Settings { connections: parts.connections, ..Settings::default() };
+    let transports = Transports::new(parts.sockets, parts.tls, settings, parts.clock)
         .map_err(|e| StartError::Worker(e.to_string()))?;
     if let Some(tracer) = parts.tracer {
         transports.observe(observer(tracer));
@@ -140,6 +141,16 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
     Ok(transports)
+}
+
+/// Connections that each worker accepts: a quarter of the process's descriptors is left for the node's own, so that
+/// strangers who take the rest do not cut it off from its broadcast servers.
+pub(super) fn connections(workers: usize) -> usize {
+    let most = Settings::default().connections;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
+    files.map_or(most, |files: usize| (files / 4 * 3 / workers.max(1)).clamp(1, most))
 }
 
 /// The timers of the whole node.

@@ -86,7 +86,11 @@ impl Message<'_> {
             return Err(HeaderError::new("Via", "missing"));
         }
         for element in vias {
-            Via::parse(element)?.params.check("Via")?;
+            let via = Via::parse(element)?;
+            if via.version != b"2.0" {
+                return Err(HeaderError::new("Via", "not SIP/2.0"));
+            }
+            via.params.check("Via")?;
         }
         self.from()?.params.check("From")?;
         self.to()?.params.check("To")?;

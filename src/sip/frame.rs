@@ -19,11 +19,22 @@ pub enum Frame {
 ///
 /// A lone CRLF at the end of the buffer is `Incomplete`, since it may be half of a ping.
 pub fn next(buffer: &[u8]) -> Result<Frame, (Fault, usize)> {
+    look(buffer).map(|(frame, _)| frame)
+}
+
+/// How many octets the message at the start of the buffer has, if its head is there; it may end beyond the buffer.
+pub fn expected(buffer: &[u8]) -> Option<usize> {
+    look(buffer).ok().and_then(|(_, len)| len)
+}
+
+/// The frame, and the length of the message as far as its head tells.
+fn look(buffer: &[u8]) -> Result<(Frame, Option<usize>), (Fault, usize)> {
+    let plain = |frame| Ok((frame, None));
     match buffer {
-        [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return Ok(Frame::Incomplete),
-        [b'\r', b'\n', b'\r', b'\n', ..] => return Ok(Frame::KeepAlive { skip: 4, ping: true }),
-        [b'\r', b'\n', ..] => return Ok(Frame::KeepAlive { skip: 2, ping: false }),
-        [b'\n', ..] => return Ok(Frame::KeepAlive { skip: 1, ping: false }),
+        [] | [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return plain(Frame::Incomplete),
+        [b'\r', b'\n', b'\r', b'\n', ..] => return plain(Frame::KeepAlive { skip: 4, ping: true }),
+        [b'\r', b'\n', ..] => return plain(Frame::KeepAlive { skip: 2, ping: false }),
+        [b'\n', ..] => return plain(Frame::KeepAlive { skip: 1, ping: false }),
         _ => {}
     }
     let mut length = ContentLength::default();
@@ -40,15 +51,15 @@ pub fn next(buffer: &[u8]) -> Result<Frame, (Fault, usize)> {
     }
     let too_large = Flaw { status: 513, why: "larger than 65536 octets", unframed: true };
     let Some(end) = head.end else {
-        return if window.len() > limits::MESSAGE { lost(too_large) } else { Ok(Frame::Incomplete) };
+        return if window.len() > limits::MESSAGE { lost(too_large) } else { plain(Frame::Incomplete) };
     };
     match length.result() {
         Err(flaw) => lost(flaw),
         Ok(None) => lost(Flaw::unframed("no Content-Length on a stream")),
         Ok(Some(body)) => match end.checked_add(body).filter(|len| *len <= limits::MESSAGE) {
             None => lost(too_large),
-            Some(len) if len <= buffer.len() => Ok(Frame::Message { len }),
-            Some(_) => Ok(Frame::Incomplete),
+            Some(len) if len <= buffer.len() => Ok((Frame::Message { len }, Some(len))),
+            Some(len) => Ok((Frame::Incomplete, Some(len))),
         },
     }
 }

@@ -15,5 +15,5 @@ pub mod uri;
 pub use body::Part;
 pub use header::{AuthParams, CSeq, Contacts, HeaderError, HeaderName, MediaType, NameAddr, Params, Via};
 pub use message::{Fault, Message, limits};
-pub use print::{RequestWriter, ResponseWriter, reason_phrase};
+pub use print::{RequestWriter, ResponseWriter, is_defined_method, reason_phrase};
 pub use uri::{Host, SipUri, Uri};

@@ -78,6 +78,28 @@ pub fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
+/// Whether RFC 3261 or one of its extensions defines the method: an element that knows it and does not serve it answers
+/// 405, one that has never heard of it 501 (§8.2.1, §21.5.2).
+pub fn is_defined_method(method: &[u8]) -> bool {
+    const DEFINED: [&[u8]; 14] = [
+        b"ACK",
+        b"BYE",
+        b"CANCEL",
+        b"INFO",
+        b"INVITE",
+        b"MESSAGE",
+        b"NOTIFY",
+        b"OPTIONS",
+        b"PRACK",
+        b"PUBLISH",
+        b"REFER",
+        b"REGISTER",
+        b"SUBSCRIBE",
+        b"UPDATE",
+    ];
+    DEFINED.contains(&method)
+}
+
 /// Appends a value: folds become one blank, as does any other CR or LF.
 fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     let value = trim(value);

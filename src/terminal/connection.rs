@@ -5,6 +5,7 @@ pub use super::link::{ConnectionError, Link, Server, Tls};
 use crate::sip::print::insert_via;
 use crate::sip::{Message, ResponseWriter};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -30,7 +31,9 @@ pub type Observer = Arc<dyn Fn(Direction, &[u8]) + Send + Sync>;
 pub struct Connection {
     link: Link,
     identifiers: Identifiers,
-    inbox: VecDeque<Message<'static>>,
+    inbox: VecDeque<(Message<'static>, SocketAddr)>,
+    /// Where the request that was handed out last came from.
+    asker: SocketAddr,
     answers: VecDeque<(Vec<u8>, Vec<u8>)>,
     observer: Option<Observer>,
     retransmissions: u64,
@@ -48,6 +51,7 @@ impl Connection {
             link,
             identifiers,
             inbox: VecDeque::new(),
+            asker: server.addr,
             answers: VecDeque::new(),
             observer,
             retransmissions: 0,
@@ -107,12 +111,14 @@ impl Connection {
     /// The next request from the network, already in or arriving until `deadline`; None when none did.
     pub async fn next_request(&mut self, deadline: Instant) -> Result<Option<Message<'static>>, ConnectionError> {
         loop {
-            if let Some(request) = self.inbox.pop_front() {
+            if let Some((request, source)) = self.inbox.pop_front() {
+                self.asker = source;
                 return Ok(Some(request));
             }
             tokio::select! {
                 received = self.link.receive() => {
                     if let Some(message) = self.take_in(received?).await? && message.is_request() {
+                        self.asker = self.link.source();
                         return Ok(Some(message));
                     }
                 }
@@ -121,11 +127,11 @@ impl Connection {
         }
     }
 
-    /// Answers a request from the network without a body; the answer is repeated should the request come again.
+    /// Answers the request that [`Connection::next_request`] gave, without a body; the answer is repeated should the request come again.
     pub async fn respond(&mut self, request: &Message<'_>, status: u16) -> Result<(), ConnectionError> {
         let tag = self.identifiers.fresh();
-        let answer = ResponseWriter::new(request, status, self.link.server().addr, &tag).finish();
-        self.transmit(&answer).await?;
+        let answer = ResponseWriter::new(request, status, self.asker, &tag).finish();
+        self.transmit_to(&answer, self.asker).await?;
         if let Some(key) = key(request) {
             if self.answers.len() >= KEPT_ANSWERS {
                 self.answers.pop_front();
@@ -136,10 +142,14 @@ impl Connection {
     }
 
     async fn transmit(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        self.transmit_to(bytes, self.link.server().addr).await
+    }
+
+    async fn transmit_to(&mut self, bytes: &[u8], to: SocketAddr) -> Result<(), ConnectionError> {
         if let Some(observer) = &self.observer {
             observer(Direction::Sent, bytes);
         }
-        self.link.send(bytes).await
+        self.link.send_to(bytes, to).await
     }
 
     /// Reads a received message; what cannot be read is dropped, what was answered before is answered the same again.
@@ -159,10 +169,10 @@ impl Connection {
         {
             if let Some((_, answer)) = self.answers.iter().find(|(known, _)| *known == key) {
                 let answer = answer.clone();
-                self.transmit(&answer).await?;
+                self.transmit_to(&answer, self.link.source()).await?;
                 return Ok(None);
             }
-            if self.inbox.iter().any(|waiting| self::key(waiting).as_deref() == Some(&key)) {
+            if self.inbox.iter().any(|(waiting, _)| self::key(waiting).as_deref() == Some(&key)) {
                 return Ok(None);
             }
         }
@@ -171,7 +181,7 @@ impl Connection {
 
     fn keep(&mut self, request: Message<'static>) {
         if self.inbox.len() < INBOX {
-            self.inbox.push_back(request);
+            self.inbox.push_back((request, self.link.source()));
         }
     }
 }

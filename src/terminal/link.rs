@@ -113,6 +113,8 @@ pub struct Link {
     io: Io,
     server: Server,
     local: SocketAddr,
+    /// Where the last datagram came from.
+    source: SocketAddr,
     buffer: Vec<u8>,
 }
 
@@ -122,9 +124,12 @@ impl Link {
         let io_error = |error: std::io::Error| unreachable(error.to_string());
         let (io, local) = match server.transport {
             Transport::Udp => {
+                // Not connected: what the network asks of us need not come from the port that we register at.
                 let any: SocketAddr = if server.addr.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-                let socket = UdpSocket::bind(any).await.map_err(io_error)?;
-                socket.connect(server.addr).await.map_err(io_error)?;
+                let probe = UdpSocket::bind(any).await.map_err(io_error)?;
+                probe.connect(server.addr).await.map_err(io_error)?;
+                let own = SocketAddr::new(probe.local_addr().map_err(io_error)?.ip(), 0);
+                let socket = UdpSocket::bind(own).await.map_err(io_error)?;
                 let local = socket.local_addr().map_err(io_error)?;
                 (Io::Udp(socket), local)
             }
@@ -145,7 +150,7 @@ impl Link {
         };
         // Without the scope of an IPv6 link-local address, which has no place in a Via.
         let local = SocketAddr::new(local.ip(), local.port());
-        Ok(Link { io, server: server.clone(), local, buffer: Vec::new() })
+        Ok(Link { io, server: server.clone(), local, source: server.addr, buffer: Vec::new() })
     }
 
     pub fn local(&self) -> SocketAddr {
@@ -161,9 +166,19 @@ impl Link {
         format!("SIP/2.0/{} {};branch={branch};rport", self.server.transport.via(), self.local)
     }
 
+    /// Where the last message came from.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
     pub async fn send(&mut self, message: &[u8]) -> Result<(), ConnectionError> {
+        self.send_to(message, self.server.addr).await
+    }
+
+    /// Sends to `to`; over a stream there is only the server.
+    pub async fn send_to(&mut self, message: &[u8], to: SocketAddr) -> Result<(), ConnectionError> {
         let sent = match &mut self.io {
-            Io::Udp(socket) => socket.send(message).await.map(|_| ()),
+            Io::Udp(socket) => socket.send_to(message, to).await.map(|_| ()),
             Io::Stream(stream) => match stream.write_all(message).await {
                 Ok(()) => stream.flush().await,
                 Err(error) => Err(error),
@@ -176,11 +191,17 @@ impl Link {
     pub async fn receive(&mut self) -> Result<Vec<u8>, ConnectionError> {
         if let Io::Udp(socket) = &self.io {
             self.buffer.resize(limits::MESSAGE, 0);
-            let received = socket.recv(&mut self.buffer).await;
-            return match received {
-                Ok(length) => Ok(self.buffer.get(..length).unwrap_or_default().to_vec()),
-                Err(error) => Err(self.lost(&error)),
-            };
+            loop {
+                match socket.recv_from(&mut self.buffer).await {
+                    // The network's host, whatever its port; nobody else has anything to say here.
+                    Ok((length, source)) if source.ip() == self.server.addr.ip() => {
+                        self.source = source;
+                        return Ok(self.buffer.get(..length).unwrap_or_default().to_vec());
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Err(self.lost(&error)),
+                }
+            }
         }
         loop {
             match frame::next(&self.buffer) {

@@ -113,11 +113,6 @@ pub fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<
 }
 
 /// Sends a request over UDP and gives back the first answer.
-pub fn exchange(request: &str, to: SocketAddr) -> Message<'static> {
-    let socket = UdpSocket::bind((to.ip(), 0)).unwrap();
-    exchange_from(&socket, request, to)
-}
-
 pub fn exchange_from(socket: &UdpSocket, request: &str, to: SocketAddr) -> Message<'static> {
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     socket.send_to(request.as_bytes(), to).unwrap();

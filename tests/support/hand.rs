@@ -18,6 +18,7 @@ pub struct Hand {
     socket: UdpSocket,
     call_id: String,
     cseq: u32,
+    last: Vec<u8>,
     /// All that came from the network, one after the other.
     pub heard: Vec<u8>,
     /// Ks_NAF of the last run towards the broadcast server.
@@ -37,6 +38,7 @@ impl Hand {
             socket,
             call_id,
             cseq: 0,
+            last: Vec::new(),
             heard: Vec::new(),
             ks_naf: None,
         }
@@ -44,6 +46,11 @@ impl Hand {
 
     /// Sends a REGISTER with these further header lines (each ended by CRLF) and body; its final answer.
     pub fn register(&mut self, authorization: &str, more: &str, body: &[u8]) -> Message<'static> {
+        self.send(authorization, more, body);
+        self.receive()
+    }
+
+    pub fn send(&mut self, authorization: &str, more: &str, body: &[u8]) {
         self.cseq += 1;
         let local = self.socket.local_addr().unwrap();
         let Card { impu, .. } = &self.card;
@@ -56,8 +63,13 @@ impl Hand {
              Content-Length: {}\r\n\r\n",
             body.len()
         );
-        self.socket.send_to(&[head.as_bytes(), body].concat(), self.ims).unwrap();
-        self.receive()
+        self.last = [head.as_bytes(), body].concat();
+        self.repeat();
+    }
+
+    /// Sends the last request again.
+    pub fn repeat(&self) {
+        self.socket.send_to(&self.last, self.ims).unwrap();
     }
 
     pub fn receive(&mut self) -> Message<'static> {

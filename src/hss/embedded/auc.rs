@@ -6,7 +6,7 @@
 
 use super::subscriber::{Credentials, StoredSqn, Subscriber};
 use crate::aka::resync;
-use crate::aka::{AkaVector, Auts, KeySet, Rand, SqnError, SqnState, sqn};
+use crate::aka::{AkaVector, Auts, KeySet, Rand, Sqn, SqnError, SqnState, sqn};
 use crate::hss::HssError;
 use std::cell::RefCell;
 use std::time::Duration;
@@ -107,12 +107,25 @@ impl Auc {
         }
         let rand = random().map_err(Wanted::Refused)?;
         let (state, _) = self.generator(&at).map_err(refused)?;
-        let sqn = state.next(at.time, at.ind, at.mark).map_err(refused)?;
+        let sqn = match state.next(at.time, at.ind, at.mark) {
+            Err(SqnError::Lead) => return Err(self.rebase(at).map_or_else(refused, Wanted::Offset)),
+            next => next.map_err(refused)?,
+        };
         self.outstanding.rotate_right(1);
         if let Some(newest) = self.outstanding.first_mut() {
             *newest = first_octets(&rand);
         }
         Ok(keys.generate(rand, sqn, subscriber.amf))
+    }
+
+    /// More vectors were asked for than the clock has ticks: anybody can do that in a subscriber's name, so it must not
+    /// cost the subscriber his service. The offset moves up to the last SEQ; one write in [`sqn::MAX_LEAD`] vectors.
+    fn rebase(&mut self, at: Moment) -> Result<StoredSqn, SqnError> {
+        let (state, _) = self.generator(&at)?;
+        let last = Sqn::from_parts(state.last_seq, at.ind).ok_or(SqnError::Exhausted)?;
+        let (offset, tick) = (SqnState::imported(last, at.time)?, sqn::ticks(at.time));
+        self.live = Some((offset, tick));
+        Ok(StoredSqn { offset: offset.offset, tick })
     }
 
     /// Takes over the SQN of the card, if this is its AUTS for a RAND of ours. `mono` for the rate limit.

@@ -21,6 +21,7 @@ macro_rules! header_names {
 
 header_names! {
     Accept = "Accept",
+    AcceptEncoding = "Accept-Encoding",
     Allow = "Allow",
     AllowEvents = "Allow-Events",
     AuthenticationInfo = "Authentication-Info",
@@ -125,6 +126,7 @@ impl HeaderName {
             (13, b'p') => ProxyRequire,
             (13, b's') => ServiceRoute,
             (14, b'c') => ContentLength,
+            (15, b'a') => AcceptEncoding,
             (15, b's') if at(9) == b'c' => SecurityClient,
             (15, b's') if at(9) == b's' => SecurityServer,
             (15, b's') => SecurityVerify,

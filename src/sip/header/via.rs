@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 #[derive(Debug, Clone)]
 pub struct Via<'a> {
+    /// "2.0", or else an answer to the message still finds its way (RFC 4475 §3.1.2.16).
+    pub version: &'a [u8],
     /// "UDP", "TCP", "TLS", … as sent
     pub transport: &'a [u8],
     pub host: Host<'a>,
@@ -19,8 +21,8 @@ impl<'a> Via<'a> {
         // Blanks may stand around each slash, so the pieces are cut off one by one.
         let (protocol, rest) = until_slash(trim(value)).ok_or(bad("no protocol"))?;
         let (version, rest) = until_slash(rest).ok_or(bad("no protocol version"))?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
-            return Err(bad("not SIP/2.0"));
+        if !protocol.eq_ignore_ascii_case(b"SIP") || !is_token(version) {
+            return Err(bad("not SIP"));
         }
         let (transport, rest) = split_token(rest);
         if transport.is_empty() || !rest.first().is_some_and(|&b| is_blank(b)) {
@@ -29,7 +31,7 @@ impl<'a> Via<'a> {
         let end = find(rest, b';').unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(end);
         let (host, port) = Host::with_port(trim(sent_by)).ok_or(bad("the sent-by is not host and port"))?;
-        Ok(Via { transport, host, port, params: Params(params) })
+        Ok(Via { version, transport, host, port, params: Params(params) })
     }
 
     pub fn branch(&self) -> Option<&'a [u8]> {
@@ -90,7 +92,8 @@ mod tests {
             &b""[..],
             b"SIP/2.0/UDP",
             b"SIP/2.0/UDP ",
-            b"SIP/7.0/UDP c.example.com",
+            b"HTTP/2.0/UDP c.example.com",
+            b"SIP//UDP c.example.com",
             b"SIP/2.0 host",
             b"SIP/2.0/UDP h:x",
             b"SIP/2.0/UDP h:65536",

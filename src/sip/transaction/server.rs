@@ -38,7 +38,13 @@ pub struct ServerTable {
     /// Completed entries with the time that timer J ends, oldest first.
     completed: VecDeque<(Duration, Key)>,
     capacity: usize,
+    /// What the responses held take up.
+    octets: usize,
 }
+
+/// Responses copy the request's Via and From: one a sender can make long, many cost what they please. Ordinary ones
+/// stay far below this.
+const OCTETS: usize = 64 * 1024 * 1024;
 
 impl ServerTable {
     /// `capacity`: most transactions remembered, at least one.
@@ -48,6 +54,7 @@ impl ServerTable {
             entries: HashMap::default(),
             completed: VecDeque::new(),
             capacity: capacity.max(1),
+            octets: 0,
         }
     }
 
@@ -64,9 +71,8 @@ impl ServerTable {
                 _ => Arrival::Absorb,
             };
         }
-        if self.entries.len() >= self.capacity {
-            let Some((_, oldest)) = self.completed.pop_front() else { return Arrival::Full };
-            self.entries.remove(&oldest);
+        if self.entries.len() >= self.capacity && !self.forget_oldest() {
+            return Arrival::Full;
         }
         self.entries.insert(key, State::Open);
         Arrival::New
@@ -100,13 +106,18 @@ impl ServerTable {
 
     /// Forgets what timer J has ended.
     pub fn expire(&mut self, now: Duration) {
-        while let Some((until, key)) = self.completed.front() {
-            if *until > now {
-                break;
-            }
-            self.entries.remove(key);
-            self.completed.pop_front();
+        while self.completed.front().is_some_and(|(until, _)| *until <= now) {
+            self.forget_oldest();
         }
+    }
+
+    /// Gives up the oldest completed entry; false if there is none.
+    fn forget_oldest(&mut self) -> bool {
+        let Some((_, oldest)) = self.completed.pop_front() else { return false };
+        if let Some(State::Completed(response)) = self.entries.remove(&oldest) {
+            self.octets = self.octets.saturating_sub(response.capacity());
+        }
+        true
     }
 
     pub fn len(&self) -> usize {
@@ -118,8 +129,10 @@ impl ServerTable {
     }
 
     fn complete(&mut self, key: Key, response: Vec<u8>, now: Duration) {
+        self.octets = self.octets.saturating_add(response.capacity());
         self.entries.insert(key, State::Completed(response));
         self.completed.push_back((now.saturating_add(TIMEOUT), key));
+        while self.octets > OCTETS && self.forget_oldest() {}
     }
 }
 
@@ -170,6 +183,20 @@ mod tests {
         table.unanswered(one, at(1));
         assert_eq!(table.on_request(one, at(2)), Arrival::Absorb);
         assert!(!table.answered(one, b"200".to_vec(), false, at(3)));
+    }
+
+    #[test]
+    fn long_answers_are_forgotten_sooner() {
+        let mut table = ServerTable::new(10_000);
+        for n in 0..2_000 {
+            let key = key(&table, n);
+            assert_eq!(table.on_request(key, at(0)), Arrival::New);
+            assert!(table.answered(key, vec![b' '; 60_000], false, at(0)));
+            assert!(table.octets <= OCTETS);
+        }
+        assert_eq!(table.len(), OCTETS / 60_000);
+        table.expire(at(100_000));
+        assert_eq!((table.octets, table.len()), (0, 0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! message is received, decided and answered on one core.
 
 use super::address::Listen;
+use super::neighbours::Connected;
 use super::tls::Tls;
 use crate::sip::transaction::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -21,6 +22,8 @@ pub enum BindError {
 pub struct Sockets {
     pub(super) udp: Vec<UdpSocket>,
     pub(super) streams: Vec<(Transport, TcpListener)>,
+    /// The same for all workers that were bound together.
+    pub(super) connected: Connected,
 }
 
 impl Sockets {
@@ -34,7 +37,9 @@ impl Sockets {
 /// Opens every address for each of `workers` workers. The addresses come back with the ports that were taken for port 0.
 pub fn bind(listen: &[Listen], workers: usize, tls: &Tls) -> Result<(Vec<Sockets>, Vec<Listen>), BindError> {
     let workers = workers.max(1);
-    let mut sockets: Vec<Sockets> = (0..workers).map(|_| Sockets::default()).collect();
+    let connected = Connected::default();
+    let mut sockets: Vec<Sockets> =
+        (0..workers).map(|_| Sockets { connected: connected.clone(), ..Sockets::default() }).collect();
     let mut bound = Vec::with_capacity(listen.len());
     for &listen in listen {
         if listen.transport == Transport::Tls && !tls.can_serve() {

@@ -50,6 +50,10 @@ impl Worker {
         if request.method() == b"ACK" {
             return; // acknowledges an answer that is not waited for
         }
+        // A node is asked where it listens and nowhere else; a mere client, wherever it is.
+        if matches!(origin, Origin::Port(port) if port.is_egress) && !self.listening.is_empty() {
+            return count(&self.counters.discarded);
+        }
         let known = self.server.borrow().key(&request, source.addr.ip());
         let Some((key, to)) = known.ok().and_then(|key| Some((key, reply_address(&request.top_via().ok()?, source))))
         else {

@@ -15,6 +15,7 @@
 mod address;
 mod bind;
 mod dispatch;
+mod neighbours;
 mod outbound;
 mod stream;
 mod tcp;
@@ -146,6 +147,8 @@ struct Worker {
     egress: udp::Egress,
     listeners: RefCell<Vec<(Transport, tokio::net::TcpListener)>>,
     connections: tcp::Pool,
+    neighbours: neighbours::Neighbours,
+    passed: Cell<Option<tokio::sync::mpsc::Receiver<neighbours::Passed>>>,
     server: RefCell<ServerTable>,
     client: RefCell<ClientTable<outbound::Waiter>>,
     timers: outbound::Timers,
@@ -164,7 +167,8 @@ struct Worker {
 impl Transports {
     /// Takes over the sockets of one worker. Call it inside the worker's runtime.
     pub fn new(sockets: Sockets, tls: Tls, settings: Settings, clock: Clock) -> io::Result<Transports> {
-        let ports = sockets.udp.into_iter().map(udp::Port::new).collect::<io::Result<Vec<_>>>()?;
+        let ports =
+            sockets.udp.into_iter().map(|socket| udp::Port::new(socket, false)).collect::<io::Result<Vec<_>>>()?;
         let mut listening: Vec<Listen> =
             ports.iter().map(|port| Listen { transport: Transport::Udp, addr: port.local }).collect();
         let mut listeners = Vec::new();
@@ -172,6 +176,7 @@ impl Transports {
             listening.push(Listen { transport, addr: listener.local_addr()? });
             listeners.push((transport, tokio::net::TcpListener::from_std(listener)?));
         }
+        let (neighbours, passed) = neighbours::Neighbours::join(sockets.connected);
         Ok(Transports(Rc::new(Worker {
             clock,
             tls,
@@ -180,6 +185,8 @@ impl Transports {
             egress: udp::Egress::open(),
             listeners: RefCell::new(listeners),
             connections: tcp::Pool::default(),
+            neighbours,
+            passed: Cell::new(Some(passed)),
             server: RefCell::new(ServerTable::new(settings.transactions)),
             settings,
             client: RefCell::default(),
@@ -212,6 +219,9 @@ impl Transports {
             running.push(tokio::task::spawn_local(worker.clone().receive(port.clone())).abort_handle());
         }
         running.push(tokio::task::spawn_local(worker.clone().run_timers()).abort_handle());
+        if let Some(passed) = worker.passed.take() {
+            running.push(tokio::task::spawn_local(worker.clone().take_over(passed)).abort_handle());
+        }
         for (transport, listener) in worker.listeners.take() {
             let task = tokio::task::spawn_local(worker.clone().accept(transport, listener));
             worker.accepting.borrow_mut().push(task.abort_handle());

@@ -83,13 +83,18 @@ struct Prepared {
 }
 
 impl Worker {
-    async fn exchange(
+    pub(super) async fn exchange(
         self: &Rc<Self>,
         to: &NextHop,
         request: &[u8],
         within: Duration,
     ) -> Result<Message<'static>, Failure> {
         let begun = self.now();
+        if self.connections.find(to).is_none()
+            && let Some(answer) = self.neighbours.ask(to, request, within).await
+        {
+            return answer;
+        }
         let prepared = self.prepare(to, request)?;
         if to.transport == Transport::Udp && prepared.bytes.len() > DATAGRAM && !self.refuses_tcp(to.addr) {
             let stream = NextHop { transport: Transport::Tcp, ..to.clone() };

@@ -164,11 +164,15 @@ impl Worker {
         let origin = Origin::Stream(connection.clone());
         let mut buffer = BytesMut::new();
         let mut partial = Partial::default();
+        // Who connects and says nothing holds a place that others may need.
+        let mut idle =
+            if connection.opened_to.is_some() { settings.idle } else { settings.idle.min(settings.body_within) };
         loop {
             while connection.state.get() != State::Closed && partial.may_be_whole(&buffer) {
                 let taken = match frame::next(&buffer) {
                     Ok(Frame::Message { len }) => {
                         self.on_message(buffer.get(..len).unwrap_or(&buffer), source, &origin);
+                        idle = settings.idle;
                         len
                     }
                     Ok(Frame::KeepAlive { skip, ping }) => {
@@ -196,7 +200,7 @@ impl Worker {
             let deadline = match partial.begun {
                 Some(begun) if partial.has_head => begun + settings.body_within,
                 Some(begun) => begun + settings.head_within,
-                None => Instant::now() + settings.idle,
+                None => Instant::now() + idle,
             };
             buffer.reserve(4096);
             match timeout_at(deadline, reading.read_buf(&mut buffer)).await {
@@ -229,23 +233,38 @@ struct Partial {
     /// Octets that were there when it was last looked at.
     looked_at: usize,
     has_head: bool,
+    /// Octets that the whole message has, once its head tells.
+    needed: Option<usize>,
 }
 
 impl Partial {
-    /// False if looking again would find nothing new: a head ends, and a line becomes too long, only with a line end or
-    /// many more octets. So one that arrives octet by octet is not scanned anew for each.
+    /// False if looking again would find nothing new: a head ends with an empty line, a line becomes too long only with
+    /// many more octets, a body ends where the head says. So what arrives octet by octet is not scanned anew for each.
     fn may_be_whole(&self, buffer: &[u8]) -> bool {
-        let fresh = buffer.get(self.looked_at..).unwrap_or_default();
-        !fresh.is_empty() && (self.looked_at < 4 || self.has_head || fresh.len() >= 4096 || fresh.contains(&b'\n'))
+        let fresh = buffer.len().saturating_sub(self.looked_at);
+        match self.needed {
+            _ if fresh == 0 => false,
+            Some(needed) => buffer.len() >= needed,
+            None => {
+                self.looked_at < 4
+                    || fresh >= 4096
+                    || has_empty_line(buffer.get(self.looked_at.saturating_sub(3)..).unwrap_or_default())
+            }
+        }
     }
 
     fn keep(&mut self, buffer: &[u8]) {
         self.looked_at = buffer.len();
         if !buffer.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
             self.begun.get_or_insert_with(Instant::now);
-            self.has_head = buffer.windows(3).any(|end| end == b"\n\r\n" || end.starts_with(b"\n\n"));
+            self.needed = frame::expected(buffer);
+            self.has_head = self.needed.is_some();
         }
     }
+}
+
+fn has_empty_line(octets: &[u8]) -> bool {
+    octets.windows(3).any(|end| end == b"\n\r\n") || octets.windows(2).any(|end| end == b"\n\n")
 }
 
 /// Writes what is queued, until the connection is closed, or finishing and nothing is owed any more.

@@ -51,7 +51,7 @@ impl Pool {
     }
 
     /// One that reaches `to`: opened for it, or, when no name is to be verified, one that the peer itself opened.
-    fn find(&self, to: &NextHop) -> Option<Rc<Connection>> {
+    pub(super) fn find(&self, to: &NextHop) -> Option<Rc<Connection>> {
         let by_peer = self.by_peer.borrow();
         let mut fitting = by_peer.get(&(to.transport, to.addr))?.iter().filter(|connection| {
             connection.is_open()
@@ -225,6 +225,9 @@ struct Registered(Rc<Worker>, Rc<Connection>);
 
 impl Registered {
     fn add(worker: &Rc<Worker>, transport: Transport, peer: SocketAddr, opened_to: Option<NextHop>) -> Registered {
+        if opened_to.is_none() {
+            worker.neighbours.announce(transport, peer);
+        }
         Registered(worker.clone(), worker.connections.add(transport, peer, opened_to))
     }
 }
@@ -234,5 +237,8 @@ impl Drop for Registered {
         self.1.close();
         self.0.lost(&self.1);
         self.0.connections.remove(&self.1);
+        if self.1.opened_to.is_none() {
+            self.0.neighbours.withdraw(self.1.transport, self.1.peer);
+        }
     }
 }

@@ -21,12 +21,14 @@ const BURST: usize = 64;
 pub(super) struct Port {
     socket: UdpSocket,
     pub(super) local: SocketAddr,
+    /// For our own requests and their answers: it is open on all addresses, whatever the operator listens on.
+    pub(super) is_egress: bool,
 }
 
 impl Port {
-    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Rc<Port>> {
+    pub(super) fn new(socket: std::net::UdpSocket, is_egress: bool) -> io::Result<Rc<Port>> {
         let local = socket.local_addr()?;
-        Ok(Rc::new(Port { socket: UdpSocket::from_std(socket)?, local }))
+        Ok(Rc::new(Port { socket: UdpSocket::from_std(socket)?, local, is_egress }))
     }
 
     /// Past tokio's readiness, which it only learns by waiting: the socket does not block, and a datagram that finds no
@@ -52,7 +54,7 @@ impl Egress {
             }
             let _ = socket.set_recv_buffer_size(1 << 20);
             socket.bind(&any.into())?;
-            Port::new(socket.into())
+            Port::new(socket.into(), true)
         };
         let open = |any: SocketAddr| open(any).inspect_err(|e| tracing::debug!("no UDP from {any}: {e}")).ok();
         Egress { v4: open((Ipv4Addr::UNSPECIFIED, 0).into()), v6: open((Ipv6Addr::UNSPECIFIED, 0).into()) }

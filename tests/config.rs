@@ -1,0 +1,147 @@
+//! The configuration file: defaults, and faults with the file and the line (RFC-free ground: what operators see).
+
+use imscript::auth::digest::Algorithm;
+use imscript::broadcast::peer::KeyTransport;
+use imscript::config::Config;
+use imscript::gba::bootstrap::ShortCut;
+use std::path::Path;
+use std::time::Duration;
+
+fn read(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/imscript/node.toml")).map_err(|error| error.to_string())
+}
+
+/// The error stands at `line` and says `what`.
+fn fault(text: &str, line: usize, what: &str) {
+    let error = read(text).expect_err(text);
+    assert!(error.starts_with(&format!("/etc/imscript/node.toml:{line}: ")), "{text:?}: {error}");
+    assert!(error.contains(what), "{text:?}: {error}");
+}
+
+#[test]
+fn defaults_are_a_whole_network_on_loopback() {
+    let config = read("").unwrap();
+    assert_eq!(config.domain, "home1.net");
+    let roles = config.roles;
+    assert!(roles.scscf && roles.bsf && roles.hss && roles.bsm);
+    let listen: Vec<_> = config.listen.iter().map(|l| format!("{}:{}", l.transport.param(), l.addr)).collect();
+    assert_eq!(listen, ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]);
+    assert_eq!(config.data_dir, Path::new("/etc/imscript/imscript-data"));
+    assert_eq!((config.limits.min_expires, config.limits.default_expires), (60, 3600));
+    assert_eq!((config.limits.max_expires, config.limits.max_contacts), (600_000, 10));
+    assert_eq!(config.reg_await_auth, Duration::from_secs(240));
+    assert_eq!(config.aka_algorithms, [Algorithm::Akav1Md5]);
+    assert_eq!(config.digest_algorithms, [Algorithm::Sha256, Algorithm::Md5]);
+    assert_eq!((config.bsf_domain.as_str(), config.short_cut), ("bsf.home1.net", ShortCut::HomePcscfOnly));
+    assert_eq!(config.broadcast_timeout, Duration::from_secs(5));
+    assert!(config.extension && !config.send_ck_ik && config.trusted_peers.is_empty());
+    assert_eq!(config.servers.len(), 1);
+    assert_eq!((config.servers[0].nafs[0].as_str(), config.servers[0].hop.is_none()), ("bsm.home1.net", true));
+    assert_eq!(config.servers[0].key_transport, KeyTransport::MutualTls);
+    assert_eq!(config.bsm.unwrap().naf.fqdn(), "bsm.home1.net");
+    assert!(config.workers >= 1);
+    Config::all_on_loopback();
+}
+
+#[test]
+fn unknown_keys_by_line() {
+    fault("domain = \"a.net\"\nrole = []\n", 2, "role");
+    fault("[registrar]\nmin_expires = 60\n\nmax_expire = 3\n", 4, "max_expire");
+    fault("[nonsense]\n", 1, "nonsense");
+    fault("[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\nport = 1\n", 4, "port");
+    for section in ["tls", "trusted", "bsf", "broadcast", "bsm"] {
+        fault(&format!("\n[{section}]\nx = 1\n"), 3, "x");
+    }
+}
+
+#[test]
+fn bad_values_by_line() {
+    for (text, line, what) in [
+        ("domain = 1", 1, "string"),
+        ("\ndomain = \"no domain\"", 2, "domain"),
+        ("domain = \"a\r\n", 1, ""),
+        ("workers = 0", 1, "workers: 1 to 256"),
+        ("workers = -1", 1, ""),
+        ("listen = [\n\"udp:127.0.0.1:5060\",\n\"sctp:127.0.0.1:1\"]", 3, ""),
+        ("listen = [\"udp:127.0.0.1:99999\"]", 1, ""),
+        ("[registrar]\nmin_expires = 0", 2, "min_expires: 1 to"),
+        ("[registrar]\nmin_expires = 700000", 2, "min_expires"),
+        ("[registrar]\nmin_expires = 100\nmax_expires = 99", 3, "max_expires: 100 to"),
+        ("[registrar]\nmax_expires = 4294967295", 2, "max_expires"),
+        ("[registrar]\ndefault_expires = 1", 2, "default_expires: 60 to 600000"),
+        ("[registrar]\nmax_contacts = 0", 2, "max_contacts: 1 to 100"),
+        ("[registrar]\nreg_await_auth = 0", 2, "reg_await_auth"),
+        ("[registrar]\nreg_await_auth = 9223372036854775807", 2, "reg_await_auth"),
+        ("[registrar]\nmax_challenges = 0", 2, "max_challenges"),
+        ("[registrar]\nalgorithms = [\"AKAv1-MD5\",\n\"MD5\"]", 3, "AKAv2-SHA-256"),
+        ("[registrar]\nalgorithms = []", 2, "one algorithm"),
+        ("[registrar]\ndigest_algorithms = [\"SHA-1\"]", 2, "SHA-256"),
+        ("[trusted]\npeers = [\"10.0.0.1\", \"pcscf\"]", 2, "pcscf"),
+        ("[bsf]\nkey_lifetime = 0", 2, "key_lifetime"),
+        ("[bsf]\nshort_cut = \"yes\"", 2, "home-pcscf-only"),
+        ("[bsf]\ndomain = \"bsf home1.net\"", 2, "domain"),
+        ("[broadcast]\ntimeout = 60.0", 2, "timeout"),
+        ("[broadcast]\ntimeout = nan", 2, "timeout"),
+        ("[[broadcast_server]]\nname = \"ims\"\nnaf = [\"x.net\"]", 2, "name"),
+        ("[[broadcast_server]]\nname = \"x\"\nnaf = []", 2, "naf"),
+        ("[[broadcast_server]]\nname = \"x\"\nnaf = [\"X.net\"]", 3, "lower case"),
+        ("[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\naddress = \"tls:127.0.0.1:1\"", 4, "tls_name"),
+        ("[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\nkeys = \"plain\"", 4, "plaintext-allowed"),
+        ("[bsm]\nhttp = \"8080\"", 2, "http"),
+    ] {
+        fault(text, line, what);
+    }
+}
+
+#[test]
+fn a_server_or_naf_twice() {
+    let one = "[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\n";
+    fault(&format!("{one}[[broadcast_server]]\nname = \"x\"\nnaf = [\"y.net\"]\n"), 5, "unique");
+    fault(&format!("{one}[[broadcast_server]]\nname = \"y\"\nnaf = [\"x.net\"]\n"), 6, "another");
+}
+
+#[test]
+fn roles() {
+    fault("roles = [\"scscf\", \"pbx\"]", 1, "pbx");
+    fault("roles = []", 1, "scscf");
+    fault("roles = [\"scscf\"]", 1, "together");
+    fault("roles = [\"bsm\"]", 1, "ims is missing");
+    let config = read("roles = [\"bsm\"]\n[bsm]\nims = \"tcp:192.0.2.1:5060\"\n").unwrap();
+    assert!(config.roles.bsm && !config.roles.ims());
+    let bsm = config.bsm.unwrap();
+    assert_eq!(bsm.ims_addresses, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert!(!bsm.listen.is_empty() && config.servers.is_empty());
+    let ims = "roles = [\"scscf\", \"bsf\", \"hss\"]\n";
+    assert!(read(ims).unwrap().bsm.is_none());
+    fault(&format!("{ims}[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\n"), 3, "address is missing");
+}
+
+#[test]
+fn relative_paths_are_beside_the_file() {
+    let config = read(
+        "data_dir = \"d\"\npolicy = \"p/figure_3.lua\"\ntrace = \"-\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"/abs/k.pem\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.data_dir, Path::new("/etc/imscript/d"));
+    assert_eq!(config.policy.unwrap(), Path::new("/etc/imscript/p/figure_3.lua"));
+    assert_eq!(config.trace.unwrap(), Path::new("-"));
+    let tls = config.tls.unwrap();
+    assert_eq!(
+        (tls.certificate.as_path(), tls.key.as_path()),
+        (Path::new("/etc/imscript/c.pem"), Path::new("/abs/k.pem"))
+    );
+}
+
+#[test]
+fn from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("node.toml");
+    let missing = Config::load(&path).unwrap_err().to_string();
+    assert!(missing.contains("node.toml"), "{missing}");
+    std::fs::write(&path, "domain = \"ims.example\"\n[bsm]\n").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!((config.bsf_domain.as_str(), config.data_dir), ("bsf.ims.example", folder.path().join("imscript-data")));
+    let with = Config::parse_with("", &path, Some("other.net"), &["udp:[::1]:6000".parse().unwrap()]).unwrap();
+    assert_eq!((with.domain.as_str(), with.listen.len()), ("other.net", 1));
+    assert!(Config::parse_with("", &path, Some("no domain"), &[]).unwrap_err().to_string().contains("--domain"));
+}

@@ -1,0 +1,13 @@
+//! The S-CSCF's REGISTER procedure without sockets (RFC 3261 §10.3, TS 24.229 §5.4.1): authentication, bindings, the
+//! broadcast leg, MESSAGEs between terminal and broadcast server. No test sleeps; time is virtual.
+
+mod authentication;
+mod bindings;
+mod broadcast;
+mod claims;
+mod hss;
+mod messages;
+mod model;
+mod network;
+mod phone;
+mod server_fails;
