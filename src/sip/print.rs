@@ -184,8 +184,6 @@ impl ResponseWriter {
     }
 
     pub fn with_reason(request: &Message<'_>, status: u16, reason: &str, source: SocketAddr, tag: &str) -> Self {
-        let [from, to, call_id, cseq] = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
-            .map(|name| request.header(name).map(|value| (name, value)));
         // Less than all of the request's head is copied; with what a registrar adds, an ordinary answer is one allocation.
         let head = request.bytes().len() - request.body().len();
         let mut out = Vec::with_capacity((head + 512).min(4096));
@@ -201,10 +199,10 @@ impl ResponseWriter {
                 push_known(&mut out, HeaderName::Via, value);
             }
         }
-        if let Some((name, value)) = from {
-            push_known(&mut out, name, value);
+        if let Some(value) = request.header(HeaderName::From) {
+            push_known(&mut out, HeaderName::From, value);
         }
-        if let Some((_, value)) = to {
+        if let Some(value) = request.header(HeaderName::To) {
             out.extend_from_slice(b"To: ");
             push_value(&mut out, value);
             let tagged = match NameAddr::params(value) {
@@ -217,8 +215,10 @@ impl ResponseWriter {
             }
             out.extend_from_slice(b"\r\n");
         }
-        for (name, value) in [call_id, cseq].into_iter().flatten() {
-            push_known(&mut out, name, value);
+        for name in [HeaderName::CallId, HeaderName::CSeq] {
+            if let Some(value) = request.header(name) {
+                push_known(&mut out, name, value);
+            }
         }
         ResponseWriter { out }
     }

@@ -21,7 +21,7 @@ impl<'a> Via<'a> {
         // Blanks may stand around each slash, so the pieces are cut off one by one.
         let (protocol, rest) = until_slash(trim(value)).ok_or(bad("no protocol"))?;
         let (version, rest) = until_slash(rest).ok_or(bad("no protocol version"))?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || !is_token(version) {
+        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() {
             return Err(bad("not SIP"));
         }
         let (transport, rest) = split_token(rest);
