@@ -44,9 +44,7 @@ impl Message<'_> {
         if let Some(flaw) = self.flaw() {
             return Err(Fault::new(flaw.status, flaw.why));
         }
-        let counts = self.count_fields();
-        let count = |name: HeaderName| counts.get(name as usize).copied().unwrap_or(0);
-        if let Some(name) = SINGLE.into_iter().find(|name| count(*name) > 1) {
+        if let Some(name) = SINGLE.into_iter().find(|name| self.has_twice(*name)) {
             return Err(HeaderError::new(name.as_str(), "there more than once").into());
         }
         self.check_mandatory()?;
@@ -56,20 +54,20 @@ impl Message<'_> {
         self.max_forwards()?;
         for name in [HeaderName::Expires, HeaderName::MinExpires] {
             // Too large is read as the default; anything but digits is no number at all.
-            if count(name) > 0 && !self.header(name).is_some_and(is_digits) {
+            if self.header(name).is_some_and(|value| !is_digits(value)) {
                 return Err(HeaderError::new(name.as_str(), "not a number").into());
             }
         }
-        if count(HeaderName::Contact) > 0 {
+        if self.has(HeaderName::Contact) {
             self.check_contacts()?;
         }
-        for name in ADDRESSES.into_iter().filter(|name| count(*name) > 0) {
+        for name in ADDRESSES.into_iter().filter(|name| self.has(*name)) {
             for element in self.elements(name) {
                 address(name, element)?;
             }
         }
         for name in [HeaderName::Authorization, HeaderName::WwwAuthenticate] {
-            for value in self.headers(name).filter(|_| count(name) > 0) {
+            for value in self.headers(name) {
                 AuthParams::parse(value).map_err(|e| e.in_header(name.as_str()))?;
             }
         }

@@ -2,7 +2,7 @@
 //! datagrams ([`super::message`]) and streams ([`super::frame`]), and the one reading of Content-Length for both.
 use super::header::HeaderName;
 use super::message::limits;
-use super::scan::{decimal, find, find_line_end, is_token, trim, trim_end};
+use super::scan::{LINE_END, decimal, find_any, is_token, trim_end, trim_start};
 
 /// Octets `from..to` of the buffer; the limits keep both far below 2^32.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,17 +90,18 @@ pub(super) fn scan(bytes: &[u8], from: usize, partial: bool, mut field: impl FnM
                 scanner.note(Flaw { status: 414, why: "start line too long", unframed: true });
             }
             first = false;
-        } else if end == at {
-            scanner.close(open.take(), &mut field);
-            head.end = Some(next);
-            break;
         } else if continued {
             match &mut open {
                 Some((_, to)) => *to = end,
                 None => scanner.note(Flaw::bad("the start line is folded")),
             }
         } else {
-            scanner.close(open.replace((at, end)), &mut field);
+            scanner.close(open.take(), &mut field);
+            if end == at {
+                head.end = Some(next);
+                break;
+            }
+            open = Some((at, end));
         }
         at = next;
     }
@@ -143,7 +144,7 @@ impl Scanner<'_> {
     fn line(&mut self, at: usize, partial: bool) -> Option<(usize, usize)> {
         let mut from = at;
         loop {
-            let end = find_line_end(self.bytes, from)?;
+            let end = find_any(self.bytes, from, LINE_END)?;
             let (crlf, next) = match self.bytes.get(end..)? {
                 [b'\r', b'\n', ..] => (true, end + 2),
                 [b'\n', ..] => (false, end + 1),
@@ -169,7 +170,7 @@ impl Scanner<'_> {
             self.note(Flaw { status: 400, why: "header field too long", unframed: true });
         }
         let text = &self.bytes[from..to];
-        let Some(colon) = find(text, b':') else {
+        let Some(colon) = find_any(text, 0, [b':']) else {
             return self.note(Flaw::bad("a header line has no colon"));
         };
         let name = trim_end(&text[..colon]);
@@ -181,9 +182,9 @@ impl Scanner<'_> {
             return self.note(Flaw { status: 400, why: "too many header fields", unframed: true });
         }
         self.fields += 1;
-        let value = &text[colon + 1..];
-        let end = from + colon + 1 + trim_end(value).len();
-        let start = end - trim(value).len();
+        let value = trim_start(&text[colon + 1..]);
+        let start = to - value.len();
+        let end = start + trim_end(value).len();
         field(Field {
             name_at: u32::try_from(from).unwrap_or(u32::MAX),
             name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),

@@ -62,12 +62,24 @@ pub struct Message<'a> {
     table: Table,
 }
 
+/// Which field is the first of each name; no field has the number of an absent one.
+type FirstOf = [u8; HeaderName::Other as usize + 1];
+const ABSENT: u8 = u8::MAX;
+const _: () = assert!(limits::HEADERS < ABSENT as usize && (HeaderName::Other as usize) < 64);
+
+fn bit(name: HeaderName) -> u64 {
+    1 << name as u8
+}
+
 /// Everything but the octets.
 #[derive(Clone)]
 struct Table {
     start: Start,
     version: Version,
     fields: Vec<Field>,
+    first: FirstOf,
+    /// A bit for each name that is there more than once.
+    repeated: u64,
     whole: Span,
     body: Span,
     flaw: Option<Flaw>,
@@ -141,7 +153,9 @@ impl<'a> Message<'a> {
 
     /// All field values of that name, in order, one per header line (comma lists not split).
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.table.fields.iter().filter(move |f| f.id == name).map(|f| f.value.of(&self.bytes))
+        let first = usize::from(self.table.first[name as usize]);
+        let fields = self.table.fields.get(first..).unwrap_or_default();
+        fields.iter().filter(move |f| f.id == name).map(|f| f.value.of(&self.bytes))
     }
 
     /// By text name, any case, long or compact form, known or not.
@@ -278,15 +292,12 @@ impl<'a> Message<'a> {
         self.table.version
     }
 
-    /// How often each of some fields is there, in one walk.
-    pub(super) fn count_fields(&self) -> [u8; HeaderName::Other as usize + 1] {
-        let mut counts = [0u8; HeaderName::Other as usize + 1];
-        for field in &self.table.fields {
-            if let Some(count) = counts.get_mut(field.id as usize) {
-                *count = count.saturating_add(1);
-            }
-        }
-        counts
+    pub(super) fn has(&self, name: HeaderName) -> bool {
+        self.table.first[name as usize] != ABSENT
+    }
+
+    pub(super) fn has_twice(&self, name: HeaderName) -> bool {
+        self.table.repeated & bit(name) != 0
     }
 }
 
@@ -316,10 +327,17 @@ impl Table {
             return Err(Fault::new(513, "larger than 65536 octets"));
         }
         let mut fields = Vec::with_capacity(32);
+        let (mut first, mut repeated) = ([ABSENT; _], 0);
         let mut length = ContentLength::default();
         let head = scan(bytes, from, false, |field| {
             if field.id == HeaderName::ContentLength {
                 length.see(field.value.of(bytes));
+            }
+            let first: &mut u8 = &mut first[field.id as usize];
+            if *first == ABSENT {
+                *first = u8::try_from(fields.len()).unwrap_or(ABSENT);
+            } else {
+                repeated |= bit(field.id);
             }
             fields.push(field);
         });
@@ -338,6 +356,8 @@ impl Table {
             start,
             version,
             fields,
+            first,
+            repeated,
             whole: Span::new(from, end),
             body: Span::new(body_at, end),
             flaw: head.flaw.or(start_flaw).or(length_flaw),

@@ -1,10 +1,10 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
 use super::scan::{elements, find_line_end, is_blank, is_token, trim};
-use super::{Fault, HeaderName, Message, Via};
+use super::{Fault, HeaderName, Message, NameAddr, Via};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
@@ -132,13 +132,25 @@ fn push_named(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 fn push_known(out: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
-    push_named(out, name.as_str(), value);
+    if !matches!(name, HeaderName::ContentLength | HeaderName::Other) {
+        push_header(out, name.as_str(), value);
+    }
 }
 
 fn push_copies(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName) {
     for value in from.headers(name) {
         push_known(out, name, value);
     }
+}
+
+fn push_decimal(out: &mut Vec<u8>, number: usize) {
+    let (mut digits, mut first, mut rest) = ([b'0'; 20], 19, number);
+    while rest > 9 && first > 0 {
+        digits[first] += (rest % 10) as u8;
+        (first, rest) = (first - 1, rest / 10);
+    }
+    digits[first] += (rest % 10) as u8;
+    out.extend_from_slice(&digits[first..]);
 }
 
 /// Writing into a vector cannot fail; this keeps the formatter's result out of the way.
@@ -150,7 +162,9 @@ fn finish(mut out: Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Vec<u8> 
     if let Some(content_type) = content_type {
         push_known(&mut out, HeaderName::ContentType, content_type.as_bytes());
     }
-    push_fmt(&mut out, format_args!("Content-Length: {}\r\n\r\n", body.len()));
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(&mut out, body.len());
+    out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
     out
 }
@@ -170,17 +184,12 @@ impl ResponseWriter {
     }
 
     pub fn with_reason(request: &Message<'_>, status: u16, reason: &str, source: SocketAddr, tag: &str) -> Self {
-        let copied: usize = request
-            .headers(HeaderName::Via)
-            .chain(
-                [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
-                    .map(|n| request.header(n).unwrap_or_default()),
-            )
-            .map(|value| value.len() + 12)
-            .sum();
-        // Room for what a registrar adds, so that an ordinary answer is one allocation.
-        let mut out = Vec::with_capacity(copied + 768);
-        push_fmt(&mut out, format_args!("SIP/2.0 {:03} ", status.clamp(100, 699)));
+        // Less than all of the request's head is copied; with what a registrar adds, an ordinary answer is one allocation.
+        let head = request.bytes().len() - request.body().len();
+        let mut out = Vec::with_capacity((head + 512).min(4096));
+        out.extend_from_slice(b"SIP/2.0 ");
+        push_decimal(&mut out, status.clamp(100, 699).into());
+        out.push(b' ');
         push_value(&mut out, reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         for (i, value) in request.headers(HeaderName::Via).enumerate() {
@@ -196,8 +205,8 @@ impl ResponseWriter {
         if let Some(value) = request.header(HeaderName::To) {
             out.extend_from_slice(b"To: ");
             push_value(&mut out, value);
-            let tagged = match request.to() {
-                Ok(to) => to.params.has("tag"),
+            let tagged = match NameAddr::params(value) {
+                Ok(params) => params.has("tag"),
                 Err(_) => value.windows(5).any(|w| w.eq_ignore_ascii_case(b";tag=")),
             };
             if !tagged && status > 100 && is_token(tag.as_bytes()) {
@@ -259,7 +268,8 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     out.extend_from_slice(b"Via: ");
     // What the sender says about itself here counts for nothing (RFC 3261 §18.2.1, RFC 3581 §4).
     let ours = |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
-    if via.params.iter().any(|(name, _)| ours(name)) {
+    let rport = via.rport().is_some();
+    if rport || via.params.has("received") {
         push_value(out, top.strip_suffix(via.params.raw()).unwrap_or(top));
         for (name, value) in via.params.iter().filter(|(name, _)| !ours(name)) {
             out.push(b';');
@@ -272,18 +282,29 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     } else {
         push_value(out, top);
     }
-    let rport = via.rport().is_some();
     if rport || via.host.ip().map(|sent_by| sent_by.to_canonical()) != Some(ip) {
-        push_fmt(out, format_args!(";received={ip}"));
+        out.extend_from_slice(b";received=");
+        push_ip(out, ip);
     }
     if rport {
-        push_fmt(out, format_args!(";rport={}", source.port()));
+        out.extend_from_slice(b";rport=");
+        push_decimal(out, source.port().into());
     }
     for element in list {
         out.extend_from_slice(b", ");
         push_value(out, element);
     }
     out.extend_from_slice(b"\r\n");
+}
+
+fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    let IpAddr::V4(ip) = ip else { return push_fmt(out, format_args!("{ip}")) };
+    for (i, octet) in ip.octets().into_iter().enumerate() {
+        if i > 0 {
+            out.push(b'.');
+        }
+        push_decimal(out, octet.into());
+    }
 }
 
 /// Builds a request without Via: the transaction layer puts its own on top.

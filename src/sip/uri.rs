@@ -1,7 +1,7 @@
 //! sip:, sips:, tel:, urn: and any other URI, borrowed (RFC 3261 §19.1, RFC 3966). Made by the address views and the
 //! Request-URI accessor; the registrar keys its records by [`Uri::aor`] and compares Contacts by [`Uri::equivalent`].
 use super::header::{HeaderError, Params};
-use super::scan::{decimal, escape_at, find, percent_decoded, split_once, trim};
+use super::scan::{decimal, escape_at, find, percent_decoded, run, split_once, trim};
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -48,6 +48,10 @@ fn bad(why: &'static str) -> HeaderError {
     HeaderError::new("URI", why)
 }
 
+fn foreign() -> HeaderError {
+    bad("an octet that must be escaped")
+}
+
 /// Octets that no URI may hold unescaped.
 const FOREIGN: [bool; 256] = {
     let mut table = [true; 256];
@@ -59,11 +63,24 @@ const FOREIGN: [bool; 256] = {
     table
 };
 
-const HOST: [bool; 256] = {
+/// Octets that mean something in a SIP URI, or may not be in it.
+const MARK: [bool; 256] = {
+    let mut table = FOREIGN;
+    let marks = b"@:?;&%";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
+/// Letters, digits, hyphens, and underscores, which the wild has.
+const LABEL: [bool; 256] = {
     let mut table = [false; 256];
     let mut b = 0x21_u8;
     while b <= 0x7e {
-        table[b as usize] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        table[b as usize] = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         b += 1;
     }
     table
@@ -71,17 +88,18 @@ const HOST: [bool; 256] = {
 
 impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, HeaderError> {
-        if text.iter().any(|&b| FOREIGN[usize::from(b)]) {
-            return Err(bad("an octet that must be escaped"));
-        }
-        let (scheme, rest) = split_once(text, b':');
-        let rest = rest.ok_or(bad("no scheme"))?;
+        let colon = text.iter().position(|&b| b == b':').ok_or(bad("no scheme"))?;
+        let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
         let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
         if is(b"sip") {
-            SipUri::after_scheme(false, rest).map(Uri::Sip)
+            return SipUri::after_scheme(false, rest).map(Uri::Sip);
         } else if is(b"sips") {
-            SipUri::after_scheme(true, rest).map(Uri::Sip)
-        } else if is(b"tel") {
+            return SipUri::after_scheme(true, rest).map(Uri::Sip);
+        }
+        if text.iter().any(|&b| FOREIGN[usize::from(b)]) {
+            return Err(foreign());
+        }
+        if is(b"tel") {
             let (number, params) = rest.split_at(position(rest, b';'));
             if !number.iter().any(u8::is_ascii_hexdigit) || !number.iter().all(|&b| is_phone_octet(b)) {
                 return Err(bad("not a telephone number"));
@@ -166,35 +184,55 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// Where the parts of a SIP URI begin, and how many parameters and headers there are.
+#[derive(Default)]
+struct Marks {
+    colon: Option<usize>,
+    params: Option<usize>,
+    headers: Option<usize>,
+    semicolons: usize,
+    ampersands: usize,
+}
+
 impl<'a> SipUri<'a> {
     fn after_scheme(secure: bool, text: &'a [u8]) -> Result<Self, HeaderError> {
-        let mut rest = text;
-        while let Some(i) = find(rest, b'%') {
-            rest = rest.get(i..).unwrap_or_default();
-            escape_at(rest).ok_or(bad("a % without two hexadecimal digits"))?;
-            rest = rest.get(3..).unwrap_or_default();
+        // One walk notes where the parts begin. Neither parameters nor headers may hold a bare "@", but a user part may
+        // hold ";" and "?": what was noted before the "@" is forgotten there.
+        let mut user_end = None;
+        let mut marks = Marks::default();
+        for (i, &b) in text.iter().enumerate().filter(|(_, b)| MARK[usize::from(**b)]) {
+            match b {
+                b'@' if user_end.is_some() => return Err(bad("more than one @")),
+                b'@' => user_end = Some((i, std::mem::take(&mut marks).colon)),
+                b':' => marks.colon = marks.colon.or(Some(i)),
+                b'?' => marks.headers = marks.headers.or(Some(i)),
+                b';' if marks.headers.is_none() => {
+                    marks.params = marks.params.or(Some(i));
+                    marks.semicolons += 1;
+                }
+                b'&' if marks.headers.is_some() => marks.ampersands += 1,
+                b';' | b'&' => {}
+                b'%' => {
+                    escape_at(&text[i..]).ok_or(bad("a % without two hexadecimal digits"))?;
+                }
+                _ => return Err(foreign()),
+            }
         }
-        // Neither parameters nor headers may hold a bare "@", but a user part may hold ";" and "?".
-        let (user_info, place) = match split_once(text, b'@') {
-            (user_info, Some(place)) => (Some(user_info), place),
-            (place, None) => (None, place),
+        let (user, password, place) = match user_end {
+            Some((0, _) | (_, Some(0))) => return Err(bad("an empty user part")),
+            Some((end, None)) => (Some(&text[..end]), None, end + 1),
+            Some((end, Some(colon))) => (Some(&text[..colon]), Some(&text[colon + 1..end]), end + 1),
+            None => (None, None, 0),
         };
-        let (user, password) = match user_info.map(|info| split_once(info, b':')) {
-            Some((b"", _)) => return Err(bad("an empty user part")),
-            Some((user, password)) => (Some(user), password),
-            None => (None, None),
-        };
-        let (place, headers) = split_once(place, b'?');
-        let (host_port, params) = place.split_at(position(place, b';'));
-        let (host, port) = Host::with_port(host_port).ok_or(bad("no proper host and port"))?;
-        let headers = headers.unwrap_or_default();
-        if find(params, b'@').or(find(headers, b'@')).is_some() {
-            return Err(bad("more than one @"));
-        }
-        if count(params, b';') > MAX || count(headers, b'&') > MAX {
+        if marks.semicolons > MAX || marks.ampersands > MAX {
             return Err(bad("too many parameters"));
         }
-        Ok(SipUri { secure, user, password, host, port, params: Params(params), headers })
+        let headers_at = marks.headers.unwrap_or(text.len());
+        let params_at = marks.params.unwrap_or(headers_at);
+        let (host, port) = Host::with_port(&text[place..params_at]).ok_or(bad("no proper host and port"))?;
+        let params = Params(&text[params_at..headers_at]);
+        let headers = text.get(headers_at + 1..).unwrap_or_default();
+        Ok(SipUri { secure, user, password, host, port, params, headers })
     }
 
     /// A URI parameter's value with its escapes resolved, Some("") without value. Unlike [`Params::get`] it knows
@@ -256,27 +294,20 @@ impl<'a> Host<'a> {
         if let [b'[', inner @ .., b']'] = text {
             return std::str::from_utf8(inner).ok()?.parse().ok().map(Host::V6);
         }
-        let (first, last) = (text.first()?, text.last()?);
-        if last.is_ascii_digit() && count(text, b'.') == 3 && text.iter().all(|&b| b.is_ascii_digit() || b == b'.') {
-            return std::str::from_utf8(text).ok()?.parse().ok().map(Host::V4);
+        if text.last()?.is_ascii_digit() {
+            let address = ipv4(text);
+            if address.is_some() || (count(text, b'.') == 3 && text.iter().all(|&b| b.is_ascii_digit() || b == b'.')) {
+                return address.map(Host::V4);
+            }
         }
-        // Labels of letters, digits, hyphens (and underscores, which the wild has), none of them empty but the root.
-        let (mut before, mut sound) = (*first, *first != b'.' && text.len() <= 255);
-        for &b in text {
-            sound &= HOST[usize::from(b)] && !(b == b'.' && before == b'.');
-            before = b;
-        }
-        if !sound {
-            return None;
-        }
-        Some(Host::Name(text))
+        (text.len() <= 255 && is_name(text)).then_some(Host::Name(text))
     }
 
     /// `host[:port]`; blanks around the colon are let through, as a Via may have them.
     pub(super) fn with_port(text: &'a [u8]) -> Option<(Host<'a>, Option<u16>)> {
         let host_end = match text.first()? {
             b'[' => position(text, b']') + 1,
-            _ => position(text, b':'),
+            _ => text.iter().position(|&b| b == b':').unwrap_or(text.len()),
         };
         let (host, rest) = text.split_at_checked(host_end)?;
         let port = match trim(rest) {
@@ -388,6 +419,35 @@ impl Extend<Letter> for String {
             }
         }
     }
+}
+
+/// Labels with dots between, none of them empty but the root.
+fn is_name(text: &[u8]) -> bool {
+    let mut rest = text;
+    loop {
+        match rest.split_at(run(rest, &LABEL)) {
+            (_, []) => return true,
+            ([_, ..], [b'.', next @ ..]) => rest = next,
+            _ => return false,
+        }
+    }
+}
+
+/// Four numbers without leading zeros, which some would read as octal.
+fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut at, mut digits) = ([0u8; 4], 0, 0);
+    for &b in text {
+        let octet = octets.get_mut(at)?;
+        match b {
+            b'.' if digits > 0 => (at, digits) = (at + 1, 0),
+            b'0'..=b'9' if digits == 0 || *octet > 0 => {
+                *octet = octet.checked_mul(10)?.checked_add(b - b'0')?;
+                digits += 1;
+            }
+            _ => return None,
+        }
+    }
+    (at == 3 && digits > 0).then(|| octets.into())
 }
 
 fn same_optional(a: Option<&[u8]>, b: Option<&[u8]>) -> bool {

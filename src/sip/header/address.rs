@@ -18,6 +18,18 @@ pub struct NameAddr<'a> {
 
 impl<'a> NameAddr<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        let (display, uri_raw, params) = Self::cut(value)?;
+        Ok(NameAddr { display, uri: Uri::parse(uri_raw)?, uri_raw, params })
+    }
+
+    /// The parameters behind an address whose URI nobody asks for, so that it may be any.
+    pub(in crate::sip) fn params(value: &'a [u8]) -> Result<Params<'a>, HeaderError> {
+        Self::cut(value).map(|(_, _, params)| params)
+    }
+
+    /// Display name, URI and parameters.
+    #[expect(clippy::type_complexity)]
+    fn cut(value: &'a [u8]) -> Result<(Option<Cow<'a, [u8]>>, &'a [u8], Params<'a>), HeaderError> {
         let bad = |why| HeaderError::new("address", why);
         let value = trim(value);
         let (display, bracketed) = if value.first() == Some(&b'"') {
@@ -52,7 +64,7 @@ impl<'a> NameAddr<'a> {
         if bracketed.is_none() && find_any(uri_raw, 0, [b'?', b',']).is_some() {
             return Err(bad("a URI with ? or , must stand in <>"));
         }
-        Ok(NameAddr { display, uri: Uri::parse(uri_raw)?, uri_raw, params: Params(params) })
+        Ok((display, uri_raw, Params(params)))
     }
 
     pub fn tag(&self) -> Option<Cow<'a, [u8]>> {

@@ -1,19 +1,23 @@
 //! Credentials and challenges: `Digest a="b", c=d` (RFC 3261 §20.7, §20.44, RFC 2617 §3.2). Values are kept whatever
 //! they are: AKAv1-MD5, auts, integrity-protected and names nobody knows yet all come through.
 use super::HeaderError;
-use crate::sip::scan::{
-    Elements, elements, is_blank, is_token, quoted_len, split_once, trim, trim_end, trim_start, unquote,
-};
+use crate::sip::scan::{Elements, Pair, is_blank, is_token, quoted_len, trim, trim_start};
 use std::borrow::Cow;
 
 /// More parameters than this are refused.
 const MAX: usize = 64;
 
+const FIRST: usize = 12;
+
 /// `Digest a="b", c=d`: Authorization and WWW-Authenticate alike.
 #[derive(Clone, Copy)]
 pub struct AuthParams<'a> {
     pub scheme: &'a [u8],
-    pub(crate) rest: &'a [u8],
+    /// The first parameters, as whoever verifies credentials asks for a dozen of them.
+    first: [Pair<'a>; FIRST],
+    count: usize,
+    /// What is behind those.
+    rest: Option<&'a [u8]>,
 }
 
 /// Names only: a response or a nonce with a key in it is nothing for a log.
@@ -32,24 +36,37 @@ impl<'a> AuthParams<'a> {
         if !is_token(scheme) {
             return Err(HeaderError::new("credentials", "no scheme"));
         }
-        let params = AuthParams { scheme, rest: trim_start(rest) };
-        if params.is_digest() { params.checked() } else { Ok(params) }
+        let rest = trim_start(rest);
+        if scheme.eq_ignore_ascii_case(b"Digest") {
+            Self::checked(scheme, rest)
+        } else {
+            Ok(AuthParams { scheme, first: [Pair::default(); FIRST], count: 0, rest: Some(rest) })
+        }
     }
 
     /// A list without a scheme in front, as in Authentication-Info.
     pub fn parse_bare(value: &'a [u8]) -> Result<Self, HeaderError> {
-        AuthParams { scheme: b"", rest: trim(value) }.checked()
+        Self::checked(b"", trim(value))
     }
 
-    fn checked(self) -> Result<Self, HeaderError> {
+    fn checked(scheme: &'a [u8], rest: &'a [u8]) -> Result<Self, HeaderError> {
         let bad = |why| Err(HeaderError::new("credentials", why));
-        for (i, piece) in self.pieces().enumerate() {
-            let (name, value) = split_once(piece, b'=');
-            let Some(value) = value.map(trim) else { return bad("a parameter has no =") };
-            if !is_token(trim_end(name)) {
+        let (mut first, mut count, mut behind) = ([Pair::default(); FIRST], 0, Some(rest));
+        let mut pairs = Pairs(behind);
+        let mut i = 0;
+        while let Some(pair) = pairs.next() {
+            if let Some(slot) = first.get_mut(count) {
+                *slot = pair;
+                count += 1;
+                behind = pairs.0;
+            }
+            let Pair { name, value, plain } = pair;
+            let Some(value) = value else { return bad("a parameter has no =") };
+            if !plain && !is_token(name) {
                 return bad("a parameter has no proper name");
             }
             let sound = match value {
+                _ if plain => true,
                 [b'"', ..] => quoted_len(value) == Some(value.len()),
                 _ => !value.is_empty() && !value.iter().any(|&b| is_blank(b) || b == b'"'),
             };
@@ -59,21 +76,20 @@ impl<'a> AuthParams<'a> {
             if i == MAX {
                 return bad("too many parameters");
             }
+            i += 1;
         }
-        Ok(self)
+        Ok(AuthParams { scheme, first, count, rest: behind })
     }
 
     /// Unquoted value of a parameter, any case of the name; the first if it is there more than once.
     pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| unquote(value))
+        let first = self.first.iter().take(self.count).find(|pair| pair.is_named(name.as_bytes())).copied();
+        first.or_else(|| Pairs(self.rest).find(|pair| pair.is_named(name.as_bytes()))).map(|pair| pair.unquoted())
     }
 
     /// (name, raw value with quotes kept)
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        self.pieces().map(|piece| {
-            let (name, value) = split_once(piece, b'=');
-            (trim_end(name), value.map(trim).unwrap_or_default())
-        })
+        self.pairs().map(|pair| (pair.name, pair.value.unwrap_or_default()))
     }
 
     /// A parameter name that is there more than once, if any.
@@ -89,8 +105,29 @@ impl<'a> AuthParams<'a> {
         self.scheme.eq_ignore_ascii_case(b"Digest")
     }
 
-    fn pieces(&self) -> std::iter::Filter<Elements<'a>, fn(&&'a [u8]) -> bool> {
-        elements(self.rest).filter(|piece| !piece.is_empty())
+    fn pairs(&self) -> impl Iterator<Item = Pair<'a>> + use<'a> {
+        self.first.into_iter().take(self.count).chain(Pairs(self.rest))
+    }
+}
+
+/// What is between commas, empty elements left out.
+struct Pairs<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+    fn next(&mut self) -> Option<Pair<'a>> {
+        loop {
+            if let Some((pair, rest)) = Pair::plain(self.0?, b',') {
+                self.0 = rest;
+                return Some(pair);
+            }
+            let mut elements = Elements(self.0);
+            let piece = elements.next()?;
+            self.0 = elements.0;
+            if !piece.is_empty() {
+                return Some(Pair::of(piece));
+            }
+        }
     }
 }
 

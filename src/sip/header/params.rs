@@ -1,6 +1,6 @@
 //! Parameters behind a value: `;name=value`, `;name="quoted"`, `;name` (RFC 3261 §25.1 generic-param).
 use super::HeaderError;
-use crate::sip::scan::{find_unquoted, is_blank, is_token, quoted_len, split_once, trim, trim_end, unquote};
+use crate::sip::scan::{Pair, find_unquoted, is_blank, is_token, quoted_len, trim, trim_start};
 use std::borrow::Cow;
 
 /// More parameters than this on one value are refused; it also bounds every search for duplicates.
@@ -24,23 +24,20 @@ impl<'a> Params<'a> {
 
     /// Value of a parameter, unquoted; Some("") for one without value.
     pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        self.find(name).map(|value| value.map_or(Cow::Borrowed(&b""[..]), unquote))
+        self.find(name.as_bytes()).map(|pair| pair.unquoted())
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        self.find(name.as_bytes()).is_some()
     }
 
-    fn find(&self, name: &str) -> Option<Option<&'a [u8]>> {
-        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    pub(super) fn find(&self, name: &[u8]) -> Option<Pair<'a>> {
+        self.pairs().find(|pair| pair.is_named(name))
     }
 
     /// (name, raw value with quotes kept; None if no "=")
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        self.pieces().filter(|piece| !piece.is_empty()).map(|piece| {
-            let (name, value) = split_once(piece, b'=');
-            (trim_end(name), value.map(trim))
-        })
+        self.pairs().filter(|pair| !pair.is_empty()).map(|pair| (pair.name, pair.value))
     }
 
     pub fn raw(&self) -> &'a [u8] {
@@ -51,29 +48,29 @@ impl<'a> Params<'a> {
         self.0.is_empty()
     }
 
-    /// Trimmed text between semicolons, empty pieces too.
-    fn pieces(&self) -> Pieces<'a> {
-        let raw = trim(self.0);
-        Pieces(match raw {
+    /// What is between semicolons, empty pairs too.
+    fn pairs(&self) -> Pairs<'a> {
+        Pairs(match trim_start(self.0) {
             [] => None,
             [b';', rest @ ..] => Some(rest),
-            _ => Some(raw),
+            all => Some(all),
         })
     }
 
     /// The grammar: a token for a name, a token, host or quoted string for a value, no name twice (RFC 3261 §7.3.1).
     pub(crate) fn check(&self, header: &'static str) -> Result<(), HeaderError> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let bad = |why| Err(HeaderError::new(header, why));
         let mut names: [&[u8]; MAX] = [b""; MAX];
-        for (i, piece) in self.pieces().enumerate() {
-            let (name, value) = split_once(piece, b'=');
-            let name = trim_end(name);
+        for (i, Pair { name, value, plain }) in self.pairs().enumerate() {
             let Some(slot) = names.get_mut(i) else { return bad("too many parameters") };
             *slot = name;
-            if !is_token(name) {
+            if !plain && !is_token(name) {
                 return bad("a parameter has no proper name");
             }
-            if !value.map(trim).is_none_or(is_value) {
+            if !plain && !value.is_none_or(is_value) {
                 return bad("a parameter has no proper value");
             }
             if names.iter().take(i).any(|n| n.eq_ignore_ascii_case(name)) {
@@ -94,22 +91,20 @@ fn is_value(value: &[u8]) -> bool {
     }
 }
 
-struct Pieces<'a>(Option<&'a [u8]>);
+struct Pairs<'a>(Option<&'a [u8]>);
 
-impl<'a> Iterator for Pieces<'a> {
-    type Item = &'a [u8];
-    fn next(&mut self) -> Option<&'a [u8]> {
+impl<'a> Iterator for Pairs<'a> {
+    type Item = Pair<'a>;
+    fn next(&mut self) -> Option<Pair<'a>> {
         let s = self.0?;
-        match find_unquoted(s, b';') {
-            Some(i) => {
-                self.0 = s.get(i + 1..);
-                Some(trim(&s[..i]))
-            }
-            None => {
-                self.0 = None;
-                Some(trim(s))
-            }
+        if let Some((pair, rest)) = Pair::plain(s, b';') {
+            self.0 = rest;
+            return Some(pair);
         }
+        let end = find_unquoted(s, b';').unwrap_or(s.len());
+        let (piece, rest) = s.split_at(end);
+        self.0 = rest.get(1..);
+        Some(Pair::of(piece))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One Via element: `SIP/2.0/UDP host:port;params` (RFC 3261 §20.42, RFC 3581).
 use super::{HeaderError, Params};
-use crate::sip::scan::{decimal, find, is_blank, is_token, split_once, trim, trim_end, trim_start};
+use crate::sip::scan::{decimal, find, is_blank, split_token, trim, trim_start};
 use crate::sip::uri::Host;
 use std::net::IpAddr;
 
@@ -21,13 +21,12 @@ impl<'a> Via<'a> {
         // Blanks may stand around each slash, so the pieces are cut off one by one.
         let (protocol, rest) = until_slash(trim(value)).ok_or(bad("no protocol"))?;
         let (version, rest) = until_slash(rest).ok_or(bad("no protocol version"))?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || !is_token(version) {
+        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() {
             return Err(bad("not SIP"));
         }
-        let end = rest.iter().position(|&b| is_blank(b)).ok_or(bad("no sent-by"))?;
-        let (transport, rest) = rest.split_at(end);
-        if !is_token(transport) {
-            return Err(bad("the transport is not a token"));
+        let (transport, rest) = split_token(rest);
+        if transport.is_empty() || !rest.first().is_some_and(|&b| is_blank(b)) {
+            return Err(bad("no transport and sent-by"));
         }
         let end = find(rest, b';').unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at(end);
@@ -52,13 +51,13 @@ impl<'a> Via<'a> {
     }
 
     fn raw_param(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.params.find(name).map(|pair| pair.value)
     }
 }
 
 fn until_slash(s: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (before, after) = split_once(s, b'/');
-    Some((trim_end(before), trim_start(after?)))
+    let (token, rest) = split_token(s);
+    Some((token, trim_start(trim_start(rest).strip_prefix(b"/")?)))
 }
 
 #[cfg(test)]
