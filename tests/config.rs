@@ -31,7 +31,7 @@ fn defaults_are_a_whole_network_on_loopback() {
     assert_eq!((config.limits.max_expires, config.limits.max_contacts), (600_000, 10));
     assert_eq!(config.reg_await_auth, Duration::from_secs(240));
     assert_eq!(config.aka_algorithms, [Algorithm::Akav1Md5]);
-    assert_eq!(config.digest_algorithms, [Algorithm::Sha256, Algorithm::Md5]);
+    assert_eq!(config.digest_algorithms, [Algorithm::Md5, Algorithm::Sha256]);
     assert_eq!((config.bsf_domain.as_str(), config.short_cut), ("bsf.home1.net", ShortCut::HomePcscfOnly));
     assert_eq!(config.broadcast_timeout, Duration::from_secs(5));
     assert!(config.extension && !config.send_ck_ik && config.trusted_peers.is_empty());

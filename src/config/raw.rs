@@ -172,7 +172,7 @@ impl Raw {
         };
         let aka_algorithms = algorithms(&self.registrar.algorithms, &[Algorithm::Akav1Md5], true)?;
         let digest_algorithms =
-            algorithms(&self.registrar.digest_algorithms, &[Algorithm::Sha256, Algorithm::Md5], false)?;
+            algorithms(&self.registrar.digest_algorithms, &[Algorithm::Md5, Algorithm::Sha256], false)?;
         let timeout = match &self.broadcast.timeout {
             Some(t) if !(0.05..=30.0).contains(t.get_ref()) => {
                 return self.fault(t.span(), "timeout: 0.05 to 30 s, since the terminal waits 32 s at most (Timer F)");

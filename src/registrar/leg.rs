@@ -397,7 +397,7 @@ impl Scscf {
     /// All or nothing, and it is nothing. The server may have registered the user although its answer did not come.
     async fn close_leg(&self, job: &Job) {
         let closed = self.shared.table.update_leg(job.impi.as_str(), |leg| leg.take_if(|l| l.serial == job.serial));
-        self.tell_hss(&job.impu, &job.peer.name, &job.naf, None, RegState::Failed).await;
+        self.tell_hss(&job.impu, &job.peer.name, &job.naf, None, RegState::NotRegistered).await;
         if let Some(leg) = closed.flatten() {
             self.end_at_server(&job.impi, job.peer.clone(), &leg);
         }

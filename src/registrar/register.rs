@@ -7,7 +7,7 @@ use super::authenticate::{Authenticated, Remembered, Verdict, refusal_of};
 use super::content;
 use super::leg::LegOutcome;
 use super::registration::{BindingError, Plan, Registration};
-use super::scscf::{Refusal, Scscf, Shared};
+use super::scscf::{Refusal, Scscf, Shared, sip_uri};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
 use crate::gba::bootstrap::{Access, Bootstrap};
@@ -392,7 +392,13 @@ impl Scscf {
         }
         if !registration.bindings.is_empty() {
             response.copy(request, HeaderName::Path);
-            response.header(HeaderName::ServiceRoute, format!("<{};lr>", self.shared.settings.uri));
+            // Where the terminal came in is where it can send its next requests.
+            let here = if source.local.ip().is_unspecified() {
+                self.shared.settings.uri.clone()
+            } else {
+                sip_uri(source.transport, source.local)
+            };
+            response.header(HeaderName::ServiceRoute, format!("<{here};lr>"));
             let associated: Vec<String> = registration.impus.iter().map(|impu| format!("<{impu}>")).collect();
             response.header(HeaderName::PAssociatedUri, associated.join(", "));
         }

@@ -13,11 +13,11 @@ use crate::hss::{BroadcastSubscription, Hss};
 use crate::identity::Impi;
 use crate::policy::{Decide, ServerView};
 use crate::registrar::Limits;
-use crate::sip::transaction::{Outbound, Source};
+use crate::sip::transaction::{Outbound, Source, Transport};
 use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method, reason_phrase};
 use dashmap::{DashMap, DashSet};
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -176,6 +176,14 @@ impl Scscf {
             response.header(*name, value);
         }
         response.finish()
+    }
+}
+
+/// The URI of an address of this node.
+pub fn sip_uri(transport: Transport, addr: SocketAddr) -> String {
+    match transport {
+        Transport::Udp => format!("sip:{addr}"),
+        stream => format!("sip:{addr};transport={}", stream.param()),
     }
 }
 

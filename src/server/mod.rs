@@ -16,6 +16,7 @@ use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{LuaPolicy, PolicySource, Program};
 use crate::policy::{Decide, ServerView};
+use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
@@ -358,10 +359,11 @@ fn ims_peer(config: &Config, bsm: &config::Bsm, hop: NextHop) -> Peer {
 }
 
 fn settings(config: &Config, listening: &[Listen], peers: Vec<Peer>) -> Settings {
-    let uri = match hop_to(listening) {
-        Some(hop) if hop.transport == Transport::Tcp => format!("sip:{};transport=tcp", hop.addr),
-        Some(hop) => format!("sip:{}", hop.addr),
-        None => format!("sip:{}", config.domain),
+    let tls = || listening.iter().find(|l| l.transport == Transport::Tls);
+    let uri = match (hop_to(listening), tls()) {
+        (Some(hop), _) => sip_uri(hop.transport, hop.addr),
+        (None, Some(listen)) => sip_uri(listen.transport, listen.addr),
+        (None, None) => format!("sip:{}", config.domain),
     };
     Settings {
         domain: config.domain.clone(),

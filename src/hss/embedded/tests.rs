@@ -170,6 +170,24 @@ fn a_third_resync_within_a_minute_is_refused() {
 }
 
 #[test]
+fn a_flood_of_challenges_does_not_end_a_subscribers_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut last = 0;
+    for run in 0..2 {
+        let hss = EmbeddedHss::open(dir.path(), 0, at(0, run)).unwrap();
+        if run == 0 {
+            hss.add(subscriber("u", "")).unwrap();
+        }
+        for _ in 0..500 {
+            let seq = sqn_of(&ask(&hss, None, at(0, run)).unwrap()).seq();
+            assert!(seq > last, "{seq} after {last}");
+            last = seq;
+        }
+        hss.close();
+    }
+}
+
+#[test]
 fn no_vector_above_a_mark_that_cannot_be_written() {
     let hss = EmbeddedHss::in_memory(at(0, 0)).unwrap();
     hss.add(subscriber("u", "")).unwrap();
