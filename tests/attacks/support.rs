@@ -119,7 +119,14 @@ impl Server {
         assert!(self.child.try_wait().unwrap().is_none(), "the server has ended: {}", self.log());
         let started = Instant::now();
         let mut user = User::new(self.udp, "u1");
-        assert_eq!(user.register().status(), 200);
+        // What the attack left in the sockets may name the same user and replace his challenge: he asks again.
+        let mut status = user.register().status();
+        for _ in 0..20 {
+            if status == 401 {
+                status = user.register().status();
+            }
+        }
+        assert_eq!(status, 200);
         let took = started.elapsed();
         assert!(took < Duration::from_secs(2), "a registration takes {took:?}");
         let memory = self.memory();

@@ -25,7 +25,8 @@ fn aka_in_all_versions_and_what_the_200_says() {
         assert_eq!(response.status(), 200);
         assert_eq!(contacts(&response), ["<sip:alice@127.0.0.1:40000>;expires=600000"]);
         assert_eq!(text(&response, HeaderName::Path), "<sip:pcscf.home1.net;lr>");
-        assert_eq!(text(&response, HeaderName::ServiceRoute), "<sip:scscf.home1.net;lr>");
+        // Where the request came in is where the terminal can send the next ones.
+        assert_eq!(text(&response, HeaderName::ServiceRoute), "<sip:127.0.0.1:5060;lr>");
         assert_eq!(text(&response, HeaderName::PAssociatedUri), "<sip:alice@home1.net>, <tel:+1234>");
         assert!(response.header(HeaderName::BcastExt).is_none(), "not asked for");
         assert_eq!(network.calls(), ["MAR", "SAR Registration"]);

@@ -96,7 +96,7 @@ fn all_or_nothing_and_a_dead_server() {
     assert!(network.scscf.shared.bootstraps.is_empty());
     assert!(network.scscf.shared.busy.is_empty());
     let calls = network.calls();
-    assert!(calls.contains(&"SAR UserDeregistration".to_string()) && calls.contains(&"PUR failed".to_string()));
+    assert!(calls.contains(&"SAR UserDeregistration".to_string()) && calls.contains(&"PUR not_registered".to_string()));
     network.answer(Reply::ok());
     network.pass(seconds(10));
     let sent = network.forwarded();
