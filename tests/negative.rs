@@ -454,8 +454,7 @@ fn while_a_broadcast_server_is_waited_for_nothing_is_done_twice() {
     hand.repeat();
     // Another REGISTER of the same user is told to wait.
     let mut impatient = Hand::new(&card, bed.ims);
-    impatient.usim = hand.usim.clone();
-    let refused = impatient.run(NAMES_NAF);
+    let refused = impatient.register(&impatient.unanswered(), NAMES_NAF, b"");
     assert_eq!(refused.status(), 500, "{}", String::from_utf8_lossy(refused.bytes()));
     assert!(refused.header(HeaderName::RetryAfter).is_some());
     assert_eq!(hand.receive().status(), 200);

@@ -315,3 +315,95 @@ fn a_faulty_policy_or_a_taken_port_is_an_error_that_says_so() {
         assert!(error.contains(&taken), "{error}");
     }
 }
+
+/// A whole node on one address, its broadcast role left to the defaults.
+fn whole_node(bed: &mut Bed, listen: &str, tables: &str) {
+    let config = format!(
+        "domain = \"{DOMAIN}\"\nlisten = [{listen}]\ndata_dir = \"ims-data\"\ntrace = \"ims.jsonl\"\nworkers = 2\n{tables}"
+    );
+    bed.start_node("ims", &config).unwrap();
+}
+
+#[test]
+fn a_whole_node_registers_with_both_wherever_it_listens() {
+    for host in ["127.0.0.2", "::1", "127.0.0.1"] {
+        let mut bed = Bed::empty(host);
+        let (ims, http) = (bed.ims, bed.bsm_http);
+        whole_node(&mut bed, &format!("\"udp:{ims}\""), &format!("[bsm]\nhttp = \"{http}\"\n"));
+        let card = bed.subscriber_with("yes");
+        let url = format!("http://{http}/");
+        for more in [&["--figure", "7"][..], &["--figure", "5", "--bsm-http", &url], &["--figure", "5", "--via-ims"]] {
+            let result = bed.terminal("register", &card, &[&["--naf-id", NAF], more].concat()).unwrap();
+            assert_eq!(result["error"], Value::Null, "{host} {more:?}: {result}");
+            bed.assert_states(&card.impi, "registered", "registered");
+        }
+    }
+}
+
+#[test]
+fn a_restarted_node_has_nobody_registered() {
+    let mut bed = Bed::empty("127.0.0.1");
+    let listen = format!("\"udp:{}\"", bed.ims);
+    whole_node(&mut bed, &listen, "");
+    let card = bed.subscriber_with("yes");
+    assert_both(&bed, &card, &bed.terminal("register", &card, &["--naf-id", NAF]).unwrap());
+    bed.signal("ims", "TERM");
+    bed.assert_states(&card.impi, "registered", "registered");
+    whole_node(&mut bed, &listen, "");
+    bed.assert_states(&card.impi, "not_registered", "not_registered");
+}
+
+#[test]
+fn a_removed_subscriber_is_deregistered_at_both() {
+    let bed = Bed::start(&Plan::default());
+    let card = bed.subscriber_with("yes");
+    assert_both(&bed, &card, &bed.terminal("register", &card, &["--naf-id", NAF]).unwrap());
+    bed.imscript_ok(&["subscriber", "remove", &card.impi, "--data-dir", "ims-data"]);
+    support::wait_for(|| {
+        let events = format!("{:?}", bed.events().unwrap());
+        events.contains("\"Expires: 0\"").then_some(())
+    });
+    assert_eq!(bed.terminal("register", &card, &[]).unwrap()["result"], "failed");
+}
+
+#[test]
+fn a_subscription_that_comes_later_counts_at_the_next_refresh() {
+    let bed = Bed::start(&Plan::default());
+    let card = bed.subscriber_with("no");
+    let failed = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
+    assert_eq!(failed["broadcast"], "failed", "{failed}");
+    let mut args = vec!["subscriber", "add", "--replace", "--data-dir", "ims-data", "--broadcast", "yes"];
+    args.extend(["--impi", &card.impi, "--impu", &card.impu, "--algorithm", "milenage", "--k", &card.k]);
+    bed.imscript_ok(&[&args[..], &["--opc", &card.opc]].concat());
+    support::wait_for(|| {
+        let result = bed.terminal("register", &card, &["--naf-id", NAF]).unwrap();
+        (result["broadcast"] == "registered").then_some(())
+    });
+}
+
+#[test]
+fn a_node_that_stops_answers_those_whom_a_silent_broadcast_server_keeps_waiting() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut bed = Bed::empty("127.0.0.1");
+    let tables = format!(
+        "[[broadcast_server]]\nname = \"bsm\"\nnaf = [\"{NAF}\"]\naddress = \"tcp:{}\"\n",
+        silent.local_addr().unwrap()
+    );
+    let listen = format!("\"udp:{}\"", bed.ims);
+    whole_node(&mut bed, &listen, &tables);
+    let card = bed.subscriber_with("yes");
+    let (ims, waiting) = (bed.ims, card.clone());
+    let terminal = std::thread::spawn(move || {
+        let server = format!("udp:{ims}");
+        let mut args = vec!["terminal", "register", "--server", &server, "--impi", &waiting.impi];
+        args.extend(["--impu", &waiting.impu, "--k", &waiting.k, "--opc", &waiting.opc, "--naf-id", NAF, "--json"]);
+        Command::new(BINARY).args(args).output().unwrap()
+    });
+    let (held, _) = silent.accept().unwrap(); // the leg is open
+    let (status, took) = bed.signal("ims", "TERM");
+    assert!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}");
+    let output = terminal.join().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["result"], &result["broadcast"]), (&"registered".into(), &"pending".into()), "{result}");
+    drop(held);
+}

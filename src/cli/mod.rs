@@ -18,6 +18,10 @@ use std::process::ExitCode;
 /// smart-card terminals with a broadcast server, steered by Lua policies.
 #[derive(Parser)]
 #[command(name = "imscript", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  imscript demo                    all six flows, drawn
+  imscript run                     a whole network on loopback
+  imscript help terminal register  every verb has help with an example")]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

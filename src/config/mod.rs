@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use raw::ConfigError;
+pub(crate) use raw::own_addresses;
 
 /// What a node does; all on by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -343,7 +343,8 @@ impl Raw {
             // An IMS server with TLS is known by its certificate; its address alone would let anyone there speak for it.
             (None, Some(hop)) if hop.transport == Transport::Tls => Vec::new(),
             (None, Some(hop)) => vec![hop.addr.ip()],
-            (None, None) => ims_listen.iter().map(|l| l.addr.ip()).collect(),
+            // The same node: what it sends itself comes from an address of its own.
+            (None, None) => own_addresses(ims_listen),
         };
         let http = raw
             .http
@@ -369,6 +370,12 @@ impl Roles {
     pub fn ims(self) -> bool {
         self.scscf || self.bsf || self.hss
     }
+}
+
+/// Loopback, and where the node listens.
+pub(crate) fn own_addresses(listen: &[Listen]) -> Vec<IpAddr> {
+    let loopback = [IpAddr::from(std::net::Ipv4Addr::LOCALHOST), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)];
+    loopback.into_iter().chain(listen.iter().map(|l| l.addr.ip()).filter(|ip| !ip.is_unspecified())).collect()
 }
 
 fn line_of(text: &str, span: Option<Range<usize>>) -> usize {

@@ -235,8 +235,9 @@ impl Scscf {
         if let verdict::Subscription::Cached(age) = how
             && let Some(held) = self.shared.subscriptions.get(impi.as_str())
             && mono.saturating_sub(held.0) <= age
+            && held.1.is_subscribed()
         {
-            return Ok(held.1.is_subscribed());
+            return Ok(true); // a refusal is asked anew: the user may have subscribed meanwhile
         }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription");
         let found = self.shared.hss.broadcast_subscription(impi).await.map_err(super::authenticate::refusal_of)?;

@@ -62,6 +62,11 @@ impl Scscf {
         self.check_extensions(request)?;
         let asked = self.read(request).await?;
         content::check(request, TAKEN)?;
+        let in_progress =
+            || Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5);
+        if self.shared.busy.contains(asked.impi.as_str()) {
+            return Err(in_progress());
+        }
         let plan = Plan::read(request, &settings.limits, None).map_err(refuse_contacts)?;
         let kind = self.shared.table.with(asked.impi.as_str(), |r| plan.kind(r.map_or(&[], |r| &r.bindings)));
         let portion = if settings.extension && kind != Kind::Deregister {
@@ -99,9 +104,7 @@ impl Scscf {
         // The portion of the first REGISTER may be the one that counts.
         let all_or_nothing = authenticated.portion.as_ref().is_some_and(Remembered::is_all_or_nothing);
         let ctx = Context { all_or_nothing, ..ctx };
-        let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(|| {
-            Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5)
-        })?;
+        let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(in_progress)?;
         match kind {
             Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
             _ => self.admit(request, source, &asked, &ctx, verify, authenticated).await,

@@ -197,6 +197,21 @@ impl Scscf {
         self.shared.table.with(impi.as_str(), |r| r.map_or(0, |r| r.expires_in(mono)))
     }
 
+    /// These are no subscribers any more (network-initiated deregistration, TS 24.229 §5.4.1.5): contacts and keys go,
+    /// and the broadcast server is told.
+    pub fn withdraw(&self, impis: Vec<Impi>) {
+        for impi in impis {
+            self.shared.bootstraps.remove(&impi);
+            self.shared.subscriptions.remove(impi.as_str());
+            if let Some((_, leg)) = self.shared.table.remove(&impi) {
+                tracing::info!(%impi, "deregistered: no subscriber any more");
+                if let Some(leg) = leg {
+                    self.ims_ended(&impi, leg, "deactivated");
+                }
+            }
+        }
+    }
+
     /// Timers: contacts, challenges and bootstrappings whose time is over. Called by one worker, about once a second.
     /// What the HSS is told is told by jobs of their own: a slow HSS must not stop the clock.
     pub async fn sweep(&self) {

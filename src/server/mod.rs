@@ -134,12 +134,14 @@ impl Node {
             Some(hss) => Some(hss),
             None if config.roles.hss => {
                 let opened = EmbeddedHss::open(&config.data_dir, 0, clock.now())?;
+                // Contacts live in memory: what an earlier run registered is reached no more.
+                opened.forget_registrations(clock.now());
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
             None => None,
         };
-        let peers = peers(&config, &bsm_listening)?;
+        let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
         let ims = match (&hss, config.roles.scscf) {
@@ -322,7 +324,7 @@ fn hop_to(listening: &[Listen]) -> Option<NextHop> {
 }
 
 /// The configured broadcast servers with their addresses; one without an address is this node's own.
-fn peers(config: &Config, bsm_listening: &[Listen]) -> Result<Vec<Peer>, StartError> {
+fn peers(config: &Config, listening: &[Listen], bsm_listening: &[Listen]) -> Result<Vec<Peer>, StartError> {
     let mut peers = Vec::new();
     for server in &config.servers {
         let hop = match server.hop.clone().or_else(|| hop_to(bsm_listening)) {
@@ -336,7 +338,11 @@ fn peers(config: &Config, bsm_listening: &[Listen]) -> Result<Vec<Peer>, StartEr
             hop,
             naf_fqdns: server.nafs.clone(),
             tls_names: Vec::new(),
-            addresses: Vec::new(),
+            // This node's own broadcast role may speak from any address of the node.
+            addresses: match server.hop {
+                Some(_) => Vec::new(),
+                None => config::own_addresses(listening).into_iter().map(|ip| PeerAddress { ip, port: None }).collect(),
+            },
             key_transport: server.key_transport,
             trusted: true,
         });

@@ -164,6 +164,9 @@ async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Opt
         if let Some(bsm) = &bsm {
             bsm.clone().sweep().await;
         }
+        if let (Some(hss), Some(scscf)) = (&embedded, &scscf) {
+            scscf.withdraw(hss.take_removed());
+        }
         if let Some(hss) = &embedded {
             hss.maintain(clock.now());
         }

@@ -273,7 +273,8 @@ impl Terminal {
 /// Whether the broadcast state of a 200 is what a figure promises at that point.
 pub fn broadcast_as_promised(figure: super::Figure, state: BroadcastState) -> bool {
     match (figure.names_naf(), figure.is_simultaneous()) {
-        (false, _) => state == BroadcastState::None,
+        // A terminal that is registered already may hear so, although it did not ask.
+        (false, _) => state != BroadcastState::Failed,
         (true, true) => state == BroadcastState::Registered,
         (true, false) => matches!(state, BroadcastState::Pending | BroadcastState::Registered),
     }

@@ -18,6 +18,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  imscript terminal register --server udp:127.0.0.1:5060 --impi alice@home1.net --impu sip:alice@home1.net \\
+    --k 465b5ce8b199b49faa5f0a2ee238a6bc --opc cd63cb71954a9f4e48a5994e37a02baf --naf-id bsm.home1.net
+  imscript terminal deregister --server udp:127.0.0.1:5060 --impi alice@home1.net --impu sip:alice@home1.net \\
+    --k 465b5ce8b199b49faa5f0a2ee238a6bc --opc cd63cb71954a9f4e48a5994e37a02baf --all")]
 pub struct TerminalArgs {
     #[command(subcommand)]
     verb: Verb,

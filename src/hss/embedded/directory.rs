@@ -2,7 +2,7 @@
 
 use super::auc::Auc;
 use super::subscriber::{Registration, Stored, StoredSqn, Subscriber};
-use crate::hss::HssError;
+use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
 use dashmap::DashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,6 +56,8 @@ pub(super) struct Directory {
     by_impu: DashMap<Impu, Arc<Record>>,
     /// The SQN mark that is on disk.
     mark: AtomicU64,
+    /// Removed while the node runs, not yet taken note of by the registrar.
+    removed: Mutex<Vec<Impi>>,
 }
 
 impl Directory {
@@ -88,9 +90,20 @@ impl Directory {
         Err(if self.by_impu.contains_key(impu) { HssError::IdentitiesDontMatch } else { HssError::UserUnknown })
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<Record>> {
+        self.by_impi.iter().map(|record| record.clone()).collect()
+    }
+
+    pub(super) fn take_removed(&self) -> Vec<Impi> {
+        std::mem::take(&mut lock(&self.removed))
+    }
+
     pub(super) fn remove(&self, impi: &str) {
-        if let Some((_, record)) = self.by_impi.remove(impi) {
+        if let Some((impi, record)) = self.by_impi.remove(impi) {
             self.drop_impus(&record);
+            if record.registration().ims != RegState::NotRegistered {
+                lock(&self.removed).push(impi);
+            }
         }
     }
 

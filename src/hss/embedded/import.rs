@@ -51,6 +51,12 @@ impl Import {
     pub fn read(mut input: impl Read) -> Result<Self, ImportError> {
         let mut text = Zeroizing::new(Vec::new());
         input.read_to_end(&mut text).map_err(ImportError::Read)?;
+        if text.iter().filter(|octet| **octet == b'"').count() % 2 != 0 {
+            // The reader would take the rest of the file for one field.
+            let last = text.iter().rposition(|octet| *octet == b'"').unwrap_or_default();
+            let line = text[..last].iter().filter(|octet| **octet == b'\n').count() as u64 + 1;
+            return Err(ImportError::Bad(vec![BadLine::new(line, "a quote is not closed".to_string())]));
+        }
         let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_slice());
         let mut lines = Lines { text: &text, at: 0, line: 1 };
         let mut record = ByteRecord::new();

@@ -118,6 +118,30 @@ impl EmbeddedHss {
         }
     }
 
+    /// Nobody is registered any more: for a node whose registrar starts empty.
+    pub fn forget_registrations(&self, now: Now) {
+        let since = Some(now.unix.as_secs());
+        for record in self.directory.all() {
+            let mut registration = record.registration();
+            let mut changed = false;
+            if registration.ims != RegState::NotRegistered {
+                (registration.ims, registration.ims_since, changed) = (RegState::NotRegistered, since, true);
+            }
+            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.state != RegState::NotRegistered) {
+                (broadcast.state, broadcast.since, changed) = (RegState::NotRegistered, now.unix.as_secs(), true);
+            }
+            drop(registration);
+            if changed {
+                self.writer.record(&record);
+            }
+        }
+    }
+
+    /// Who was removed from the subscribers by another process since the last call: their registrations end.
+    pub fn take_removed(&self) -> Vec<Impi> {
+        self.directory.take_removed()
+    }
+
     /// Number of subscribers.
     pub fn len(&self) -> usize {
         self.directory.len()

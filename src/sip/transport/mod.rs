@@ -180,9 +180,9 @@ impl Transports {
         Ok(Transports(Rc::new(Worker {
             clock,
             tls,
-            listening,
             ports,
-            egress: udp::Egress::open(),
+            egress: udp::Egress::open(&listening),
+            listening,
             listeners: RefCell::new(listeners),
             connections: tcp::Pool::default(),
             neighbours,
@@ -252,8 +252,16 @@ impl Transports {
         }
         worker.listeners.take();
         let graceful = async {
-            while worker.owed.get() > 0 {
-                worker.settled.notified().await;
+            let all_settled = async {
+                while worker.owed.get() > 0 {
+                    worker.settled.notified().await;
+                }
+            };
+            tokio::pin!(all_settled);
+            if tokio::time::timeout(within / 2, &mut all_settled).await.is_err() {
+                // A peer of ours keeps them: they are told that it will not answer, and settle without it.
+                worker.fail(|_| true, || outbound::Failure::Lost("the node is stopping".into()));
+                all_settled.await;
             }
             worker.connections.finish_all();
             while !worker.connections.is_empty() {

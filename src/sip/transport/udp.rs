@@ -4,12 +4,12 @@
 //! answer could come to another worker.
 
 use super::dispatch::Origin;
-use super::{Direction, Worker, count};
+use super::{Direction, Listen, Worker, count};
 use crate::sip::message::limits;
 use crate::sip::transaction::{Source, Transport};
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,14 +38,14 @@ impl Port {
     }
 }
 
-/// One ephemeral port per address family, as far as the machine has it.
+/// Ephemeral ports for requests of our own: one at each address that this node listens at, so that a peer hears us from
+/// the address it knows, and one per family for what those do not reach.
 pub(super) struct Egress {
-    v4: Option<Rc<Port>>,
-    v6: Option<Rc<Port>>,
+    ports: Vec<Rc<Port>>,
 }
 
 impl Egress {
-    pub(super) fn open() -> Egress {
+    pub(super) fn open(listening: &[Listen]) -> Egress {
         let open = |any: SocketAddr| -> io::Result<Rc<Port>> {
             let socket = socket2::Socket::new(socket2::Domain::for_address(any), socket2::Type::DGRAM, None)?;
             socket.set_nonblocking(true)?;
@@ -57,16 +57,27 @@ impl Egress {
             Port::new(socket.into(), true)
         };
         let open = |any: SocketAddr| open(any).inspect_err(|e| tracing::debug!("no UDP from {any}: {e}")).ok();
-        Egress { v4: open((Ipv4Addr::UNSPECIFIED, 0).into()), v6: open((Ipv6Addr::UNSPECIFIED, 0).into()) }
+        let mut own: Vec<IpAddr> = Vec::new();
+        for ip in listening.iter().map(|listen| listen.addr.ip()) {
+            if !own.contains(&ip) && !ip.is_unspecified() {
+                own.push(ip);
+            }
+        }
+        let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        Egress { ports: own.into_iter().chain(any).filter_map(|ip| open((ip, 0).into())).collect() }
     }
 
     pub(super) fn ports(&self) -> impl Iterator<Item = &Rc<Port>> {
-        self.v4.iter().chain(&self.v6)
+        self.ports.iter()
     }
 
     /// The port that reaches `to`.
     pub(super) fn towards(&self, to: SocketAddr) -> Option<&Rc<Port>> {
-        if to.is_ipv4() { self.v4.as_ref() } else { self.v6.as_ref() }
+        self.ports.iter().find(|port| {
+            let from = port.local.ip();
+            // A socket at a loopback address reaches loopback alone.
+            from.is_ipv4() == to.is_ipv4() && (from.is_unspecified() || from.is_loopback() == to.ip().is_loopback())
+        })
     }
 }
 
