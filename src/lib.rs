@@ -18,6 +18,7 @@ pub mod config;
 pub mod gba;
 pub mod hss;
 pub mod identity;
+pub mod metrics;
 pub mod observe;
 pub mod policy;
 pub mod registrar;

@@ -8,6 +8,7 @@ const RANKS: &[(&str, u8)] = &[
     ("answer", 0),
     ("clock", 0),
     ("identity", 0),
+    ("metrics", 0),
     ("sip", 0),
     ("aka", 0),
     ("gba::kdf", 0),
