@@ -2,6 +2,7 @@
 
 mod body;
 mod check;
+pub mod edit;
 pub mod frame;
 pub mod header;
 mod index;
