@@ -48,7 +48,7 @@ pub enum EditError {
 
 /// Fields that decide where a message goes, to which transaction or dialog it belongs, who sent it and how long what it
 /// asks for holds. An edit of one of these would make the server and its peer talk of different things.
-const PROTECTED: [&str; 39] = [
+const PROTECTED: [&str; 38] = [
     "Via",
     "From",
     "To",
@@ -61,7 +61,6 @@ const PROTECTED: [&str; 39] = [
     "Path",
     "Service-Route",
     "Require",
-    "Unsupported",
     "Expires",
     "Min-Expires",
     "Authorization",
