@@ -99,6 +99,11 @@ impl Chain {
         self.at(stage).map(|member| member.link.name())
     }
 
+    /// Another chain decides from now on: timers and answers that are waited for end.
+    pub fn retire(&self) {
+        self.members.iter().for_each(|member| member.link.retire());
+    }
+
     /// What went wrong last.
     pub fn last_fault(&self) -> Option<Fault> {
         self.last_fault.borrow().clone()

@@ -20,6 +20,9 @@ pub trait Link {
     fn on_error(&self) -> OnError {
         OnError::Skip
     }
+
+    /// A later generation decides from now on; only transactions that began before still ask.
+    fn retire(&self) {}
 }
 
 /// A plugin in Rust, compiled in. A method that is left out has no opinion, and neither has one that returns None: the

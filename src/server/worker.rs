@@ -129,6 +129,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
         spawn: spawn.clone(),
         sleep: sleep.clone(),
         first: parts.first,
+        seed: None,
         host: parts.host,
     })?;
     let scscf = parts

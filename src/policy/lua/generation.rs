@@ -54,7 +54,8 @@ impl Seat {
 
     /// The next question goes to this chain.
     pub fn switch(&self, chain: Chain) {
-        self.current.replace(Rc::new(chain));
+        let old = self.current.replace(Rc::new(chain));
+        old.retire();
     }
 
     pub fn current(&self) -> Rc<Chain> {

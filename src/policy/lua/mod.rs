@@ -12,15 +12,16 @@
 //! | `vm` | making the VM and calling into it, with its limits |
 //! | `view`, `snapshot`, `servers` | what a stage sees |
 //! | `ims`, `fields`, `decode` | what a stage may answer |
-//! | `failure`, `log` | what is reported |
+//! | `host` | what a script can do beside: logs, metrics, storage, HTTP, timers |
+//! | `failure` | what is reported |
 
 mod decode;
 pub mod env;
 mod failure;
 mod fields;
 mod generation;
+pub mod host;
 mod ims;
-mod log;
 mod servers;
 mod snapshot;
 mod source;
@@ -29,8 +30,9 @@ mod view;
 mod vm;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
-pub use env::{Env, Host};
+pub use env::Env;
 pub use generation::{Generation, Seat};
+pub use host::{Grants, Host};
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
 

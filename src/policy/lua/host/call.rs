@@ -68,9 +68,7 @@ fn fits(kind: &Type, value: &Value) -> bool {
     match kind {
         Type::String => value.is_string(),
         Type::Number => matches!(value, Value::Integer(_)) || matches!(value, Value::Number(n) if n.is_finite()),
-        Type::Integer => {
-            matches!(value, Value::Integer(_)) || matches!(value, Value::Number(n) if n.fract() == 0.0)
-        }
+        Type::Integer => matches!(value, Value::Integer(_)) || matches!(value, Value::Number(n) if n.fract() == 0.0),
         Type::Boolean => value.is_boolean(),
         Type::Any => !value.is_nil(),
         Type::Storable => {

@@ -19,7 +19,13 @@ pub(super) static BASE64: Module = Module {
     capability: None,
     fields: &[],
     functions: &[
-        function("encode", &[OCTETS], &[gives(Type::String, "With padding.")], "Writes octets as Base64.", base64_encode),
+        function(
+            "encode",
+            &[OCTETS],
+            &[gives(Type::String, "With padding.")],
+            "Writes octets as Base64.",
+            base64_encode,
+        ),
         function(
             "encode_url",
             &[OCTETS],
@@ -59,7 +65,13 @@ pub(super) static HASH: Module = Module {
     doc: "Digests (FIPS 180-4).",
     capability: None,
     fields: &[],
-    functions: &[function("sha256", &[OCTETS], &[gives(Type::String, "32 octets; see `hex.encode`.")], "SHA-256.", sha256)],
+    functions: &[function(
+        "sha256",
+        &[OCTETS],
+        &[gives(Type::String, "32 octets; see `hex.encode`.")],
+        "SHA-256.",
+        sha256,
+    )],
 };
 
 pub(super) static HMAC: Module = Module {

@@ -15,10 +15,18 @@ pub(super) const CLASSES: &[Class] = &[
         fields: &[
             param("impi", Type::String, "The private identity."),
             param("impus", Type::List(&Type::String), "The public identities, the default one first."),
-            param("services", Type::Either(&[Type::Words(&["all", "none"]), Type::List(&Type::String)]), "What may be received by broadcast."),
+            param(
+                "services",
+                Type::Either(&[Type::Words(&["all", "none"]), Type::List(&Type::String)]),
+                "What may be received by broadcast.",
+            ),
             param("ims", STATE, "State of the registration with the IMS."),
             optional("ims_since", Type::Integer, "When that last changed, in seconds since 1970."),
-            optional("broadcast", Type::Class("BroadcastRegistration"), "The registration with a broadcast server; nil if there never was one."),
+            optional(
+                "broadcast",
+                Type::Class("BroadcastRegistration"),
+                "The registration with a broadcast server; nil if there never was one.",
+            ),
         ],
         methods: &[],
     },
@@ -98,12 +106,12 @@ fn arguments(lua: &Lua, answer: Result<UserData, HssError>) -> mlua::Result<Mult
     }
     subscriber.raw_set("ims", data.ims.as_str())?;
     subscriber.raw_set("ims_since", data.ims_since)?;
-    if let Some(registration) = &data.registration {
+    if let Some((registration, since)) = &data.registration {
         let broadcast = lua.create_table()?;
         broadcast.raw_set("state", registration.state.as_str())?;
         broadcast.raw_set("server", registration.server.as_str())?;
         broadcast.raw_set("naf_id", registration.naf_fqdn.as_str())?;
-        broadcast.raw_set("since", registration.since)?;
+        broadcast.raw_set("since", *since)?;
         subscriber.raw_set("broadcast", broadcast)?;
     }
     subscriber.into_lua_multi(lua)

@@ -16,7 +16,11 @@ pub(super) const CLASSES: &[Class] = &[
         role: Role::Record,
         fields: &[
             optional("method", Type::String, "For `http.request`: GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS."),
-            optional("headers", Type::Map(&Type::String), "Header fields; not Host, Content-Length and others that frame the message."),
+            optional(
+                "headers",
+                Type::Map(&Type::String),
+                "Header fields; not Host, Content-Length and others that frame the message.",
+            ),
             optional("body", Type::String, "At most 64 KiB."),
             optional("timeout", Type::Number, "Seconds for all of it, 2 if left out, at most 10."),
         ],
@@ -28,7 +32,11 @@ pub(super) const CLASSES: &[Class] = &[
         role: Role::Answer,
         fields: &[
             param("status", Type::Integer, "200 and so on."),
-            param("headers", Type::Map(&Type::String), "By name in lower case; fields of one name are joined with a comma."),
+            param(
+                "headers",
+                Type::Map(&Type::String),
+                "By name in lower case; fields of one name are joined with a comma.",
+            ),
             param("body", Type::String, "At most 256 KiB."),
         ],
         methods: &[],
@@ -50,11 +58,7 @@ const CALLBACK: Param = param(
 );
 const ERRORS: &str = "The origin is not granted; 64 requests of the plugin are under way; something is too long.";
 
-const fn sends(
-    name: &'static str,
-    doc: &'static str,
-    run: fn(&Call<'_>) -> mlua::Result<Value>,
-) -> Function {
+const fn sends(name: &'static str, doc: &'static str, run: fn(&Call<'_>) -> mlua::Result<Value>) -> Function {
     function(name, &[URL, OPTIONS, CALLBACK], &[], doc, run).only(When::Between).fails(ERRORS)
 }
 

@@ -15,7 +15,11 @@ pub(super) static JSON: Module = Module {
     functions: &[
         function(
             "encode",
-            &[param("value", Type::Any, "A table with the keys 1 to n is an array, any other an object; an empty one is `{}`.")],
+            &[param(
+                "value",
+                Type::Any,
+                "A table with the keys 1 to n is an array, any other an object; an empty one is `{}`.",
+            )],
             &[gives(Type::String, "The text, keys in order.")],
             "Writes a value as JSON.",
             encode,
@@ -78,7 +82,9 @@ fn from_lua(value: &Value, depth: usize, room: &mut usize) -> mlua::Result<Json>
             if number.fract() == 0.0 && number.abs() < 9e15 {
                 return Ok(Json::from(*number as i64));
             }
-            serde_json::Number::from_f64(*number).map(Json::Number).ok_or_else(|| refused(format!("{number} is no JSON")))
+            serde_json::Number::from_f64(*number)
+                .map(Json::Number)
+                .ok_or_else(|| refused(format!("{number} is no JSON")))
         }
         Value::String(text) => {
             let text = text.as_bytes();

@@ -60,7 +60,13 @@ fn line(call: &Call<'_>) -> mlua::Result<Option<Line>> {
         // Writing to a string does not fail.
         let _ = if plain { write!(line, " {key}={value}") } else { write!(line, " {key}={value:?}") };
     }
-    Ok(Some(Line { unit: guest.unit.clone(), generation: guest.generation, place: call.place(), held_back, text: line }))
+    Ok(Some(Line {
+        unit: guest.unit.clone(),
+        generation: guest.generation,
+        place: call.place(),
+        held_back,
+        text: line,
+    }))
 }
 
 macro_rules! level {

@@ -1,13 +1,12 @@
 //! `metric`: counters, gauges and histograms among the node's own.
 
 use super::call::{Call, refused, text};
-use super::service::MAX_METRICS;
 use super::table::{Class, Module, Param, Role, Type, function, gives, optional, param};
 use crate::metrics::{Counter, Gauge, Histogram, MetricError, SECONDS};
 use mlua::{UserData, UserDataMethods, Value};
-use std::sync::atomic::Ordering;
 
-const NAME: Param = param("name", Type::String, "Letters, digits and _; `hits` of plugin `verify-cache` becomes `verify_cache_hits`.");
+const NAME: Param =
+    param("name", Type::String, "Letters, digits and _; `hits` of plugin `verify-cache` becomes `verify_cache_hits`.");
 const LABELS: Param = optional(
     "labels",
     Type::Map(&Type::Any),
@@ -43,14 +42,24 @@ pub(super) const CLASSES: &[Class] = &[
         doc: "Counts values by size.",
         role: Role::Handle,
         fields: &[],
-        methods: &[function("observe", &[param("value", Type::Number, "What was measured.")], &[], "Counts one.", observe)],
+        methods: &[function(
+            "observe",
+            &[param("value", Type::Number, "What was measured.")],
+            &[],
+            "Counts one.",
+            observe,
+        )],
     },
     Class {
         name: "HistogramOptions",
         doc: "How a histogram counts.",
         role: Role::Record,
         fields: &[
-            optional("buckets", Type::List(&Type::Number), "Up to 32 upper bounds, rising; 100 µs to 10 s if left out."),
+            optional(
+                "buckets",
+                Type::List(&Type::Number),
+                "Up to 32 upper bounds, rising; 100 µs to 10 s if left out.",
+            ),
             LABELS,
         ],
         methods: &[],
@@ -112,14 +121,14 @@ impl UserData for Histogram {
 fn counter(call: &Call<'_>) -> mlua::Result<Value> {
     let (name, help) = named(call, "Counter", "_total")?;
     let labels = labels(call.value(1))?;
-    let counter = known(call, call.guest.env.host.metrics.counter(&name, &help, &borrowed(&labels)))?;
+    let counter = known(call.guest.env.host.metrics.counter(&name, &help, &borrowed(&labels)))?;
     call.lua.create_userdata(counter).map(Value::UserData)
 }
 
 fn gauge(call: &Call<'_>) -> mlua::Result<Value> {
     let (name, help) = named(call, "Gauge", "")?;
     let labels = labels(call.value(1))?;
-    let gauge = known(call, call.guest.env.host.metrics.gauge(&name, &help, &borrowed(&labels)))?;
+    let gauge = known(call.guest.env.host.metrics.gauge(&name, &help, &borrowed(&labels)))?;
     call.lua.create_userdata(gauge).map(Value::UserData)
 }
 
@@ -138,7 +147,7 @@ fn histogram(call: &Call<'_>) -> mlua::Result<Value> {
         }
         Ok(())
     })?;
-    let histogram = known(call, call.guest.env.host.metrics.histogram(&name, &help, &borrowed(&given), &bounds))?;
+    let histogram = known(call.guest.env.host.metrics.histogram(&name, &help, &borrowed(&given), &bounds))?;
     call.lua.create_userdata(histogram).map(Value::UserData)
 }
 
@@ -149,13 +158,16 @@ fn named(call: &Call<'_>, kind: &str, suffix: &str) -> mlua::Result<(String, Str
         return Err(refused("name has 1 to 64 octets"));
     }
     let unit = &*call.guest.unit;
+    // What begins like this is the node's own.
+    let reserved = if unit.starts_with("imscript") { "plugin_" } else { "" };
     let prefix: String = unit.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let suffix = if name.ends_with(suffix) { "" } else { suffix };
-    Ok((format!("{prefix}_{name}{suffix}"), format!("{kind} {name} of {unit}.")))
+    let full = format!("{reserved}{prefix}_{name}{suffix}");
+    call.guest.namespace.may_have(&full).map_err(refused)?;
+    Ok((full, format!("{kind} {name} of {unit}.")))
 }
 
-/// Counts the unit's metrics, roughly: each look-up of a name that is new to the unit.
-fn known<T>(call: &Call<'_>, metric: Result<T, MetricError>) -> mlua::Result<T> {
+fn known<T>(metric: Result<T, MetricError>) -> mlua::Result<T> {
     metric.map_err(|why| refused(why.to_string()))
 }
 

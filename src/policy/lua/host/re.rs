@@ -69,16 +69,14 @@ pub(super) static RE: Module = Module {
           no look-around and no back-references. Texts are octets.",
     capability: None,
     fields: &[],
-    functions: &[
-        function(
-            "compile",
-            &[param("pattern", Type::String, "At most 1 KiB; `(?i)` at its beginning ignores case.")],
-            &[gives(Type::Class("Pattern"), "The same pattern is compiled once.")],
-            "Compiles a pattern. Do it at the top of the file.",
-            compile,
-        )
-        .fails("A pattern that is none, or is too large; more than 64 patterns."),
-    ],
+    functions: &[function(
+        "compile",
+        &[param("pattern", Type::String, "At most 1 KiB; `(?i)` at its beginning ignores case.")],
+        &[gives(Type::Class("Pattern"), "The same pattern is compiled once.")],
+        "Compiles a pattern. Do it at the top of the file.",
+        compile,
+    )
+    .fails("A pattern that is none, or is too large; more than 64 patterns.")],
 };
 
 struct Sized {

@@ -6,15 +6,16 @@ use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
 use crate::store::{self, Store};
 use dashmap::DashMap;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Requests of one unit that are under way at a time, on all workers.
 const MAX_FLIGHTS: usize = 64;
 
 /// Metrics that one unit may have.
-pub(super) const MAX_METRICS: usize = 32;
+const MAX_METRICS: usize = 32;
 
 pub struct Host {
     pub metrics: Arc<Metrics>,
@@ -28,7 +29,7 @@ pub struct Host {
 pub(super) struct Namespace {
     pub(super) shared: Space,
     pub(super) store: Arc<store::Space>,
-    pub(super) metrics: AtomicUsize,
+    metrics: Mutex<BTreeSet<String>>,
     flights: Arc<AtomicUsize>,
 }
 
@@ -42,6 +43,19 @@ impl Drop for Flight {
 }
 
 impl Namespace {
+    /// Whether the unit may have a metric of that name: one that it has, or a few new ones.
+    pub(super) fn may_have(&self, metric: &str) -> Result<(), String> {
+        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        if metrics.contains(metric) {
+            return Ok(());
+        }
+        if metrics.len() >= MAX_METRICS {
+            return Err(format!("there are {MAX_METRICS} metrics of this plugin already"));
+        }
+        metrics.insert(metric.to_owned());
+        Ok(())
+    }
+
     /// None: there are too many already.
     pub(super) fn take_off(&self) -> Option<Flight> {
         let more = |flights| (flights < MAX_FLIGHTS).then_some(flights + 1);
@@ -70,7 +84,7 @@ impl Host {
             Arc::new(Namespace {
                 shared: Space::default(),
                 store: self.store.space(unit),
-                metrics: AtomicUsize::new(0),
+                metrics: Mutex::default(),
                 flights: Arc::default(),
             })
         };

@@ -61,7 +61,11 @@ pub(super) static SHARED: Module = Module {
             &[
                 param("key", Type::String, "Up to 256 octets."),
                 optional("by", Type::Number, "1 if left out; may be negative."),
-                optional("options", OPTIONS, "How long a number lives that begins with this call; later calls do not prolong it."),
+                optional(
+                    "options",
+                    OPTIONS,
+                    "How long a number lives that begins with this call; later calls do not prolong it.",
+                ),
             ],
             &[gives(Type::Number, "The new number.")],
             "Adds to a number in one step; one that is not there is 0.",

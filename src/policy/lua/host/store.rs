@@ -30,14 +30,8 @@ pub(super) static STORE: Module = Module {
     fields: &[],
     functions: &[
         function("get", &[KEY], &[may_give(Type::Storable, "The value; nil if there is none.")], "Reads a value.", get),
-        function(
-            "set",
-            &[KEY, param("value", Type::Storable, "Up to 64 KiB."), WRITTEN],
-            &[],
-            "Writes a value.",
-            set,
-        )
-        .fails("The quota is used up; the key has no or more than 256 octets, the value more than 64 KiB."),
+        function("set", &[KEY, param("value", Type::Storable, "Up to 64 KiB."), WRITTEN], &[], "Writes a value.", set)
+            .fails("The quota is used up; the key has no or more than 256 octets, the value more than 64 KiB."),
         function("delete", &[KEY, WRITTEN], &[], "Takes a value away.", delete),
         function(
             "keys",
@@ -73,7 +67,10 @@ fn change(call: &Call<'_>, value: Option<store::Value>, callback: usize) -> mlua
         return Ok(Value::Nil);
     }
     if !call.guest.occasion().is_between() {
-        return Err(refused(format!("a stage cannot wait for the disk: without a function in {}", call.guest.occasion())));
+        return Err(refused(format!(
+            "a stage cannot wait for the disk: without a function in {}",
+            call.guest.occasion()
+        )));
     }
     let written: Answer<'static, _> = space.put_acknowledged(&key, value, quota).map_err(why)?;
     call.guest.begin(call.function(callback)?, async move {
