@@ -11,25 +11,52 @@ use crate::sip::transaction::Source;
 /// The stages by name, in the order in which a registration meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
+    Receive,
     Register,
     Verify,
     Authorized,
     Broadcast,
+    Failure,
     Status,
+    Route,
+    Reply,
+    Finish,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 5] = [Stage::Register, Stage::Verify, Stage::Authorized, Stage::Broadcast, Stage::Status];
+    pub const COUNT: usize = 10;
+
+    pub const ALL: [Stage; Stage::COUNT] = [
+        Stage::Receive,
+        Stage::Register,
+        Stage::Verify,
+        Stage::Authorized,
+        Stage::Broadcast,
+        Stage::Failure,
+        Stage::Status,
+        Stage::Route,
+        Stage::Reply,
+        Stage::Finish,
+    ];
 
     /// The name of the policy's function.
     pub fn as_str(self) -> &'static str {
         match self {
+            Stage::Receive => "receive",
             Stage::Register => "register",
             Stage::Verify => "verify",
             Stage::Authorized => "authorized",
             Stage::Broadcast => "broadcast",
+            Stage::Failure => "failure",
             Stage::Status => "status",
+            Stage::Route => "route",
+            Stage::Reply => "reply",
+            Stage::Finish => "finish",
         }
+    }
+
+    pub fn named(name: &str) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 }
 
