@@ -312,7 +312,7 @@ impl Bed {
                 let request = Message::parse(&bytes).unwrap();
                 request.check().unwrap();
                 let answer = if crate::gba::bsf::is_key_request(&request) {
-                    let (answer, job) = Rc::clone(&node).answer(&request, &source, nodes_world.now());
+                    let (answer, job) = Rc::clone(&node).answer(&request, &source, None, nodes_world.now());
                     nodes_world.tasks.borrow_mut().extend(job);
                     answer
                 } else {

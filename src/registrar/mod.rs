@@ -5,7 +5,7 @@
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
 //!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] who is
 //!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF;
-//!   `content` says which bodies are taken
+//!   [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
 
 pub mod authenticate;
 pub mod binding;
@@ -16,6 +16,7 @@ pub mod register;
 pub mod registration;
 pub mod scscf;
 pub mod status;
+pub mod subscription;
 pub mod table;
 
 pub use registration::{Limits, Registration};

@@ -202,7 +202,7 @@ impl Scscf {
     pub fn withdraw(&self, impis: Vec<Impi>) {
         for impi in impis {
             self.shared.bootstraps.remove(&impi);
-            self.shared.subscriptions.remove(impi.as_str());
+            self.shared.subscriptions.forget(&impi);
             if let Some((_, leg)) = self.shared.table.remove(&impi) {
                 tracing::info!(%impi, "deregistered: no subscriber any more");
                 if let Some(leg) = leg {
@@ -238,7 +238,7 @@ impl Scscf {
         // These are not found any more once their time is over; this only gives the memory back.
         if self.shared.tidied.fetch_max(now.mono.as_secs() / 60, Ordering::Relaxed) < now.mono.as_secs() / 60 {
             self.shared.bootstraps.sweep(now);
-            self.shared.subscriptions.retain(|_, (made, _)| now.mono.saturating_sub(*made) < SUBSCRIPTION_KEPT);
+            self.shared.subscriptions.sweep(now.mono);
         }
     }
 
@@ -259,5 +259,3 @@ impl Scscf {
 
 /// How often a broadcast server is told the same thing: with doubling pauses, for some minutes.
 const ATTEMPTS: usize = 8;
-/// How long the result of a subscription check is remembered at most.
-const SUBSCRIPTION_KEPT: Duration = Duration::from_secs(24 * 3600);
