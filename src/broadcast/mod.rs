@@ -12,6 +12,7 @@ pub mod ext;
 pub mod forward;
 pub mod identify;
 pub mod keys;
+pub mod held;
 mod nonce;
 pub(crate) mod outgoing;
 pub mod peer;
