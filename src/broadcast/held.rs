@@ -79,7 +79,14 @@ impl<T> Held<T> {
     }
 
     /// Takes a notification in. Some: it is to be sent now.
-    pub fn offer(&self, about: impl FnOnce() -> About, step: Step, what: T, after: Duration, mono: Duration) -> Option<T> {
+    pub fn offer(
+        &self,
+        about: impl FnOnce() -> About,
+        step: Step,
+        what: T,
+        after: Duration,
+        mono: Duration,
+    ) -> Option<T> {
         if after.is_zero() && self.len() == 0 {
             return Some(what);
         }
@@ -209,7 +216,11 @@ mod tests {
         held.offer(about("a"), step(Registered, Pending), 1, at(60), at(0));
         assert_eq!(held.offer(about("a"), step(Pending, Failed), 2, at(0), at(1)), Some(2));
         held.offer(about("a"), step(Registered, Pending), 1, at(60), at(0));
-        assert_eq!(held.offer(about("a"), step(Pending, Registered), 2, at(0), at(1)), None, "it never heard of pending");
+        assert_eq!(
+            held.offer(about("a"), step(Pending, Registered), 2, at(0), at(1)),
+            None,
+            "it never heard of pending"
+        );
         held.offer(about("a"), step(Registered, Pending), 1, at(60), at(0));
         held.offer(about("a"), step(Pending, Failed), 2, at(5), at(1));
         assert_eq!(held.due(at(6)), [2], "a shorter delay counts");

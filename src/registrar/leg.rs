@@ -239,9 +239,12 @@ impl Scscf {
         match how {
             verdict::Subscription::Never => return Ok(true),
             verdict::Subscription::Cached(age) if checks.is_fresh(impi, age, mono) => return Ok(true),
-            verdict::Subscription::Cached(_) | verdict::Subscription::Always => {}
+            _ => {}
         }
         let wanted = Wanted::of(portion);
+        if how == verdict::Subscription::NewServices && checks.covers(impi, &wanted, mono) {
+            return Ok(true);
+        }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription");
         let found = self.shared.hss.broadcast_subscription(impi).await.map_err(super::authenticate::refusal_of)?;
         tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "UDA", subscribed = found.is_subscribed());

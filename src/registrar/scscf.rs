@@ -1,11 +1,13 @@
 //! The S-CSCF: what its procedures share. [`Shared`] is one per node, [`Scscf`] one per worker.
 
 use super::authenticate::Memo;
+use super::notice::Notice;
 use super::subscription::Checks;
 use super::table::Table;
 use crate::answer::Task;
 use crate::auth::challenge::Challenges;
 use crate::auth::digest::Algorithm;
+use crate::broadcast::held::Held;
 use crate::broadcast::peer::Peer;
 use crate::clock::{Clock, Now};
 use crate::gba::bootstrap::{Bootstraps, ShortCut};
@@ -55,6 +57,8 @@ pub struct Shared {
     pub hss: Arc<dyn Hss>,
     /// Results of subscription checks.
     pub subscriptions: Checks,
+    /// Notifications that a policy holds back.
+    pub held: Held<Notice>,
     /// Identities whose REGISTER is being worked on past its authentication.
     pub busy: DashSet<Impi>,
     pub clock: Clock,
@@ -84,6 +88,7 @@ impl Shared {
             bootstraps,
             hss,
             subscriptions: Checks::default(),
+            held: Held::default(),
             busy: DashSet::new(),
             clock,
             tidied: AtomicU64::new(0),
