@@ -13,6 +13,7 @@
 //! | `view`, `snapshot`, `servers` | what a stage sees |
 //! | `ims`, `fields`, `decode` | what a stage may answer |
 //! | `failure`, `log` | what is reported |
+//! | `watch` | that the files have changed |
 
 mod decode;
 mod failure;
@@ -24,6 +25,7 @@ mod snapshot;
 mod source;
 mod view;
 mod vm;
+pub mod watch;
 
 pub use failure::{Cause, Counters, Failure};
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
