@@ -241,7 +241,7 @@ async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> io::Result<Optio
 }
 
 async fn refuse(writer: &mut OwnedWriteHalf, message: String) -> io::Result<()> {
-    write_line(writer, &Answer::Error(Problem { step: "request".into(), message, ..Problem::default() })).await
+    write_line(writer, &Answer::Error(Problem::new("request", message))).await
 }
 
 async fn write_line(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
@@ -249,7 +249,7 @@ async fn write_line(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<
 }
 
 fn unanswered(verb: &str) -> Problem {
-    Problem { step: verb.into(), message: "the node has ended before it was done".into(), ..Problem::default() }
+    Problem::new(verb, "the node has ended before it was done")
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub enum Request {
         /// Do not run the plugins' tests.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         skip_tests: bool,
+        /// Do everything but put it in force.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        dry_run: bool,
     },
     /// Goes back to an earlier generation; None: to the one before.
     Rollback {
@@ -87,6 +90,12 @@ pub enum Answer {
     Error(Problem),
 }
 
+impl Problem {
+    pub fn new(step: impl Into<String>, message: impl Into<String>) -> Self {
+        Problem { step: step.into(), message: message.into(), detail: None }
+    }
+}
+
 impl Answer {
     pub fn to_line(&self) -> String {
         line(serde_json::to_value(self).unwrap_or_default())
@@ -109,18 +118,9 @@ pub struct Problem {
     pub step: String,
     /// `file:line: reason`, where there is a file.
     pub message: String,
-    /// The line of the file that it is about.
+    /// The same with the source line, a mark under what is meant, and what may help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<SourceLine>,
-    /// What may help.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceLine {
-    pub number: usize,
-    pub text: String,
+    pub detail: Option<String>,
 }
 
 fn versioned(text: &[u8]) -> Result<Map<String, Value>, ProtocolError> {
@@ -149,8 +149,8 @@ mod tests {
     #[test]
     fn requests_and_answers_survive_their_lines() {
         for request in [
-            Request::Reload { shadow: Some(50), canary: Some(5), skip_tests: true },
-            Request::Reload { shadow: None, canary: None, skip_tests: false },
+            Request::Reload { shadow: Some(50), canary: Some(5), skip_tests: true, dry_run: true },
+            Request::Reload { shadow: None, canary: None, skip_tests: false, dry_run: false },
             Request::Rollback { to: Some(3) },
             Request::Rollback { to: None },
             Request::Generations {},
@@ -164,8 +164,7 @@ mod tests {
         let problem = Problem {
             step: "compile".into(),
             message: "a.lua:1: no\nsecond".into(),
-            source: Some(SourceLine { number: 1, text: "x".into() }),
-            hint: Some("y".into()),
+            detail: Some("a.lua:1: no\n  1 | x\n    | ^".into()),
         };
         for answer in [Answer::Step("read".into()), Answer::Done(serde_json::json!({"a": 1})), Answer::Error(problem)] {
             let line = answer.to_line();
