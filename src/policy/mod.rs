@@ -9,6 +9,7 @@ pub mod fault;
 pub mod fixed;
 pub mod lua;
 pub mod plugin;
+pub mod record;
 pub mod stage;
 pub(crate) mod throttle;
 pub mod verdict;

@@ -309,7 +309,7 @@ fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMa
     };
     let name = source.name.clone();
     let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]);
-    Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
+    Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(&generation, env)?) as Rc<dyn Decide>)), name))
 }
 
 /// Over what this node reaches itself: a stream if it has one, since keys and payloads outgrow datagrams.

@@ -22,6 +22,7 @@ mod fields;
 mod generation;
 mod ims;
 mod log;
+mod seat;
 mod servers;
 mod snapshot;
 mod source;
@@ -32,7 +33,8 @@ pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
 pub use env::{Env, Host};
-pub use generation::{Generation, Seat};
+pub use generation::Generation;
+pub use seat::Seat;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
 
