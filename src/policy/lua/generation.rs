@@ -23,6 +23,11 @@ impl Generation {
         Generation { id, units: units.into_iter().map(|unit| (unit, Arc::default())).collect(), in_use: Arc::default() }
     }
 
+    /// The same units with counters of their own.
+    pub fn twin(&self) -> Self {
+        Generation::new(self.id, self.units.iter().map(|(unit, _)| unit.clone()))
+    }
+
     /// The workers' chains of it that are still there: those that decide, and those that transactions hold on to.
     pub fn chains(&self) -> usize {
         Arc::strong_count(&self.in_use).saturating_sub(1)
