@@ -1,7 +1,8 @@
 //! The client that goes over the network.
 
-use super::{Fetch, HttpError, MAX_ANSWER, Origin, Request, Response};
+use super::{Fetch, HttpError, MAX_ANSWER, Request, Response};
 use crate::answer::Answer;
+use crate::policy::capability::Origin;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -49,12 +50,12 @@ impl Client {
 
     async fn exchange(self, request: Request) -> Result<Response, HttpError> {
         let origin = request.url.origin().clone();
-        let stream = TcpStream::connect((origin.host(), origin.port())).await.map_err(|why| broken(&origin, &why))?;
-        if !origin.is_tls() {
+        let stream = TcpStream::connect((host(&origin), origin.port)).await.map_err(|why| broken(&origin, &why))?;
+        if !origin.tls {
             return over(stream, request, &origin).await;
         }
         let config = self.tls.get_or_try_init(|| load(self.authorities.clone())).await?.clone();
-        let name = ServerName::try_from(origin.host().to_owned()).map_err(|why| broken(&origin, &why))?;
+        let name = ServerName::try_from(host(&origin).to_owned()).map_err(|why| broken(&origin, &why))?;
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|why| broken(&origin, &why))?;
         over(stream, request, &origin).await
     }
@@ -63,6 +64,19 @@ impl Client {
 impl Fetch for Client {
     fn fetch(&self, request: Request) -> Answer<'static, Result<Response, HttpError>> {
         Answer::later(self.clone().send(request))
+    }
+}
+
+/// Without the brackets of an IPv6 address.
+fn host(origin: &Origin) -> &str {
+    origin.host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// As it stands in a Host field (RFC 9112 §3.2).
+fn authority(origin: &Origin) -> String {
+    match (origin.tls, origin.port) {
+        (true, 443) | (false, 80) => origin.host.clone(),
+        (_, port) => format!("{}:{port}", origin.host),
     }
 }
 
@@ -114,7 +128,7 @@ fn prepare(request: Request, origin: &Origin) -> Result<hyper::Request<Full<Byte
     let mut message = hyper::Request::builder()
         .method(request.method.as_str())
         .uri(request.url.target())
-        .header("host", origin.authority())
+        .header("host", authority(origin))
         .header("connection", "close");
     if !request.headers().any(|(name, _)| name.eq_ignore_ascii_case("user-agent")) {
         message = message.header("user-agent", concat!("imscript/", env!("CARGO_PKG_VERSION")));

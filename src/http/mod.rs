@@ -5,10 +5,10 @@
 //! path or a query may hold a token.
 
 mod client;
-mod origin;
+mod url;
 
 pub use client::Client;
-pub use origin::{Origin, Url};
+pub use url::Url;
 
 use crate::answer::Answer;
 use std::time::Duration;
@@ -27,8 +27,6 @@ pub enum HttpError {
     Url,
     #[error("a URL does not carry a user or a password: use a header field")]
     Credentials,
-    #[error("{0:?} is no origin: it has the form https://host or https://host:port")]
-    Origin(String),
     #[error("{0:?} is no method")]
     Method(String),
     #[error("{0:?} is no header field that a script may set")]

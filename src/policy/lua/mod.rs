@@ -14,25 +14,33 @@
 //! | `ims`, `fields`, `decode` | what a stage may answer |
 //! | `host` | what a script can do beside: logs, metrics, storage, HTTP, timers |
 //! | `failure` | what is reported |
+//! | `watch` | that the files have changed |
 
 mod decode;
 pub mod env;
 mod failure;
 mod fields;
 mod generation;
+mod globals;
 pub mod host;
 mod ims;
+pub mod package;
+mod seat;
 mod servers;
 mod snapshot;
 mod source;
 mod unit;
 mod view;
 mod vm;
+pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
 pub use env::Env;
-pub use generation::{Generation, Seat};
-pub use host::{Grants, Host};
+pub use generation::Generation;
+pub use globals::{GlobalUse, globals};
+pub use host::Host;
+pub use package::Plugins;
+pub use seat::Seat;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
 

@@ -2,21 +2,25 @@
 
 use super::PolicyError;
 use super::env::Env;
-use super::host::{Grants, Occasion, Runner};
+use super::host::{Occasion, Runner};
 use super::source::Program;
 use super::vm::Vm;
+use crate::policy::capability::{Capabilities, Origin};
+use crate::policy::conf::Conf;
+use crate::policy::manifest::{Breaker, Limits, Manifest};
 use crate::policy::throttle::Throttle;
 use crate::policy::verdict::Opinion;
 use crate::policy::{Cause, Fault, Link, OnError, Question, Stage};
 use mlua::{Function, MultiValue};
+use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of the operator's policy among the members.
-pub const POLICY: &str = "policy";
+pub use crate::policy::manifest::POLICY;
+
 /// A VM that cannot be built again is not tried at every call.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// Faults of timers and callbacks that are logged, a second.
@@ -32,10 +36,15 @@ pub struct Unit {
     /// What `require` finds: the other files of a plugin, by module name.
     pub modules: BTreeMap<String, Program>,
     /// The settings that the author's schema and the operator's values come to.
-    pub conf: serde_json::Value,
+    pub conf: Conf,
     pub on_error: OnError,
-    /// What it may use of the host.
-    pub grants: Grants,
+    /// What it may do beyond answering.
+    pub capabilities: Capabilities,
+    /// Where its HTTP requests may go: its capability `http` under its settings.
+    pub origins: Vec<Origin>,
+    pub limits: Limits,
+    /// Of everything above, in hexadecimal: the same for the same files and settings.
+    pub digest: String,
 }
 
 impl Unit {
@@ -44,13 +53,51 @@ impl Unit {
         Unit {
             name: POLICY.into(),
             version: String::new(),
+            digest: digest([&*main.bytecode]),
             main,
             modules: BTreeMap::new(),
-            conf: serde_json::Value::Null,
+            conf: Conf::empty(),
             on_error: OnError::Skip,
-            grants: Grants::of_operator(),
+            capabilities: Capabilities::of_operator(),
+            origins: Vec::new(),
+            limits: Limits::default(),
         }
     }
+
+    /// A plugin out of its checked parts. `text` is that of its manifest.
+    pub fn plugin(
+        manifest: &Manifest,
+        text: &str,
+        main: Program,
+        modules: BTreeMap<String, Program>,
+        conf: Conf,
+    ) -> Self {
+        let shown = conf.shown().to_string();
+        let mut parts: Vec<&[u8]> = vec![text.as_bytes(), shown.as_bytes(), &main.bytecode];
+        parts.extend(modules.iter().flat_map(|(name, program)| [name.as_bytes(), &*program.bytecode]));
+        Unit {
+            name: manifest.name.as_str().into(),
+            version: manifest.version.to_string(),
+            digest: digest(parts),
+            main,
+            modules,
+            on_error: manifest.on_error,
+            capabilities: manifest.capabilities.clone(),
+            origins: manifest.capabilities.origins(&conf),
+            limits: manifest.limits,
+            conf,
+        }
+    }
+}
+
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The lengths keep one part from running into the next.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(8).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// A unit on one worker.
@@ -92,6 +139,11 @@ impl LuaLink {
 
     pub fn unit(&self) -> &Arc<Unit> {
         &self.0.unit
+    }
+
+    /// The line of the main file on which the function of a stage begins; 0 if it is not known.
+    pub fn line_of(&self, stage: Stage) -> Option<usize> {
+        self.0.vm.borrow().as_ref()?.line_of(stage)
     }
 }
 
@@ -185,6 +237,10 @@ impl Link for LuaLink {
 
     fn on_error(&self) -> OnError {
         self.0.unit.on_error
+    }
+
+    fn breaker(&self) -> Breaker {
+        self.0.unit.limits.breaker
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {

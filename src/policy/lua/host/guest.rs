@@ -11,6 +11,7 @@ use super::timer::Timers;
 use crate::answer::Task;
 use crate::policy::Stage;
 use crate::policy::lua::env::Env;
+use crate::policy::lua::unit::Unit;
 use crate::policy::throttle::Throttle;
 use mlua::{Function, Lua, MultiValue, WeakLua};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -19,8 +20,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-
-use crate::http::Origin;
 
 /// Callbacks that one VM may wait for at a time.
 const MAX_CALLBACKS: usize = 64;
@@ -49,41 +48,6 @@ impl Occasion {
     }
 }
 
-/// What a unit is granted.
-#[derive(Debug, Clone, Default)]
-pub struct Grants {
-    /// Where HTTP requests may go; empty: the module is not there.
-    pub http: Vec<Origin>,
-    /// Octets in memory and on disk.
-    pub shared: Option<usize>,
-    pub store: Option<usize>,
-    pub metric: bool,
-    pub hss: bool,
-    pub timer: bool,
-}
-
-/// Octets of a space when nothing else is said.
-const QUOTA: usize = 1 << 20;
-
-impl Grants {
-    /// Everything but HTTP, which goes nowhere unless an origin is named: what the operator's own policy has.
-    pub fn of_operator() -> Self {
-        Grants { http: Vec::new(), shared: Some(QUOTA), store: Some(QUOTA), metric: true, hss: true, timer: true }
-    }
-
-    pub(super) fn has(&self, capability: &str) -> bool {
-        match capability {
-            "http" => !self.http.is_empty(),
-            "shared" => self.shared.is_some(),
-            "store" => self.store.is_some(),
-            "metric" => self.metric,
-            "hss" => self.hss,
-            "timer" => self.timer,
-            _ => false,
-        }
-    }
-}
-
 /// Calls a function of the VM under its deadline, and reports what goes wrong; whoever owns the VM provides it.
 pub type Runner = Rc<dyn Fn(Occasion, &Function, MultiValue)>;
 
@@ -98,9 +62,8 @@ enum Begun {
 }
 
 pub struct Guest {
-    pub(super) unit: Arc<str>,
+    pub(super) unit: Arc<Unit>,
     pub(super) generation: u64,
-    pub(super) grants: Grants,
     pub(super) env: Env,
     /// What all VMs of this unit share.
     pub(super) namespace: Arc<Namespace>,
@@ -117,12 +80,11 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(lua: &Lua, unit: Arc<str>, generation: u64, grants: Grants, env: Env) -> Rc<Self> {
-        let namespace = env.host.namespace(&unit);
+    pub(super) fn new(lua: &Lua, unit: Arc<Unit>, generation: u64, env: Env) -> Rc<Self> {
+        let namespace = env.host.namespace(&unit.name);
         Rc::new(Guest {
             unit,
             generation,
-            grants,
             namespace,
             timers: Timers::default(),
             random: RefCell::new(Generator::new(env.seed)),
@@ -217,7 +179,7 @@ fn finish(guest: Weak<Guest>, id: u64, work: Work) -> Task {
         match arguments(&lua) {
             Ok(arguments) => guest.run(Occasion::Callback, &callback, arguments),
             Err(error) => {
-                let (unit, generation) = (&*guest.unit, guest.generation);
+                let (unit, generation) = (&*guest.unit.name, guest.generation);
                 tracing::warn!(target: "imscript::policy", unit, generation, %error, "an answer does not fit the memory");
             }
         }

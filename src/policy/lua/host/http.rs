@@ -94,7 +94,7 @@ fn why(error: HttpError) -> mlua::Error {
 fn send(call: &Call<'_>, method: Option<&str>) -> mlua::Result<Value> {
     let guest = call.guest;
     let url = Url::parse(&call.text(0)?).map_err(why)?;
-    if !guest.grants.http.contains(url.origin()) {
+    if !guest.unit.origins.contains(url.origin()) {
         let origin = url.origin();
         return Err(refused(format!("{origin} is not granted; plugin.toml: [capabilities] http = [\"{origin}\"]")));
     }

@@ -61,7 +61,7 @@ fn line(call: &Call<'_>) -> mlua::Result<Option<Line>> {
         let _ = if plain { write!(line, " {key}={value}") } else { write!(line, " {key}={value:?}") };
     }
     Ok(Some(Line {
-        unit: guest.unit.clone(),
+        unit: guest.unit.name.clone(),
         generation: guest.generation,
         place: call.place(),
         held_back,

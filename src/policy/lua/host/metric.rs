@@ -157,7 +157,7 @@ fn named(call: &Call<'_>, kind: &str, suffix: &str) -> mlua::Result<(String, Str
     if name.is_empty() || name.len() > 64 {
         return Err(refused("name has 1 to 64 octets"));
     }
-    let unit = &*call.guest.unit;
+    let unit = &*call.guest.unit.name;
     // What begins like this is the node's own.
     let reserved = if unit.starts_with("imscript") { "plugin_" } else { "" };
     let prefix: String = unit.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();

@@ -32,25 +32,20 @@ mod timer;
 mod verdicts;
 mod views;
 
-pub use guest::{Grants, Guest, Occasion, Runner};
+pub use guest::{Guest, Occasion, Runner};
 pub use service::Host;
 
 use super::env::Env;
 use super::failure::located;
+use super::unit::Unit;
 use mlua::{Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 use std::rc::Rc;
 use std::sync::Arc;
 use table::{Module, Run};
 
 /// Puts the modules into a VM that has no unit in it yet. What is not granted is there as a name that tells how to get it.
-pub(super) fn install(
-    lua: &Lua,
-    unit: &Arc<str>,
-    generation: u64,
-    grants: Grants,
-    env: &Env,
-) -> mlua::Result<Rc<Guest>> {
-    let guest = Guest::new(lua, unit.clone(), generation, grants, env.clone());
+pub(super) fn install(lua: &Lua, unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Rc<Guest>> {
+    let guest = Guest::new(lua, unit.clone(), generation, env.clone());
     lua.set_app_data(guest.clone());
     for module in table::MODULES {
         let hosted = module.functions.iter().any(|function| matches!(function.run, Run::Host(_)));
@@ -58,7 +53,7 @@ pub(super) fn install(
             continue;
         }
         let table = match module.capability {
-            Some(capability) if !guest.grants.has(capability) => refusing(lua, unit, module, capability)?,
+            Some(capability) if !unit.capabilities.grants(capability) => refusing(lua, &unit.name, module, capability)?,
             _ => bound(lua, module)?,
         };
         lua.globals().raw_set(module.name, table)?;

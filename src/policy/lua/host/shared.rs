@@ -93,7 +93,8 @@ pub(super) static SHARED: Module = Module {
 };
 
 fn quota(call: &Call<'_>) -> usize {
-    call.guest.grants.shared.unwrap_or_default()
+    let quota = call.guest.unit.capabilities.shared.unwrap_or_default();
+    usize::try_from(quota).unwrap_or(usize::MAX)
 }
 
 fn now(call: &Call<'_>) -> Duration {

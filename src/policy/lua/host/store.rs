@@ -60,7 +60,7 @@ fn delete(call: &Call<'_>) -> mlua::Result<Value> {
 
 fn change(call: &Call<'_>, value: Option<store::Value>, callback: usize) -> mlua::Result<Value> {
     let (space, key) = (&call.guest.namespace.store, call.text(0)?);
-    let quota = call.guest.grants.store.unwrap_or_default();
+    let quota = usize::try_from(call.guest.unit.capabilities.store.unwrap_or_default()).unwrap_or(usize::MAX);
     let why = |error: StoreError| refused(error.to_string());
     if call.given(callback).is_none() {
         space.put(&key, value, quota).map_err(why)?;

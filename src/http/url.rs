@@ -1,52 +1,7 @@
-//! URLs and origins (RFC 6454): where a request goes, and whether it may.
+//! URLs: where a request goes.
 
 use super::HttpError;
-use std::fmt;
-
-/// Scheme, host and port. Hosts are compared in lower case, a port left out is the scheme's.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Origin {
-    tls: bool,
-    host: String,
-    port: u16,
-}
-
-impl Origin {
-    /// `https://example.net`, `http://[::1]:8080`: no path, no query.
-    pub fn parse(text: &str) -> Result<Self, HttpError> {
-        match Url::parse(text) {
-            Ok(url) if url.target == "/" && !text.ends_with(['?', '#']) => Ok(url.origin),
-            _ => Err(HttpError::Origin(text.chars().take(80).collect())),
-        }
-    }
-
-    pub(super) fn is_tls(&self) -> bool {
-        self.tls
-    }
-
-    /// Without the brackets of an IPv6 address.
-    pub(super) fn host(&self) -> &str {
-        self.host.trim_start_matches('[').trim_end_matches(']')
-    }
-
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// As it stands in a Host field (RFC 9112 §3.2).
-    pub(super) fn authority(&self) -> String {
-        match (self.tls, self.port) {
-            (true, 443) | (false, 80) => self.host.clone(),
-            (_, port) => format!("{}:{port}", self.host),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority())
-    }
-}
+use crate::policy::capability::Origin;
 
 /// Where one request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
