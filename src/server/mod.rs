@@ -15,7 +15,8 @@ use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{Env, Generation, Host, PolicySource, Seat, Unit};
-use crate::policy::{Decide, ServerView};
+use crate::policy::native::{Maker, NativeError};
+use crate::policy::{Decide, Plugin, ServerView, native, order};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
@@ -35,6 +36,11 @@ pub enum StartError {
     Tls(#[from] transport::TlsError),
     #[error("policy: {0}")]
     Policy(#[from] crate::policy::lua::PolicyError),
+    #[error("plugin: {0}")]
+    Plugin(#[from] NativeError),
+    /// One fault a line, each with its place.
+    #[error("{0}")]
+    Order(#[from] crate::policy::finding::Findings),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -54,10 +60,19 @@ pub struct Builder {
     tracer: Option<Tracer>,
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
+    plugins: Vec<Result<Maker, NativeError>>,
 }
 
 impl Builder {
-    /// Answers the stages in Rust instead of Lua; called once on each worker's thread.
+    /// Adds a plugin in Rust to the chain, beside those in Lua and the operator's policy. `make` is called once at once,
+    /// to learn the plugin's name and place, and once on each worker's thread.
+    pub fn plugin<P: Plugin + 'static>(mut self, make: impl Fn() -> P + Send + Sync + 'static) -> Self {
+        self.plugins.push(Maker::new(make));
+        self
+    }
+
+    /// Answers the stages in Rust instead of Lua, all of them: plugins have no place beside it. Called once on each
+    /// worker's thread.
     pub fn policy<D: Decide + 'static>(mut self, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(move |_| Ok(Rc::new(make()))));
         self
@@ -98,6 +113,7 @@ struct Parts {
     clock: Clock,
     tracer: Option<Tracer>,
     policy: PolicyMaker,
+    plugins: Arc<[Maker]>,
     views: Arc<[ServerView]>,
     host: Arc<Host>,
     ims: Option<Arc<Shared>>,
@@ -114,11 +130,12 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        Builder { config, tracer: None, hss: None, policy: None }
+        Builder { config, tracer: None, hss: None, policy: None, plugins: Vec::new() }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy } = builder;
+        let Builder { config, tracer, hss, policy, plugins } = builder;
+        let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
@@ -129,7 +146,7 @@ impl Node {
         for (all, more) in sockets.iter_mut().zip(bsm_sockets) {
             all.merge(more);
         }
-        let (policy, policy_name) = policy_maker(&config, policy)?;
+        let (policy, policy_name) = policy_maker(&config, policy, &plugins)?;
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -190,6 +207,7 @@ impl Node {
                 clock,
                 tracer: tracer.clone(),
                 policy: policy.clone(),
+                plugins: plugins.clone(),
                 views: views.clone(),
                 host: host.clone(),
                 ims: ims.clone(),
@@ -297,8 +315,19 @@ fn load_tls(config: &Config) -> Result<Tls, StartError> {
     }
 }
 
-fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMaker, String), StartError> {
+fn policy_maker(
+    config: &Config,
+    given: Option<PolicyMaker>,
+    plugins: &[Maker],
+) -> Result<(PolicyMaker, String), StartError> {
     if let Some(given) = given {
+        if let Some(plugin) = plugins.first() {
+            let name = plugin.name();
+            let why = format!(
+                "plugin {name:?} would never be asked: the program answers all stages itself (Builder::policy)"
+            );
+            return Err(StartError::Config(why));
+        }
         return Ok((given, "(embedded)".into()));
     }
     let source = match &config.policy {
@@ -307,7 +336,11 @@ fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMa
             .ok_or_else(|| StartError::Config("the built-in policy is missing".into()))?,
     };
     let name = source.name.clone();
-    let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]);
+    native::check_names(plugins.iter().map(|plugin| &**plugin.name()))?;
+    let members: Vec<_> =
+        plugins.iter().map(|plugin| plugin.place().clone()).chain([order::Member::policy(name.as_str())]).collect();
+    let order = order::resolve(&members, &[], &name)?.names;
+    let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]).in_order(order);
     Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
 }
 

@@ -5,7 +5,7 @@ use super::PolicyError;
 use super::env::Env;
 use super::unit::{LuaLink, Unit};
 use crate::policy::stage::{Context, Decide, FailureView, Outcome, PortionView, Stage, StatusEvent};
-use crate::policy::{Chain, Counters, Link, verdict};
+use crate::policy::{Chain, Counters, Link, Native, verdict};
 use crate::sip::Message;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,12 +17,23 @@ pub struct Generation {
     pub id: u64,
     /// In the order in which they are asked.
     units: Vec<(Arc<Unit>, Arc<Counters>)>,
+    /// The names of all members in the order in which they are asked, plugins in Rust among them. Of those that it does
+    /// not name, plugins in Rust come first, then units.
+    order: Vec<String>,
 }
 
 impl Generation {
     /// `units` in the order in which they are asked.
     pub fn new(id: u64, units: impl IntoIterator<Item = Arc<Unit>>) -> Self {
-        Generation { id, units: units.into_iter().map(|unit| (unit, Arc::default())).collect() }
+        Generation { id, units: units.into_iter().map(|unit| (unit, Arc::default())).collect(), order: Vec::new() }
+    }
+
+    /// As `order` has it, which may name plugins in Rust too.
+    pub fn in_order(mut self, order: Vec<String>) -> Self {
+        let place = |(unit, _): &(Arc<Unit>, _)| order.iter().position(|name| **name == *unit.name);
+        self.units.sort_by_key(|unit| place(unit).map_or(usize::MAX, |at| at));
+        self.order = order;
+        self
     }
 
     /// The units with what has been counted of each.
@@ -30,14 +41,20 @@ impl Generation {
         &self.units
     }
 
-    /// Builds this thread's VMs.
+    /// Builds this thread's VMs and sets its plugins in Rust between them.
     pub fn chain(&self, env: &Env) -> Result<Chain, PolicyError> {
-        let link = |(unit, counters): &(Arc<Unit>, Arc<Counters>)| {
-            let link: Box<dyn Link> = Box::new(LuaLink::new(unit.clone(), env, self.id)?);
-            Ok((link, counters.clone()))
+        let place = |name: &str| self.order.iter().position(|named| named == name);
+        let native = |native: &Native| {
+            let link: Box<dyn Link> = Box::new(native.clone());
+            (place(native.name()).map_or(0, |at| at + 1), (link, native.counters().clone()))
         };
-        let links = self.units.iter().map(link).collect::<Result<Vec<_>, PolicyError>>()?;
-        Ok(Chain::new(self.id, links, env.clock))
+        let mut links: Vec<_> = env.natives.iter().map(native).collect();
+        for (unit, counters) in &self.units {
+            let link: Box<dyn Link> = Box::new(LuaLink::new(unit.clone(), env, self.id)?);
+            links.push((place(&unit.name).map_or(usize::MAX, |at| at + 1), (link, counters.clone())));
+        }
+        links.sort_by_key(|(place, _)| *place);
+        Ok(Chain::new(self.id, links.into_iter().map(|(_, link)| link).collect(), env.clock))
     }
 }
 
