@@ -4,7 +4,7 @@
 use super::host::Host;
 use crate::answer::Task;
 use crate::clock::Clock;
-use crate::policy::ServerView;
+use crate::policy::{Native, ServerView};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Env {
     /// Scripts get the same chance again and again: for tests.
     pub seed: Option<u64>,
     pub host: Arc<Host>,
+    /// This worker's plugins in Rust, the same for all generations.
+    pub natives: Rc<[Native]>,
 }
 
 impl Env {
@@ -36,6 +38,7 @@ impl Env {
             first: false,
             seed: None,
             host: Arc::default(),
+            natives: Rc::new([]),
         }
     }
 }
