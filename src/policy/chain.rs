@@ -133,7 +133,7 @@ impl Chain {
             self.note(member, question, None, || StepAnswer::Bypassed);
             return self.instead(member, question);
         }
-        member.counters.count_call();
+        member.counters.count_call(question.stage());
         let unbounded = !member.link.interruptible();
         let began = (unbounded || self.steps.borrow().is_some()).then(|| self.clock.now().mono);
         let answer = member.link.ask(question);
@@ -185,7 +185,7 @@ impl Chain {
     }
 
     fn report(&self, member: &Member, fault: Fault) {
-        member.counters.count(fault.cause);
+        member.counters.count(fault.stage, fault.cause);
         let now = self.clock.now().mono;
         let unit = &*fault.unit;
         if member.breaker.failed(now) {

@@ -118,7 +118,7 @@ const fn verdict(name: &'static str, params: &'static [Param], doc: &'static str
         returns: VERDICT,
         doc,
         when: When::Anywhere,
-        errors: "An unknown key or word.",
+        errors: if params.is_empty() { "" } else { "An unknown key or word." },
         since: API,
         run: Run::Elsewhere,
     }
