@@ -120,7 +120,7 @@ impl Vm {
         };
         self.take_stages(&returned)?;
         if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
-            let conf = |lua: &Lua| lua.globals().raw_get::<Table>("plugin")?.raw_get::<Value>("conf");
+            let conf = |lua: &Lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf");
             self.at_load(Occasion::Setup, |lua| setup.call::<()>(conf(lua)?))?;
         }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
