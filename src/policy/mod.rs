@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod order;
 pub mod plugin;
 pub mod quantity;
+pub mod record;
 pub mod schema;
 pub mod stage;
 pub(crate) mod throttle;
