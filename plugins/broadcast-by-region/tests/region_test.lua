@@ -16,8 +16,8 @@ local function world(t)
     },
   }
   t:server("rest", { naf = "tv.home1.net" })
-  t:server("north", { naf = "tv.home1.net" })
   t:server("south", { naf = "tv.home1.net" })
+  return t:server("north", { naf = "tv.home1.net" })
 end
 
 test("by visited network", function(t)
@@ -67,8 +67,7 @@ test("all or nothing stays all or nothing", function(t)
 end)
 
 test("a visitor's registration reaches the server of the region", function(t)
-  world(t)
-  local north = t:server("north")
+  local north = world(t)
   local terminal = t:terminal { naf_id = "tv.home1.net", visited_network = "north.net" }
   t:expect(terminal:register(), { status = 200, headers = { ["Bcast-Ext"] = "state=registered" } })
   t:equal(#north:received(), 1)
