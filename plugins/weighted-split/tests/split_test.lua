@@ -16,21 +16,21 @@ test("users are shared by weight", function(t)
   t:conf { weights = { a = 3, b = 1 } }
   servers(t, "a", "b", "c")
   local count = { a = 0, b = 0 }
-  for i = 1, 400 do
+  for i = 1, 200 do
     local to = asked(t, "user" .. i).to
     count[to] = count[to] + 1
   end
-  t:is_true(count.a > 270 and count.a < 330, "a has " .. count.a .. " of 400, 300 is its share")
-  t:equal(count.a + count.b, 400)
+  t:is_true(count.a > 125 and count.a < 175, "a has " .. count.a .. " of 200, 150 is its share")
+  t:equal(count.a + count.b, 200)
 end)
 
 test("a user stays, and moves only to a server that is new", function(t)
   local before = {}
   t:conf { weights = { a = 1, b = 1, c = 1 } }
   servers(t, "a", "b", "c")
-  for i = 1, 100 do before[i] = asked(t, "user" .. i).to end
-  for i = 1, 100 do t:equal(asked(t, "user" .. i).to, before[i]) end
-  for i = 1, 100 do
+  for i = 1, 40 do before[i] = asked(t, "user" .. i).to end
+  for i = 1, 40 do t:equal(asked(t, "user" .. i).to, before[i]) end
+  for i = 1, 40 do
     local without = t:ask("broadcast", {
       req = { impi = "user" .. i .. "@home1.net" },
       portion = { naf_id = "tv.home1.net" },
@@ -44,14 +44,14 @@ test("the stand-ins of one server's users are spread", function(t)
   t:conf { weights = { a = 1, b = 1, c = 1 } }
   servers(t, "a", "b", "c")
   local stand_in = { b = 0, c = 0 }
-  for i = 1, 150 do
+  for i = 1, 60 do
     if asked(t, "user" .. i).to == "a" then
       local verdict = asked(t, "user" .. i, "failure", { server = "a", attempt = 1 })
       t:equal(verdict.verdict, "retry")
       stand_in[verdict.to] = stand_in[verdict.to] + 1
     end
   end
-  t:is_true(stand_in.b > 10 and stand_in.c > 10, "b " .. stand_in.b .. ", c " .. stand_in.c)
+  t:is_true(stand_in.b > 3 and stand_in.c > 3, "b " .. stand_in.b .. ", c " .. stand_in.c)
 end)
 
 test("it ends with the last server, the last attempt, or a refusal", function(t)
