@@ -6,6 +6,7 @@ use crate::policy::finding::Findings;
 use crate::policy::lua::package::{self, Loaded};
 use crate::policy::lua::watch::{self, Digest};
 use crate::policy::lua::{Env, Generation, PolicySource};
+use crate::policy::native::{self, Maker};
 use crate::server::StartError;
 use crate::server::control::protocol::Problem;
 use std::path::{Path, PathBuf};
@@ -36,11 +37,17 @@ pub(in crate::server) struct Origin {
 
 impl Origin {
     /// Loads the first generation.
-    pub(in crate::server) fn open(config: &Config, tests: Option<Tests>) -> Result<Self, StartError> {
+    pub(in crate::server) fn open(
+        config: &Config,
+        natives: &[Maker],
+        tests: Option<Tests>,
+    ) -> Result<Self, StartError> {
+        native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
+        let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
         let roots: Vec<PathBuf> = policy.iter().cloned().chain(plugins.iter().map(|p| p.dir.clone())).collect();
         let known = watch::digest(&roots);
-        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref()));
+        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref(), &natives));
         let loaded = load()?;
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
@@ -80,7 +87,7 @@ impl Origin {
 
 fn generation(id: u64, loaded: Loaded) -> Generation {
     loaded.notes.iter().for_each(|note| tracing::warn!(target: "imscript::policy", generation = id, "{note}"));
-    Generation::new(id, loaded.units)
+    Generation::new(id, loaded.units).in_order(loaded.order)
 }
 
 fn problem(step: &str, error: &dyn std::fmt::Display) -> Problem {
@@ -114,7 +121,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.lua");
         std::fs::write(&path, "local a = 1\n  local b = = 2\n").unwrap();
-        let error = package::read(Some(&path), None).unwrap_err();
+        let error = package::read(Some(&path), None, &[]).unwrap_err();
         let problem = problem("load", &error);
         let detail = problem.detail.unwrap();
         assert!(problem.message.starts_with(&format!("{}:2: ", path.display())), "{}", problem.message);
