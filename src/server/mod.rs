@@ -4,6 +4,7 @@
 //! S-CSCF and broadcast server objects on state that all share. A program that embeds the crate makes a node the same
 //! way ([`Node::builder`]) and may answer the stages itself.
 
+mod receive;
 mod ua;
 mod worker;
 

@@ -1,6 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
-use super::Parts;
+use super::{Parts, receive};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -137,12 +137,14 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
     let policy = (parts.policy)(&policy::lua::Env {
         clock: parts.clock,
-        servers: parts.views,
+        servers: parts.views.clone(),
         spawn: spawn.clone(),
         sleep: sleep.clone(),
         first: parts.first,
         host: parts.host,
     })?;
+    let of_the_ims = parts.ims.is_some().then(|| parts.bsm_addresses.clone());
+    transports.screen(receive::screen(policy.clone(), parts.views, of_the_ims, parts.clock));
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));
