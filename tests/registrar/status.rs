@@ -9,6 +9,7 @@ use imscript::hss::RegState;
 use imscript::policy::System;
 use imscript::policy::verdict::{NotifyBy, Status};
 use imscript::sip::HeaderName;
+use imscript::sip::print::insert_via;
 
 fn tell(to: &'static str, system: System, by: NotifyBy, after: u64) -> Script {
     let say = move |event: &imscript::policy::StatusEvent<'_>| match event.system == system {
@@ -101,7 +102,8 @@ fn a_broadcast_change_reaches_another_server_by_message_now_or_later() {
         let sent = network.forwarded();
         let word = sent.iter().find(|sent| sent.to.addr.ip().to_string() == OTHER).expect("the other server was told");
         assert_eq!(word.request.method(), b"MESSAGE");
-        word.request.check().unwrap();
+        let on_the_wire = insert_via(word.request.bytes(), "SIP/2.0/TCP 127.0.0.1:5060;branch=z9hG4bK1");
+        imscript::sip::Message::parse(&on_the_wire).unwrap().check().unwrap();
         let document = BroadcastRegistration::parse(word.request.body()).unwrap();
         assert_eq!((document.state, document.naf_fqdn.as_str()), (RegState::Registered, NAF));
         assert_eq!(document.impu.as_str(), "sip:alice@home1.net");
