@@ -64,7 +64,7 @@ enum Command {
         reply: Reply,
     },
     /// A question that was just answered, for the shadow.
-    Answered(Record),
+    Answered(Box<Record>),
     Stop,
 }
 
@@ -469,7 +469,7 @@ impl Loader {
             let (left, commands) = (left.clone(), commands.clone());
             seat.tap().listen(Some(Box::new(move |record| {
                 let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-                taken.is_ok() && commands.send(Command::Answered(record)).is_ok()
+                taken.is_ok() && commands.send(Command::Answered(Box::new(record))).is_ok()
             })));
         });
     }
