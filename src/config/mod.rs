@@ -7,6 +7,7 @@ use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
+use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::Listen;
@@ -30,7 +31,8 @@ pub struct Roles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BroadcastServer {
     pub name: String,
-    /// The NAF FQDNs that it may have keys for.
+    /// The NAF FQDNs that it may have keys for. Several servers may have one in common; the first of them is its
+    /// default.
     pub nafs: Vec<String>,
     /// None: the broadcast server of this same node.
     pub hop: Option<NextHop>,
@@ -83,6 +85,8 @@ pub struct Config {
     pub workers: usize,
     /// None: the default policy built in.
     pub policy: Option<PathBuf>,
+    /// None: no plugins.
+    pub plugins: Option<Plugins>,
     pub reload: Reload,
     pub tls: Option<Tls>,
     /// P-CSCFs of the home network: their integrity-protected and P- headers count.

@@ -41,6 +41,9 @@ pub enum StartError {
     Tls(#[from] transport::TlsError),
     #[error("policy: {0}")]
     Policy(#[from] crate::policy::lua::PolicyError),
+    /// Policies and plugins that are not taken, a line each.
+    #[error("policy: {0}")]
+    Refused(#[from] crate::policy::finding::Findings),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -168,7 +171,7 @@ impl Node {
             None => Some(Origin::open(&config, tests)?),
         };
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
-        let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), Origin::name);
+        let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -186,7 +189,7 @@ impl Node {
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
         let ims = match (&hss, config.roles.scscf) {
             (Some(hss), true) => {
-                let settings = settings(&config, &listening, peers);
+                let settings = settings(&config, &listening, peers.clone());
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
                 let shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
@@ -199,7 +202,7 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone())))
+                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone())))
             }
             None => None,
         };

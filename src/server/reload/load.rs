@@ -2,8 +2,10 @@
 
 use crate::config::Config;
 use crate::policy::ServerView;
+use crate::policy::finding::Findings;
+use crate::policy::lua::package::{self, Loaded};
 use crate::policy::lua::watch::{self, Digest};
-use crate::policy::lua::{Env, Generation, POLICY, PolicyError, PolicySource, Unit, builtin};
+use crate::policy::lua::{Env, Generation, PolicySource};
 use crate::server::StartError;
 use crate::server::control::protocol::Problem;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ const MAX_SHOWN: usize = 160;
 /// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
 pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
 
-type Load = Box<dyn Fn(u64) -> Result<Generation, PolicyError> + Send>;
+type Load = Box<dyn Fn() -> Result<Loaded, Findings> + Send>;
 
 pub(in crate::server) struct Origin {
     load: Load,
@@ -28,23 +30,21 @@ pub(in crate::server) struct Origin {
     /// What they held before the first generation was read.
     pub(super) known: Digest,
     pub(in crate::server) first: Arc<Generation>,
+    /// What the ready line calls the policy.
+    pub(in crate::server) name: String,
 }
 
 impl Origin {
     /// Loads the first generation.
     pub(in crate::server) fn open(config: &Config, tests: Option<Tests>) -> Result<Self, StartError> {
-        let policy = config.policy.clone();
-        let roots: Vec<PathBuf> = policy.iter().cloned().collect();
+        let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
+        let roots: Vec<PathBuf> = policy.iter().cloned().chain(plugins.iter().map(|p| p.dir.clone())).collect();
         let known = watch::digest(&roots);
-        let load: Load = Box::new(move |id| read(policy.as_deref(), id));
-        let first = Arc::new(load(1)?);
-        Ok(Origin { load, tests, roots, known, first })
-    }
-
-    /// What the ready line calls the policy.
-    pub(in crate::server) fn name(&self) -> String {
-        let policy = self.first.units().iter().find(|(unit, _)| &*unit.name == POLICY);
-        policy.map_or_else(String::new, |(unit, _)| unit.main.name().to_owned())
+        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref()));
+        let loaded = load()?;
+        let name = loaded.name();
+        let first = Arc::new(generation(1, loaded));
+        Ok(Origin { load, tests, roots, known, first, name })
     }
 
     pub(super) fn digest(&self) -> Digest {
@@ -53,7 +53,7 @@ impl Origin {
 
     /// Reads and compiles what is there now.
     pub(super) fn load(&self, id: u64) -> Result<Generation, Problem> {
-        (self.load)(id).map_err(|error| problem("load", &error))
+        (self.load)().map(|loaded| generation(id, loaded)).map_err(|found| problem("load", &found))
     }
 
     /// Sets it up where nothing depends on it; how long that took.
@@ -78,15 +78,12 @@ impl Origin {
     }
 }
 
-fn read(policy: Option<&Path>, id: u64) -> Result<Generation, PolicyError> {
-    let source = match policy {
-        Some(path) => PolicySource::read(path)?,
-        None => builtin("default").ok_or_else(|| PolicyError::Vm { why: "no default policy in this binary".into() })?,
-    };
-    Ok(Generation::new(id, [Arc::new(Unit::policy(source.compile()?))]))
+fn generation(id: u64, loaded: Loaded) -> Generation {
+    loaded.notes.iter().for_each(|note| tracing::warn!(target: "imscript::policy", generation = id, "{note}"));
+    Generation::new(id, loaded.units)
 }
 
-fn problem(step: &str, error: &PolicyError) -> Problem {
+fn problem(step: &str, error: &dyn std::fmt::Display) -> Problem {
     let message = error.to_string();
     let detail = shown(&message);
     Problem { step: step.into(), message, detail }
@@ -117,7 +114,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.lua");
         std::fs::write(&path, "local a = 1\n  local b = = 2\n").unwrap();
-        let error = read(Some(&path), 1).unwrap_err();
+        let error = package::read(Some(&path), None).unwrap_err();
         let problem = problem("load", &error);
         let detail = problem.detail.unwrap();
         assert!(problem.message.starts_with(&format!("{}:2: ", path.display())), "{}", problem.message);
