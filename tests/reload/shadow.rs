@@ -1,4 +1,5 @@
 use crate::node::{FAILS, Node, says};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -12,27 +13,22 @@ fn differences_with_the_last_and_the_next_questions_are_listed_and_nothing_is_ap
     );
     let mut command = Command::new(crate::support::BINARY);
     command.args(["reload", "--shadow", "20", "--dry-run", "--json", "--data-dir", "ims-data"]);
-    let child = command.current_dir(&node.dir).stdout(Stdio::piped()).spawn().unwrap();
-    // The node asks its users meanwhile, and answers them by the old generation.
-    let mut asked = 0;
-    let output = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| child.wait_with_output().unwrap());
-        while !waiting.is_finished() && asked < 2000 {
-            assert_eq!(node.word_for("next"), "one");
-            asked += 1;
-        }
-        waiting.join().unwrap()
-    });
-    let text = String::from_utf8(output.stdout).unwrap();
-    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let mut child = command.current_dir(&node.dir).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // Once it has the last questions it waits for the next; the old generation answers them.
+    let waiting = lines.find(|line| line.contains("waiting for 20 more")).unwrap();
+    assert!(waiting.contains("asked 10 of the last"), "{waiting}");
+    (0..20).for_each(|_| assert_eq!(node.word_for("next"), "one"));
+    let text = lines.last().unwrap();
+    assert!(child.wait().unwrap().success(), "{text}");
+    let last: serde_json::Value = serde_json::from_str(&text).unwrap();
     let shadow = &last["done"]["shadow"];
-    assert!(output.status.success(), "{text}");
-    assert!(shadow["asked"].as_u64().unwrap() >= 30, "{shadow}");
+    assert_eq!(shadow["asked"], 30, "{shadow}");
     let differences = shadow["differences"].as_array().unwrap();
     assert_eq!(shadow["different"].as_u64().unwrap() as usize, differences.len());
     let of = |impi: &str| differences.iter().filter(|d| d["impi"].as_str().unwrap().starts_with(impi)).count();
     assert_eq!((of("past3_"), of("past4_")), (1, 0), "{shadow}");
-    assert!(of("next") >= 20, "{shadow}");
+    assert_eq!(of("next"), 20, "{shadow}");
     let difference = &differences[0];
     assert_eq!(difference["stage"], "register");
     assert!(difference["old"].as_str().unwrap().contains("one") && difference["new"].as_str().unwrap().contains("two"));
@@ -66,7 +62,7 @@ fn a_rollback_does_not_wait_for_a_shadow() {
     node.write(&says("three"));
     let refused = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| node.refused(&["reload", "--shadow", "1000"]));
-        node.wait_for_log("shadow");
+        node.wait_for_log("asked beside the one that serves");
         assert_eq!(node.done(&["rollback"])["generation"], 1);
         waiting.join().unwrap()
     });
