@@ -25,8 +25,9 @@ use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use control::{Control, ControlSocket};
 pub use reload::Tests;
-use reload::{Jobs, Origin, Reloader};
+use reload::{Following, Jobs, Origin, Reloader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -68,6 +69,7 @@ pub struct Builder {
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
     tests: Option<Tests>,
+    following: Option<Following>,
     steered: bool,
 }
 
@@ -93,6 +95,16 @@ impl Builder {
     /// Runs the tests of every generation that is to be taken by a reload.
     pub fn tests(mut self, tests: Tests) -> Self {
         self.tests = Some(tests);
+        self
+    }
+
+    /// Reads the configuration again at every reload, for what it says of policy and plugins; `file` is where it stands.
+    pub fn following(
+        mut self,
+        file: PathBuf,
+        read: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.following = Some(Following { file, read: Box::new(read) });
         self
     }
 
@@ -151,11 +163,11 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        Builder { config, tracer: None, hss: None, policy: None, tests: None, steered: false }
+        Builder { config, tracer: None, hss: None, policy: None, tests: None, following: None, steered: false }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy, tests, steered } = builder;
+        let Builder { config, tracer, hss, policy, tests, following, steered } = builder;
         let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
@@ -168,7 +180,7 @@ impl Node {
         }
         let origin = match policy {
             Some(_) => None,
-            None => Some(Origin::open(&config, tests)?),
+            None => Some(Origin::open(&config, tests, following)?),
         };
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());

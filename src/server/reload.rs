@@ -10,8 +10,8 @@ mod report;
 mod shadow;
 mod workers;
 
-pub(super) use load::Origin;
 pub use load::Tests;
+pub(super) use load::{Following, Origin};
 pub(super) use workers::{Jobs, Workers, mailboxes, work};
 
 use super::control::Reply;

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::policy::ServerView;
 use crate::policy::finding::Findings;
-use crate::policy::lua::package::{self, Loaded};
+use crate::policy::lua::package::{self, Loaded, Plugins};
 use crate::policy::lua::watch::{self, Digest};
 use crate::policy::lua::{Env, Generation, PolicySource};
 use crate::server::StartError;
@@ -20,7 +20,13 @@ const MAX_SHOWN: usize = 160;
 /// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
 pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
 
-type Load = Box<dyn Fn() -> Result<Loaded, Findings> + Send>;
+type Load = Box<dyn Fn() -> Result<Loaded, Problem> + Send>;
+
+/// The configuration, to be read again.
+pub(in crate::server) struct Following {
+    pub(in crate::server) file: PathBuf,
+    pub(in crate::server) read: Box<dyn Fn() -> Result<Config, String> + Send + Sync>,
+}
 
 pub(in crate::server) struct Origin {
     load: Load,
@@ -36,12 +42,25 @@ pub(in crate::server) struct Origin {
 
 impl Origin {
     /// Loads the first generation.
-    pub(in crate::server) fn open(config: &Config, tests: Option<Tests>) -> Result<Self, StartError> {
+    pub(in crate::server) fn open(
+        config: &Config,
+        tests: Option<Tests>,
+        following: Option<Following>,
+    ) -> Result<Self, StartError> {
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
-        let roots: Vec<PathBuf> = policy.iter().cloned().chain(plugins.iter().map(|p| p.dir.clone())).collect();
+        let file = following.as_ref().map(|following| following.file.clone());
+        let folder = plugins.as_ref().map(|plugins| plugins.dir.clone());
+        let roots: Vec<PathBuf> = policy.iter().cloned().chain(folder).chain(file).collect();
         let known = watch::digest(&roots);
-        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref()));
-        let loaded = load()?;
+        let loaded = package::read(policy.as_deref(), plugins.as_ref())?;
+        let load: Load = Box::new(move || match &following {
+            // Settings of plugins stand in the configuration. What else has changed in it waits for a restart.
+            Some(following) => {
+                let config = (following.read)().map_err(|why| problem("configuration", &why))?;
+                read(config.policy.as_deref(), config.plugins.as_ref())
+            }
+            None => read(policy.as_deref(), plugins.as_ref()),
+        });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
         Ok(Origin { load, tests, roots, known, first, name })
@@ -53,7 +72,7 @@ impl Origin {
 
     /// Reads and compiles what is there now.
     pub(super) fn load(&self, id: u64) -> Result<Generation, Problem> {
-        (self.load)().map(|loaded| generation(id, loaded)).map_err(|found| problem("load", &found))
+        (self.load)().map(|loaded| generation(id, loaded))
     }
 
     /// Sets it up where nothing depends on it; how long that took.
@@ -76,6 +95,10 @@ impl Origin {
         let Some(tests) = &self.tests else { return Ok(None) };
         tests(generation).map(Some).map_err(|message| Problem::new("tests", message))
     }
+}
+
+fn read(policy: Option<&Path>, plugins: Option<&Plugins>) -> Result<Loaded, Problem> {
+    package::read(policy, plugins).map_err(|found: Findings| problem("load", &found))
 }
 
 fn generation(id: u64, loaded: Loaded) -> Generation {
