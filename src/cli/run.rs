@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::observe::trace::{LadderLayer, Tracer};
 use crate::policy::lua::Plugins;
-use crate::server::Node;
+use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
 use std::io::IsTerminal;
@@ -57,7 +57,7 @@ pub struct Args {
     log: Option<String>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Result<ExitCode> {
     let mut config = args.settled()?;
     if let Some(workers) = args.workers {
         config.workers = workers.clamp(1, 256);
@@ -73,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(file) = args.config.clone() {
         builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
     }
-    let mut node = builder.start()?;
+    let mut node = extend(builder).start()?;
     until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)

@@ -25,6 +25,7 @@ pub struct Record {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant)] // nearly all of them are messages
 enum What {
     Message(Box<KeptMessage>),
     Status(Box<KeptEvent>),

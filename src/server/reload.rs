@@ -57,6 +57,7 @@ enum Why {
     Files(Digest),
 }
 
+#[allow(clippy::large_enum_variant)] // one at a time
 enum Command {
     Reload(Why),
     Rollback {

@@ -3,9 +3,10 @@
 use crate::config::Config;
 use crate::policy::ServerView;
 use crate::policy::finding::Findings;
-use crate::policy::lua::package::{self, Loaded, Plugins};
+use crate::policy::lua::package::{self, Loaded};
 use crate::policy::lua::watch::{self, Digest};
 use crate::policy::lua::{Env, Generation, PolicySource};
+use crate::policy::native::{self, Maker};
 use crate::server::StartError;
 use crate::server::control::protocol::Problem;
 use std::path::{Path, PathBuf};
@@ -44,22 +45,28 @@ impl Origin {
     /// Loads the first generation.
     pub(in crate::server) fn open(
         config: &Config,
+        natives: &[Maker],
         tests: Option<Tests>,
         following: Option<Following>,
     ) -> Result<Self, StartError> {
+        native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
+        let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
         let file = following.as_ref().map(|following| following.file.clone());
         let folder = plugins.as_ref().map(|plugins| plugins.dir.clone());
         let roots: Vec<PathBuf> = policy.iter().cloned().chain(folder).chain(file).collect();
         let known = watch::digest(&roots);
-        let loaded = package::read(policy.as_deref(), plugins.as_ref())?;
-        let load: Load = Box::new(move || match &following {
+        let loaded = package::read(policy.as_deref(), plugins.as_ref(), &natives)?;
+        let load: Load = Box::new(move || {
             // Settings of plugins stand in the configuration. What else has changed in it waits for a restart.
-            Some(following) => {
-                let config = (following.read)().map_err(|why| problem("configuration", &why))?;
-                read(config.policy.as_deref(), config.plugins.as_ref())
-            }
-            None => read(policy.as_deref(), plugins.as_ref()),
+            let anew = following.as_ref().map(|following| (following.read)()).transpose();
+            let anew = anew.map_err(|why| problem("configuration", &why))?;
+            let (policy, plugins) = match &anew {
+                Some(config) => (&config.policy, &config.plugins),
+                None => (&policy, &plugins),
+            };
+            let found = package::read(policy.as_deref(), plugins.as_ref(), &natives);
+            found.map_err(|found: Findings| problem("load", &found))
         });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
@@ -97,13 +104,9 @@ impl Origin {
     }
 }
 
-fn read(policy: Option<&Path>, plugins: Option<&Plugins>) -> Result<Loaded, Problem> {
-    package::read(policy, plugins).map_err(|found: Findings| problem("load", &found))
-}
-
 fn generation(id: u64, loaded: Loaded) -> Generation {
     loaded.notes.iter().for_each(|note| tracing::warn!(target: "imscript::policy", generation = id, "{note}"));
-    Generation::new(id, loaded.units)
+    Generation::new(id, loaded.units).in_order(loaded.order)
 }
 
 fn problem(step: &str, error: &dyn std::fmt::Display) -> Problem {
@@ -137,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.lua");
         std::fs::write(&path, "local a = 1\n  local b = = 2\n").unwrap();
-        let error = package::read(Some(&path), None).unwrap_err();
+        let error = package::read(Some(&path), None, &[]).unwrap_err();
         let problem = problem("load", &error);
         let detail = problem.detail.unwrap();
         assert!(problem.message.starts_with(&format!("{}:2: ", path.display())), "{}", problem.message);
