@@ -43,6 +43,7 @@ fn ctx() -> Context<'static> {
         visited_network: None,
         servers: &SERVERS,
         all_or_nothing: false,
+        portion: None,
         unix: 1_700_000_000,
     }
 }
@@ -102,7 +103,7 @@ pub(crate) fn run(script: &Script) -> Seen {
         assert_eq!(verdict, Defaults.authorized(&message, &ctx()), "{name}");
         if policy.counters().total() > count {
             failed += 1;
-            let failure = policy.last_failure().unwrap();
+            let failure = policy.last_fault().unwrap();
             let outcome = match failure.cause {
                 Cause::Error => Outcome::Error,
                 Cause::Timeout => Outcome::Timeout,
@@ -122,7 +123,7 @@ pub(crate) fn run(script: &Script) -> Seen {
         seen.slowest = seen.slowest.max(took);
         // Asked again if need be: the attack may have left the VM too little memory for another call.
         let sound = || policy.verify(&message, &ctx()).subscription == Subscription::Never;
-        assert!(sound() || sound(), "{name}: not sound afterwards: {:?}", policy.last_failure());
+        assert!(sound() || sound(), "{name}: not sound afterwards: {:?}", policy.last_fault());
         if failed == 3 {
             break;
         }
@@ -140,7 +141,14 @@ pub(crate) fn run(script: &Script) -> Seen {
 fn row(script: &Script, seen: &Seen) -> String {
     let outcomes: Vec<String> = seen.outcomes.iter().map(Outcome::to_string).collect();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    format!("| {} | {} | {} | {:.1} | {:.1} |", script.name, script.about, outcomes.join(", "), ms(seen.fastest), ms(seen.slowest))
+    format!(
+        "| {} | {} | {} | {:.1} | {:.1} |",
+        script.name,
+        script.about,
+        outcomes.join(", "),
+        ms(seen.fastest),
+        ms(seen.slowest)
+    )
 }
 
 #[test]

@@ -10,10 +10,14 @@
 //! |---|---|
 //! | `source` | text, compiling, the policies in the binary |
 //! | `vm` | making the VM and calling into it, with its limits |
-//! | `view`, `snapshot`, `servers` | what a stage sees |
-//! | `ims`, `fields`, `decode` | what a stage may answer |
+//! | `deadline` | when a call's time is up |
+//! | `raw` | the C functions between Lua and Rust: the only `unsafe` here |
+//! | `view`, `message`, `servers` | what a stage sees |
+//! | `ims`, `args`, `decode` | what a stage may answer |
 //! | `failure`, `log` | what is reported |
 
+mod args;
+mod deadline;
 mod decode;
 pub mod env;
 mod failure;
@@ -21,8 +25,9 @@ mod fields;
 mod generation;
 mod ims;
 mod log;
+mod message;
+mod raw;
 mod servers;
-mod snapshot;
 mod source;
 mod unit;
 mod view;
