@@ -8,9 +8,16 @@
 //! * `refused`: the script was not loaded.
 //!
 //! `in_process` runs each against the policy engine, `compiling` gives texts to the compiler, and `under_load`
-//! runs each in a node that serves others at the same time. `cargo test --test hostile -- --ignored --nocapture
-//! table` prints the table of docs/sandbox.md.
+//! runs each in a node that serves others at the same time. `cargo test --release --test hostile table -- --ignored
+//! --nocapture` prints the table of docs/sandbox.md.
 
 mod compiling;
+#[allow(dead_code)] // the attackers on the network use the rest
+#[path = "../attacks/digest.rs"]
+mod digest;
 mod in_process;
 mod script;
+#[allow(dead_code)]
+#[path = "../attacks/support.rs"]
+mod support;
+mod under_load;

@@ -43,16 +43,6 @@ impl Arg<'_> {
     pub(super) fn is_table(self) -> bool {
         matches!(self, Arg::Table(_))
     }
-
-    /// Octets that a value made of this argument may take outside of the VM.
-    pub(super) fn weight(self) -> usize {
-        const ENTRY: usize = 3 * size_of::<usize>();
-        match self {
-            Arg::Text(text) => text.len() + ENTRY,
-            Arg::Table(entries) => entries.pairs.iter().map(|(key, value)| key.weight() + value.weight()).sum(),
-            _ => 0,
-        }
-    }
 }
 
 /// Calls `field` with each key and value of a table; nil is the empty table.

@@ -113,24 +113,18 @@ unsafe fn desk<'a>(state: *mut ffi::lua_State) -> &'a Desk {
 
 /// The octets of a string on the stack; None if the value is none. They live as long as something refers to the string.
 unsafe fn text<'a>(state: *mut ffi::lua_State, index: c_int) -> Option<&'a [u8]> {
-    // SAFETY: asked for a string only, `lua_tolstring` converts nothing and raises nothing; strings do not move.
+    let mut length = 0;
+    // SAFETY: unlike `lua_tolstring` this converts nothing, and raises nothing; strings do not move.
     unsafe {
-        if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
-            return None;
-        }
-        let mut length = 0;
-        let at = ffi::lua_tolstring(state, index, &mut length);
-        Some(std::slice::from_raw_parts(at.cast(), length))
+        let at = ffi::lua_tolstringatom(state, index, &mut length, ptr::null_mut());
+        (!at.is_null()).then(|| std::slice::from_raw_parts(at.cast(), length))
     }
 }
 
-/// The ticket of a handle on the stack; None if the value is none.
-unsafe fn ticket(state: *mut ffi::lua_State, index: c_int) -> Option<usize> {
-    // SAFETY: reads the value only.
-    unsafe {
-        let handle = ffi::lua_type(state, index) == ffi::LUA_TLIGHTUSERDATA;
-        handle.then(|| ffi::lua_tolightuserdatatagged(state, index, 0).addr())
-    }
+/// The ticket of a handle on the stack; 0, which is no call's, if the value is none.
+unsafe fn ticket(state: *mut ffi::lua_State, index: c_int) -> usize {
+    // SAFETY: reads the value only, and gives null for all but light userdata.
+    unsafe { ffi::lua_tolightuserdatatagged(state, index, 0).addr() }
 }
 
 /// `file:line` of the innermost Lua function that runs.
@@ -214,7 +208,7 @@ unsafe extern "C-unwind" fn index(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: rules 1 to 3; the key is on the stack until this returns.
     unsafe {
         let desk = desk(state);
-        let field = desk.check(ticket(state, 1).unwrap_or_default()).and_then(|object| match desk.question.get() {
+        let field = desk.check(ticket(state, 1)).and_then(|object| match desk.question.get() {
             Some(question) => desk.field(question, object, text(state, 2)),
             None => Ok(Field::Nil),
         });
@@ -228,9 +222,10 @@ unsafe extern "C-unwind" fn header(state: *mut ffi::lua_State) -> c_int {
     unsafe {
         let desk = desk(state);
         // Outside of a call the ticket is refused, whatever the question.
-        let field = match (desk.question.get(), ticket(state, 1)) {
-            (Some(question), ticket) => desk.header(question, ticket, text(state, 2)),
-            (None, ticket) => desk.check(ticket.unwrap_or_default()).map(|_| Field::Nil),
+        let ticket = (ffi::lua_type(state, 1) == ffi::LUA_TLIGHTUSERDATA).then(|| ticket(state, 1));
+        let field = match desk.question.get() {
+            Some(question) => desk.header(question, ticket, text(state, 2)),
+            None => desk.check(ticket.unwrap_or_default()).map(|_| Field::Nil),
         };
         give(state, desk, field)
     }
@@ -239,7 +234,7 @@ unsafe extern "C-unwind" fn header(state: *mut ffi::lua_State) -> c_int {
 unsafe extern "C-unwind" fn name_of_handle(state: *mut ffi::lua_State) -> c_int {
     // SAFETY: a static text is pushed; nothing has `Drop`.
     unsafe {
-        let name = Object::of(ticket(state, 1).unwrap_or_default()).name();
+        let name = Object::of(ticket(state, 1)).name();
         ffi::lua_pushlstring_(state, name.as_ptr().cast(), name.len());
     }
     1
@@ -339,11 +334,10 @@ unsafe extern "C-unwind" fn construct(state: *mut ffi::lua_State) -> c_int {
         let number = ffi::lua_tonumberx(state, ffi::lua_upvalueindex(2), ptr::null_mut()) as u8;
         ffi::lua_settop(state, 3);
         let mut pool = [const { MaybeUninit::<Pair<'_>>::uninit() }; POOL];
-        let mut free = &mut pool[..];
-        let arguments = [read(state, 1, &mut free, 0), read(state, 2, &mut free, 0), read(state, 3, &mut free, 0)];
+        let mut reader = Reader { state, free: &mut pool[..], weight: 0 };
+        let arguments = [reader.read(1, 3, 0), reader.read(2, 3, 0), reader.read(3, 3, 0)];
         // What the verdict holds outside of the VM counts against the VM's memory: as much room is left unused behind it.
-        let weight: usize = arguments.iter().map(|argument| argument.weight()).sum();
-        let size = size_of::<Option<Made>>() + weight;
+        let size = size_of::<Option<Made>>() + reader.weight;
         let block = ffi::lua_newuserdatataggedwithmetatable(state, size, VERDICT).cast::<Option<Made>>();
         block.write(None);
         match make(desk, number, arguments, &mut *block) {
@@ -364,49 +358,68 @@ fn make(desk: &Desk, number: u8, arguments: [Arg<'_>; 3], block: &mut Option<Mad
     }
 }
 
-/// A value on the stack as an argument; tables are read by their own entries, two levels deep.
-unsafe fn read<'a>(
+/// Reads values on the stack as arguments.
+struct Reader<'a> {
     state: *mut ffi::lua_State,
-    at: c_int,
-    free: &mut &'a mut [MaybeUninit<Pair<'a>>],
-    depth: u8,
-) -> Arg<'a> {
-    // SAFETY: `lua_rawiter` pushes a key and a value and raises nothing; the stack has room for the six values of three
-    // levels (a C function has 20). Texts are held by the table that is read, which is on the stack.
-    unsafe {
-        match ffi::lua_type(state, at) {
-            ffi::LUA_TNIL | ffi::LUA_TNONE => Arg::Nil,
-            ffi::LUA_TBOOLEAN => Arg::Truth(ffi::lua_toboolean(state, at) != 0),
-            ffi::LUA_TNUMBER => Arg::Number(ffi::lua_tonumberx(state, at, ptr::null_mut())),
-            ffi::LUA_TSTRING => Arg::Text(text(state, at).unwrap_or_default()),
-            ffi::LUA_TTABLE if depth < 2 => {
-                let all = std::mem::take(free);
-                let most = if depth == 0 { 10 } else { MAX_LIST + 1 };
-                let (mine, rest) = all.split_at_mut(most.min(all.len()));
-                *free = rest;
-                let (mut length, mut more, mut iteration) = (0, false, 0);
-                loop {
-                    iteration = ffi::lua_rawiter(state, at, iteration);
-                    if iteration < 0 {
-                        break;
-                    }
-                    let top = ffi::lua_gettop(state);
-                    if let Some(slot) = mine.get_mut(length) {
-                        slot.write((read(state, top - 1, free, 2), read(state, top, free, depth + 1)));
-                        length += 1;
-                    } else {
-                        more = true;
-                    }
-                    ffi::lua_settop(state, top - 2);
-                    if more {
-                        break;
-                    }
-                }
-                // The first `length` entries have been written.
-                let pairs = std::slice::from_raw_parts(mine.as_ptr().cast::<Pair<'a>>(), length);
-                Arg::Table(Entries { pairs, more })
+    /// Room for entries.
+    free: &'a mut [MaybeUninit<Pair<'a>>],
+    /// Octets that a verdict made of what was read may take outside of the VM.
+    weight: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The value at `at`; tables are read by their own entries, two levels deep. `top` values are on the stack.
+    ///
+    /// # Safety
+    /// Called in a C function, with the arguments below `at` left where they are as long as what is read is used: texts
+    /// are held by the table that they were read from.
+    unsafe fn read(&mut self, at: c_int, top: c_int, depth: u8) -> Arg<'a> {
+        const ENTRY: usize = 3 * size_of::<usize>();
+        let state = self.state;
+        // SAFETY: looks at values only.
+        unsafe {
+            if let Some(text) = text(state, at) {
+                self.weight += text.len() + ENTRY;
+                return Arg::Text(text);
             }
-            other => Arg::Other(type_name(other)),
+            match ffi::lua_type(state, at) {
+                ffi::LUA_TNIL | ffi::LUA_TNONE => Arg::Nil,
+                ffi::LUA_TBOOLEAN => Arg::Truth(ffi::lua_toboolean(state, at) != 0),
+                ffi::LUA_TNUMBER => Arg::Number(ffi::lua_tonumberx(state, at, ptr::null_mut())),
+                ffi::LUA_TTABLE if depth < 2 => Arg::Table(self.read_table(at, top, depth)),
+                other => Arg::Other(type_name(other)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `read`; the value is a table.
+    unsafe fn read_table(&mut self, at: c_int, top: c_int, depth: u8) -> Entries<'a> {
+        let all = std::mem::take(&mut self.free);
+        let most = if depth == 0 { 10 } else { MAX_LIST + 1 };
+        let (mine, rest) = all.split_at_mut(most.min(all.len()));
+        self.free = rest;
+        let (mut length, mut iteration) = (0, 0);
+        loop {
+            // SAFETY: pushes a key and a value, or nothing at the end, and raises nothing; a C function has room for 20
+            // values, and these are at most seven.
+            unsafe {
+                iteration = ffi::lua_rawiter(self.state, at, iteration);
+                let slot = mine.get_mut(length);
+                if iteration >= 0 {
+                    if let Some(slot) = slot {
+                        let key = self.read(top + 1, top + 2, 2);
+                        slot.write((key, self.read(top + 2, top + 2, depth + 1)));
+                        length += 1;
+                        ffi::lua_settop(self.state, top);
+                        continue;
+                    }
+                    ffi::lua_settop(self.state, top);
+                }
+                // SAFETY: the first `length` entries have been written.
+                let pairs = std::slice::from_raw_parts(mine.as_ptr().cast::<Pair<'a>>(), length);
+                return Entries { pairs, more: iteration >= 0 };
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
--- memory: one coroutine stays suspended for every call, with 2 MB in a local
+-- memory or harmless: one coroutine stays suspended for every call, with 2 MB in a local
 local kept = {}
 return {
   authorized = function()

@@ -1,4 +1,4 @@
--- harmless: every function of the library, called with nothing and with nonsense
+-- harmless or timeout: every function of the library, called with nothing and with nonsense
 return {
   authorized = function(req, ctx)
     local odd = { req, ctx, ims, {}, "x", -1, 2 ^ 53, 0 / 0, function() end, coroutine.create(function() end), ims.silent() }

@@ -1,4 +1,4 @@
--- timeout or error: megabytes joined and thrown away
+-- timeout or memory or error: megabytes joined and thrown away
 return {
   authorized = function()
     local parts = table.create(16, ("x"):rep(60000))

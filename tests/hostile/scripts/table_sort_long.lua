@@ -1,4 +1,4 @@
--- error or timeout: a few hundred thousand numbers in one call
+-- error or memory or timeout: a few hundred thousand numbers in one call
 return {
   authorized = function()
     local t = table.create(400000, 0)

@@ -1,4 +1,4 @@
--- timeout: megabytes counted and walked
+-- error or timeout: megabytes counted and walked
 return {
   authorized = function()
     local s = ("\xC3\xA9"):rep(30000):rep(16)
