@@ -219,8 +219,13 @@ impl Home {
             if let Some(home) = home.upgrade()
                 && home.vm.borrow().is_none()
             {
-                let vm = home.rebuild();
-                home.vm.replace(vm.ok()); // its reason is in the log
+                match home.rebuild() {
+                    Ok(vm) => drop(home.vm.replace(Some(vm))),
+                    Err(reason) => {
+                        let unit = &*home.unit.name;
+                        tracing::error!(target: "imscript::policy", unit, generation = home.generation, reason);
+                    }
+                }
             }
         }));
     }

@@ -72,8 +72,7 @@ struct StageFunction {
 }
 
 impl Vm {
-    /// Builds the VM, runs the unit's top level and its `setup`.
-    /// `runner`: how timers and callbacks get back in.
+    /// Builds the VM, runs the unit's top level and its `setup`. `runner`: how timers and callbacks get back in.
     pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64, runner: host::Runner) -> Result<Vm, PolicyError> {
         let mut vm = bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
         vm.guest.set_runner(runner);
@@ -167,43 +166,6 @@ impl Vm {
         self.stages.get(stage as usize)?.as_ref()
     }
 
-    /// Runs a timer or a callback.
-    pub(super) fn run(
-        &self,
-        occasion: Occasion,
-        function: &Function,
-        arguments: MultiValue,
-    ) -> Result<(), (Cause, String)> {
-        self.guest.enter(occasion);
-        let (outcome, expired) = limited(self.unit.limits.wall, || function.call::<MultiValue>(arguments));
-        let begins = || format!("{}:{}", self.file(), function.info().line_defined.unwrap_or_default());
-        let outcome = self.judge(outcome, expired, begins);
-        self.guest.leave(outcome.is_ok());
-        outcome.map(drop)
-    }
-
-    /// Nothing that it asked for is done any more.
-    pub(super) fn retire(&self) {
-        self.guest.retire();
-    }
-
-    /// What became of a call: its value, or the cause and `file:line: reason`. `begins`: the place of the function.
-    fn judge<T>(
-        &self,
-        outcome: mlua::Result<T>,
-        expired: Option<Expired>,
-        begins: impl FnOnce() -> String,
-    ) -> Result<T, (Cause, String)> {
-        if let Some(Expired { place }) = expired {
-            let (place, within) = (place.unwrap_or_else(begins), self.unit.limits.wall.as_millis());
-            return Err((Cause::Timeout, format!("{place}: stopped after {within} ms")));
-        }
-        outcome.map_err(|error| {
-            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
-            (cause, describe_at(&error, self.file(), begins))
-        })
-    }
-
     /// Asks one stage. None: it has no function for it, or no opinion.
     pub(super) fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {
         let stage = question.stage();
@@ -211,16 +173,13 @@ impl Vm {
         // What this does is our own work, not the policy's.
         let prepared = self.prepare(question);
         self.desk.open(stage);
-        self.guest.enter(Occasion::Stage(stage));
-        let (outcome, expired) = limited(self.unit.limits.wall, || {
+        let begins = || format!("{}:{}", self.file(), function.line);
+        let outcome = self.guarded(Occasion::Stage(stage), begins, || {
             prepared.and_then(|()| self.desk.question.during(question, || function.ask.call::<()>(())))
         });
         self.desk.close();
 
-        let begins = || format!("{}:{}", self.file(), function.line);
         let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
-        let outcome = self.judge(outcome, expired, begins);
-        self.guest.leave(outcome.is_ok());
         outcome.map_err(|(cause, message)| fault(cause, message))?;
         let configured = |name: &str| self.servers.borrow().has(name);
         let bad = |why: String| fault(Cause::BadVerdict, format!("{}: {why}", begins()));
@@ -235,6 +194,44 @@ impl Vm {
                 Err(bad(format!("returned a {kind}; a verdict is made by a function of ims, and nil is none")))
             }
         }
+    }
+
+    /// Runs a timer or a callback.
+    pub(super) fn run(
+        &self,
+        occasion: Occasion,
+        function: &Function,
+        arguments: MultiValue,
+    ) -> Result<(), (Cause, String)> {
+        let begins = || format!("{}:{}", self.file(), function.info().line_defined.unwrap_or_default());
+        self.guarded(occasion, begins, || function.call::<MultiValue>(arguments)).map(drop)
+    }
+
+    /// A call within the unit's time. What it asked the host for is begun if it ends well; else the cause and
+    /// `file:line: reason`, where `begins` is the place if there is no better one.
+    fn guarded<T>(
+        &self,
+        occasion: Occasion,
+        begins: impl Fn() -> String,
+        call: impl FnOnce() -> mlua::Result<T>,
+    ) -> Result<T, (Cause, String)> {
+        let wall = self.unit.limits.wall;
+        self.guest.enter(occasion);
+        let (outcome, expired) = limited(wall, call);
+        self.guest.leave(outcome.is_ok() && expired.is_none());
+        if let Some(Expired { place }) = expired {
+            let place = place.unwrap_or_else(begins);
+            return Err((Cause::Timeout, format!("{place}: stopped after {} ms", wall.as_millis())));
+        }
+        outcome.map_err(|error| {
+            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
+            (cause, describe_at(&error, self.file(), begins))
+        })
+    }
+
+    /// Nothing that it asked for is done any more.
+    pub(super) fn retire(&self) {
+        self.guest.retire();
     }
 
     /// Brings the lists of servers up to date.
