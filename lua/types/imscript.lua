@@ -205,23 +205,23 @@ function ServerList:by_name(name) end
 local Pattern = {}
 
 ---Finds the first match with its groups.
----@param text string At most 64 KiB, with a large pattern 16 or 4.
+---@param text string At most 8 KiB; with a large pattern 1 KiB or 256 octets.
 ---@return table<any, string>? # `[0]` is the match, `[1]` and on are the groups, named ones also by name; nil if there is no match.
 function Pattern:match(text) end
 
 ---Whether the text has a match.
----@param text string At most 64 KiB, with a large pattern 16 or 4.
+---@param text string At most 8 KiB; with a large pattern 1 KiB or 256 octets.
 ---@return boolean # Whether there is a match.
 function Pattern:test(text) end
 
 ---Finds where the first match is.
----@param text string At most 64 KiB, with a large pattern 16 or 4.
+---@param text string At most 8 KiB; with a large pattern 1 KiB or 256 octets.
 ---@param from? integer Where to begin, 1 if left out.
 ---@return integer[]? # First and last place in octets; nil if there is no match.
 function Pattern:find(text, from) end
 
 ---Replaces matches.
----@param text string At most 64 KiB, with a large pattern 16 or 4.
+---@param text string At most 8 KiB; with a large pattern 1 KiB or 256 octets.
 ---@param by string `$1` and `${name}` stand for groups, `$$` for a dollar.
 ---@param limit? integer Most replacements; all, if left out.
 ---@return string # The text with the matches replaced.
@@ -445,7 +445,7 @@ function random.integer(from, to) end
 ---@return string # So many octets.
 function random.bytes(count) end
 
----Regular expressions of Rust's crate `regex`: the time of a match grows with the text and never explodes; there are no look-around and no back-references. Texts are octets.
+---Regular expressions of Rust's crate `regex`: the time of a match grows with the text and never explodes; there are no look-around and no back-references. Texts are octets, and classes such as `\w` ASCII unless the pattern begins with `(?u)`.
 ---@class relib
 re = {}
 

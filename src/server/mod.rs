@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
+use crate::metrics::Metrics;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{Env, Generation, Host};
 use crate::policy::native::{Maker, NativeError};
@@ -145,6 +146,7 @@ pub struct Node {
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
     store: Arc<Store>,
+    metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
 }
@@ -266,6 +268,7 @@ impl Node {
             stop,
             hss: embedded.clone(),
             store,
+            metrics: host.metrics.clone(),
             control: None,
             reloader: None,
         };
@@ -333,6 +336,11 @@ impl Node {
             Some(reloader) => reloader.handle().signalled(),
             None => tracing::warn!("this node's policy is compiled in: there is nothing to reload"),
         }
+    }
+
+    /// What the node and its scripts count, in the Prometheus text format; `imscript metrics` has the generations too.
+    pub fn metrics(&self) -> String {
+        self.metrics.exposition()
     }
 
     /// Where the IMS role listens, ports known.

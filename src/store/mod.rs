@@ -93,7 +93,7 @@ pub struct Store {
     queue: Option<Arc<Queue>>,
     writer: Option<Writer>,
     /// Held while the node runs; the kernel lets it go even after a kill.
-    _lock: Option<File>,
+    lock: Mutex<Option<File>>,
 }
 
 type Spaces = DashMap<Arc<str>, Arc<Space>>;
@@ -118,12 +118,12 @@ impl Store {
             space.entries().replace(key, Some(value));
         })?;
         let writer = Writer::start(db, spaces.clone(), queue.clone())?;
-        Ok(Arc::new(Store { spaces, queue: Some(queue), writer: Some(writer), _lock: Some(lock) }))
+        Ok(Arc::new(Store { spaces, queue: Some(queue), writer: Some(writer), lock: Mutex::new(Some(lock)) }))
     }
 
     /// A store that forgets everything at its end: demonstrations, checks and tests.
     pub fn in_memory() -> Arc<Self> {
-        Arc::new(Store { spaces: Arc::default(), queue: None, writer: None, _lock: None })
+        Arc::new(Store { spaces: Arc::default(), queue: None, writer: None, lock: Mutex::default() })
     }
 
     /// The space of that name, empty if it is new.
@@ -131,11 +131,12 @@ impl Store {
         space_of(&self.spaces, name, self.queue.as_ref())
     }
 
-    /// Writes what is left and ends the writer. Later changes stay in memory.
+    /// Writes what is left, ends the writer and lets the files go. Later changes stay in memory.
     pub fn close(&self) {
         if let Some(writer) = &self.writer {
             writer.stop();
         }
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

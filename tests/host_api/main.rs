@@ -2,6 +2,7 @@
 
 mod http;
 mod kept;
+mod node;
 mod plain;
 mod table;
 mod timers;

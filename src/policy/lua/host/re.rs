@@ -15,9 +15,9 @@ const MAX_PATTERN: usize = 1024;
 const MAX_PATTERNS: usize = 64;
 const MAX_RESULT: usize = 64 * 1024;
 /// Octets of a compiled pattern, and of the longest text that such a one is given.
-const SIZES: [(usize, usize); 3] = [(16 << 10, 64 << 10), (64 << 10, 16 << 10), (256 << 10, 4 << 10)];
+const SIZES: [(usize, usize); 3] = [(16 << 10, 8 << 10), (64 << 10, 1 << 10), (256 << 10, 256)];
 
-const TEXT: Param = param("text", Type::String, "At most 64 KiB, with a large pattern 16 or 4.");
+const TEXT: Param = param("text", Type::String, "At most 8 KiB; with a large pattern 1 KiB or 256 octets.");
 
 pub(super) const CLASSES: &[Class] = &[Class {
     name: "Pattern",
@@ -66,7 +66,8 @@ pub(super) const CLASSES: &[Class] = &[Class {
 pub(super) static RE: Module = Module {
     name: "re",
     doc: "Regular expressions of Rust's crate `regex`: the time of a match grows with the text and never explodes; there are \
-          no look-around and no back-references. Texts are octets.",
+          no look-around and no back-references. Texts are octets, and classes such as `\\w` ASCII unless the pattern begins \
+          with `(?u)`.",
     capability: None,
     fields: &[],
     functions: &[function(
@@ -120,7 +121,7 @@ fn build(pattern: &str) -> mlua::Result<Sized> {
     let mut last = None;
     for (size, longest) in SIZES {
         let mut builder = RegexBuilder::new(pattern);
-        match builder.size_limit(size).dfa_size_limit(256 << 10).nest_limit(50).build() {
+        match builder.unicode(false).size_limit(size).dfa_size_limit(256 << 10).nest_limit(50).build() {
             Ok(regex) => return Ok(Sized { regex, longest }),
             Err(why @ regex::Error::CompiledTooBig(_)) => last = Some(why),
             // The library draws the pattern with an arrow; the last line is the reason.
