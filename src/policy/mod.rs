@@ -2,6 +2,7 @@
 //! [`fixed`] from plain values, and [`defaults`] where nobody has an opinion.
 
 pub mod defaults;
+pub mod diagnostic;
 pub mod fixed;
 pub mod lua;
 pub mod stage;
