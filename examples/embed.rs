@@ -8,41 +8,24 @@
 //!         --k 465b5ce8b199b49faa5f0a2ee238a6bc --opc cd63cb71954a9f4e48a5994e37a02baf --naf-id bsm.home1.net
 
 use imscript::config::Config;
-use imscript::policy::{Context, Decide, Defaults, PortionView, StatusEvent, verdict};
+use imscript::policy::{Context, Decide, verdict};
 use imscript::server::Node;
 use imscript::sip::Message;
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[derive(Default)]
-struct ShorterAbroad(Defaults);
+struct ShorterAbroad;
 
 impl Decide for ShorterAbroad {
     fn authorized(&self, _request: &Message<'_>, ctx: &Context<'_>) -> verdict::Authorized {
         let abroad = !ctx.source.addr.ip().is_loopback();
         verdict::Authorized::Accept { expires: abroad.then_some(600) }
     }
-
-    fn register(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Register {
-        self.0.register(request, ctx)
-    }
-
-    fn verify(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Verify {
-        self.0.verify(request, ctx)
-    }
-
-    fn broadcast(&self, request: &Message<'_>, portion: &PortionView<'_>, ctx: &Context<'_>) -> verdict::Broadcast {
-        self.0.broadcast(request, portion, ctx)
-    }
-
-    fn status(&self, event: &StatusEvent<'_>) -> verdict::Status {
-        self.0.status(event)
-    }
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config { data_dir: PathBuf::from("embed-data"), ..Config::all_on_loopback() };
-    let mut node = Node::builder(config).policy(ShorterAbroad::default).start()?;
+    let mut node = Node::builder(config).policy(|| ShorterAbroad).start()?;
     println!("{}", node.ready_line());
     println!("press Enter to stop");
     std::io::stdin().read_line(&mut String::new())?;

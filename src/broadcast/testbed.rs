@@ -182,7 +182,7 @@ impl Decide for Tells {
         verdict::Broadcast::Skip { reason: String::new() }
     }
     fn status(&self, _: &StatusEvent<'_>) -> verdict::Status {
-        verdict::Status::Notify { to: self.0.clone(), by: verdict::NotifyBy::Message }
+        verdict::Status::Notify { to: self.0.clone(), by: verdict::NotifyBy::Message, after: Duration::ZERO }
     }
 }
 

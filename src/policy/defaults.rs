@@ -6,15 +6,21 @@
 //! | register | challenge with the node's algorithms |
 //! | verify | always, after authentication |
 //! | authorized | accept with the node's expiry |
+//! | receive | goes on unchanged |
 //! | broadcast | to the server of the NAF: key pushed, payload along, before the 200; unknown NAF: skip |
 //! | status | IMS changes by third-party REGISTER to the user's servers, broadcast changes by MESSAGE to the IMS |
+//! | failure | it stays pending or failed |
+//! | route | the server's own handling |
+//! | reply | goes out unchanged |
+//! | finish | nothing |
 //!
 //! A terminal that asked for all or nothing gets it here too: its portion is then refused where
 //! others are skipped or left pending (RFC 3261 §8.2.2.3: Require is no wish).
 
-use super::stage::{Context, Decide, PortionView, ServerView, StatusEvent, System};
+use super::stage::{Context, Decide, PortionView, ServerView, Stage, StatusEvent, System};
 use super::verdict::{self, Forward, KeyMovement, NotifyBy, OnFailure, Order, Reject, Subscription, When};
 use crate::sip::Message;
+use std::time::Duration;
 
 /// The defaults as a policy of their own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +32,10 @@ pub fn server_by_naf<'a>(servers: &'a [ServerView], fqdn: &str) -> Option<&'a Se
 }
 
 impl Decide for Defaults {
+    fn wants(&self, stage: Stage) -> bool {
+        matches!(stage, Stage::Register | Stage::Verify | Stage::Authorized | Stage::Broadcast | Stage::Status)
+    }
+
     fn register(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Register {
         verdict::Register::Challenge { algorithms: None }
     }
@@ -47,9 +57,7 @@ impl Decide for Defaults {
                 order: Order::Before200,
                 on_failure: if ctx.all_or_nothing { OnFailure::Reject } else { OnFailure::Pending },
             }),
-            None if ctx.all_or_nothing => {
-                verdict::Broadcast::Reject(Reject { status: 403, reason: Some("Unknown NAF".to_owned()) })
-            }
+            None if ctx.all_or_nothing => verdict::Broadcast::Reject(Reject::new(403, "Unknown NAF")),
             None => verdict::Broadcast::Skip { reason: "no broadcast server for this NAF".to_owned() },
         }
     }
@@ -59,8 +67,11 @@ impl Decide for Defaults {
             System::Ims => verdict::Status::Notify {
                 to: event.servers.iter().map(|name| (*name).to_owned()).collect(),
                 by: NotifyBy::ThirdPartyRegister,
+                after: Duration::ZERO,
             },
-            System::Broadcast => verdict::Status::Notify { to: vec!["ims".to_owned()], by: NotifyBy::Message },
+            System::Broadcast => {
+                verdict::Status::Notify { to: vec!["ims".to_owned()], by: NotifyBy::Message, after: Duration::ZERO }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A policy of plain Rust values (rank 1), for tests and for embedders that need no script.
 
 use super::defaults::Defaults;
-use super::stage::{Context, Decide, PortionView, StatusEvent};
+use super::stage::{Context, Decide, PortionView, Stage, StatusEvent};
 use super::verdict;
 use crate::sip::Message;
 
@@ -25,6 +25,10 @@ pub struct FixedPolicy {
 }
 
 impl Decide for FixedPolicy {
+    fn wants(&self, stage: Stage) -> bool {
+        Defaults.wants(stage)
+    }
+
     fn register(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Register {
         self.register.clone().unwrap_or_else(|| Defaults.register(request, ctx))
     }

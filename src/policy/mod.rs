@@ -1,13 +1,24 @@
-//! Policy: what operators decide. [`stage::Decide`] is the seam; [`lua`] answers it from Lua,
-//! [`fixed`] from plain values, and [`defaults`] where nobody has an opinion.
+//! Policy: what operators decide. [`stage::Decide`] is the seam that the server asks; a [`chain::Chain`] of members
+//! answers it: policies and plugins in Lua ([`lua`]), plugins in Rust ([`plugin::Plugin`]). [`fixed`] answers from plain
+//! values, [`defaults`] where nobody has an opinion.
 
+mod breaker;
+pub mod chain;
 pub mod defaults;
 pub mod diagnostic;
+pub mod fault;
 pub mod fixed;
 pub mod lua;
+pub mod plugin;
 pub mod stage;
+pub(crate) mod throttle;
 pub mod verdict;
 
+pub use chain::Chain;
 pub use defaults::Defaults;
+pub use fault::{Cause, Counters, Fault, OnError};
 pub use fixed::FixedPolicy;
-pub use stage::{Context, Decide, Kind, PortionView, ServerView, Stage, StatusEvent, System};
+pub use plugin::{Link, Native, Plugin};
+pub use stage::{
+    Context, Decide, FailureView, Kind, Outcome, PortionView, Question, ServerView, Stage, StatusEvent, System,
+};

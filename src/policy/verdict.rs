@@ -1,11 +1,37 @@
 //! What a policy may answer: plain values, one type per stage (rank 1).
 
+pub use crate::sip::edit::Edit;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     pub status: u16,
     pub reason: Option<String>,
+    /// Seconds, as `Retry-After`.
+    pub retry_after: Option<u32>,
+}
+
+impl Reject {
+    pub fn new(status: u16, reason: impl Into<String>) -> Self {
+        Reject { status, reason: Some(reason.into()), retry_after: None }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receive {
+    /// Goes on, with these edits.
+    Next {
+        edits: Vec<Edit>,
+    },
+    /// Not answered at all.
+    Drop,
+    Reject(Reject),
+}
+
+impl Receive {
+    pub fn pass() -> Self {
+        Receive::Next { edits: Vec::new() }
+    }
 }
 
 /// Digest algorithm to challenge with (RFC 3310, RFC 4169, TS 33.203).
@@ -25,6 +51,8 @@ pub enum Subscription {
     Always,
     /// A result younger than this will do.
     Cached(Duration),
+    /// Asked only if the portion names a NAF or a service that no earlier check of this user covered.
+    NewServices,
     /// Not asked: the profile of the last SAR counts.
     Never,
 }
@@ -102,6 +130,8 @@ pub enum Status {
     Notify {
         to: Vec<String>,
         by: NotifyBy,
+        /// Held back so long; a later change of the same user and system takes its place.
+        after: Duration,
     },
     Silent,
 }
@@ -110,4 +140,54 @@ pub enum Status {
 pub enum NotifyBy {
     ThirdPartyRegister,
     Message,
+}
+
+/// What is done when a broadcast server did not take a portion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It stays at that: pending or failed, or both registrations undone.
+    GiveUp,
+    /// Another configured server that has the NAF, by name.
+    Retry { to: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// The server's own handling.
+    Next,
+    /// To a configured broadcast server, by name.
+    To {
+        server: String,
+    },
+    Answer(Answer),
+    Reject(Reject),
+}
+
+/// A final answer of a policy's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub reason: Option<String>,
+    pub headers: Vec<(String, String)>,
+    /// Content-Type and octets.
+    pub body: Option<(String, Vec<u8>)>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    pub edits: Vec<Edit>,
+}
+
+/// What one member of the chain says at any stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opinion {
+    Receive(Receive),
+    Register(Register),
+    Verify(Verify),
+    Authorized(Authorized),
+    Broadcast(Broadcast),
+    Failure(Failure),
+    Status(Status),
+    Route(Route),
+    Reply(Reply),
 }

@@ -84,6 +84,7 @@ impl Scscf {
             visited_network: asked.visited_network.as_deref(),
             servers: &self.shared.servers,
             all_or_nothing,
+            portion: None,
             unix,
         };
         let offer = match self.policy.register(request, &ctx) {
@@ -438,5 +439,8 @@ fn rejected(reject: verdict::Reject) -> Refusal {
     if let Some(reason) = reject.reason {
         refusal.reason = reason;
     }
-    refusal
+    match reject.retry_after {
+        Some(seconds) => refusal.with(HeaderName::RetryAfter, seconds),
+        None => refusal,
+    }
 }

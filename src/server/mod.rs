@@ -14,7 +14,7 @@ use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy::lua::{LuaPolicy, PolicySource, Program};
+use crate::policy::lua::{Env, Generation, Host, PolicySource, Seat, Unit};
 use crate::policy::{Decide, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
@@ -46,7 +46,7 @@ pub enum StartError {
 }
 
 /// Makes the policy of one worker, on that worker's thread.
-pub type PolicyMaker = Arc<dyn Fn(&[ServerView]) -> Result<Rc<dyn Decide>, StartError> + Send + Sync>;
+pub type PolicyMaker = Arc<dyn Fn(&Env) -> Result<Rc<dyn Decide>, StartError> + Send + Sync>;
 
 /// A node about to start.
 pub struct Builder {
@@ -99,6 +99,7 @@ struct Parts {
     tracer: Option<Tracer>,
     policy: PolicyMaker,
     views: Arc<[ServerView]>,
+    host: Arc<Host>,
     ims: Option<Arc<Shared>>,
     bsm: Option<Arc<worker::BsmShared>>,
     /// Where requests for the broadcast role come in; anything else is the IMS's, if it is here.
@@ -180,6 +181,7 @@ impl Node {
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut http = http;
+        let host: Arc<Host> = Arc::default();
         let mut waiting = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let parts = Parts {
@@ -189,6 +191,7 @@ impl Node {
                 tracer: tracer.clone(),
                 policy: policy.clone(),
                 views: views.clone(),
+                host: host.clone(),
                 ims: ims.clone(),
                 bsm: bsm.clone(),
                 bsm_addresses: bsm_addresses.clone(),
@@ -304,8 +307,8 @@ fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMa
             .ok_or_else(|| StartError::Config("the built-in policy is missing".into()))?,
     };
     let name = source.name.clone();
-    let program: Program = source.compile()?;
-    Ok((Arc::new(move |views| Ok(Rc::new(LuaPolicy::new(&program)?.with_servers(views)) as Rc<dyn Decide>)), name))
+    let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]);
+    Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
 }
 
 /// Over what this node reaches itself: a stream if it has one, since keys and payloads outgrow datagrams.

@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
+use crate::policy;
 use crate::registrar::Scscf;
 use crate::server::StartError;
 use crate::sip::transaction::{NextHop, Outbound, Source};
@@ -119,10 +120,17 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     if let Some(tracer) = parts.tracer {
         transports.observe(observer(tracer));
     }
-    let policy = (parts.policy)(&parts.views)?;
     let outbound: Rc<dyn Outbound> = Rc::new(transports.clone());
     let spawn: Rc<dyn Fn(Task)> = Rc::new(|task| drop(tokio::task::spawn_local(task)));
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
+    let policy = (parts.policy)(&policy::lua::Env {
+        clock: parts.clock,
+        servers: parts.views,
+        spawn: spawn.clone(),
+        sleep: sleep.clone(),
+        first: parts.first,
+        host: parts.host,
+    })?;
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));

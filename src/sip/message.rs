@@ -284,6 +284,16 @@ impl<'a> Message<'a> {
         body::parts(self.header(HeaderName::ContentType), self.body())
     }
 
+    /// The head cut into its lines, for [`super::edit`].
+    pub(super) fn layout(&self) -> super::edit::Layout<'_> {
+        let names = self.table.fields.iter().map(|f| {
+            let from = f.name_at as usize;
+            Span::new(from, from.saturating_add(usize::from(f.name_len)))
+        });
+        let Table { whole, body, .. } = self.table;
+        super::edit::Layout::cut(&self.bytes, whole.from as usize, body.from as usize, names)
+    }
+
     pub(super) fn flaw(&self) -> Option<Flaw> {
         self.table.flaw
     }

@@ -2,6 +2,7 @@
 
 mod body;
 mod check;
+pub mod edit;
 pub mod frame;
 pub mod header;
 mod index;
@@ -13,6 +14,7 @@ pub mod transport;
 pub mod uri;
 
 pub use body::Part;
+pub use edit::Edit;
 pub use header::{AuthParams, CSeq, Contacts, HeaderError, HeaderName, MediaType, NameAddr, Params, Via};
 pub use message::{Fault, Message, limits};
 pub use print::{RequestWriter, ResponseWriter, is_defined_method, reason_phrase};

@@ -59,7 +59,7 @@ fn a_wrong_argument_of_a_constructor_is_an_error_at_its_line() {
         (r#"ims.challenge{ algorithms = { "MD4" } }"#, "MD4"),
         (r#"ims.challenge{ algorithms = {} }"#, "empty"),
         (r#"ims.challenge{ algorithms = "MD5" }"#, "must be a list"),
-        (r#"ims.verify{ subscription = "sometimes" }"#, r#"may be "always", "cached", "never""#),
+        (r#"ims.verify{ subscription = "sometimes" }"#, r#"may be "always", "cached", "new_services", "never""#),
         (r#"ims.verify{ max_age = 5 }"#, "cached"),
         (r#"ims.forward{ key = "push" }"#, "to is missing"),
         (r#"ims.forward{ to = "bsm", key = "shove" }"#, r#""push", "pull", "on_use""#),
@@ -178,7 +178,7 @@ fn what_is_wrong_with_a_policy_is_said_when_it_is_loaded() {
         ("error('broken')", "test.lua:1: broken"),
         (
             "local policy = {}\nfunction policy.brodcast() end\nreturn policy",
-            "test.lua:2: unknown stage \"brodcast\"; the stages are register, verify, authorized, broadcast, status",
+            "test.lua:2: unknown stage \"brodcast\"; the stages are receive, register, verify, authorized, broadcast, failure, status, route, reply, finish",
         ),
         ("return { register = 5 }", "test.lua: stage register is a "),
         ("while true do end", "test.lua:1: not loaded within"),

@@ -34,9 +34,10 @@ fn an_empty_policy_leaves_every_stage_to_its_default() {
     assert!(matches!(unknown.broadcast(&policy), verdict::Broadcast::Skip { .. }));
     let required = World { all_or_nothing: true, ..unknown };
     assert!(matches!(required.broadcast(&policy), verdict::Broadcast::Reject(Reject { status: 403, .. })));
-    let ims = verdict::Status::Notify { to: vec!["bsm".into()], by: NotifyBy::ThirdPartyRegister };
+    let ims =
+        verdict::Status::Notify { to: vec!["bsm".into()], by: NotifyBy::ThirdPartyRegister, after: Duration::ZERO };
     assert_eq!(policy.status(&event(System::Ims)), ims);
-    let broadcast = verdict::Status::Notify { to: vec!["ims".into()], by: NotifyBy::Message };
+    let broadcast = verdict::Status::Notify { to: vec!["ims".into()], by: NotifyBy::Message, after: Duration::ZERO };
     assert_eq!(policy.status(&event(System::Broadcast)), broadcast);
     assert_eq!(policy.counters().total(), 0);
 }
@@ -45,7 +46,7 @@ fn an_empty_policy_leaves_every_stage_to_its_default() {
 fn nil_is_no_opinion() {
     let policy = stage("authorized", "req, ctx", "return nil");
     assert_eq!(World::new().authorized(&policy), verdict::Authorized::Accept { expires: None });
-    assert_eq!(policy.last_failure(), None);
+    assert_eq!(policy.last_fault(), None);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn register_challenges_or_rejects() {
     let policy = stage("register", "req, ctx", "return ims.challenge()");
     assert_eq!(world.register(&policy), verdict::Register::Challenge { algorithms: None });
     let policy = stage("register", "req, ctx", r#"return ims.reject(403, "Not here")"#);
-    let reject = Reject { status: 403, reason: Some("Not here".into()) };
+    let reject = Reject::new(403, "Not here");
     assert_eq!(world.register(&policy), verdict::Register::Reject(reject));
 }
 
@@ -78,7 +79,7 @@ fn verify_says_which_check_and_when() {
     for (argument, subscription, at) in cases {
         let policy = stage("verify", "req, ctx", &format!("return ims.verify{argument}"));
         assert_eq!(world.verify(&policy), verdict::Verify { subscription, at }, "{argument}");
-        assert_eq!(policy.last_failure(), None);
+        assert_eq!(policy.last_fault(), None);
     }
 }
 
@@ -88,7 +89,10 @@ fn authorized_accepts_or_rejects() {
     let policy = stage("authorized", "req, ctx", "return ims.accept{ expires = 600 }");
     assert_eq!(world.authorized(&policy), verdict::Authorized::Accept { expires: Some(600) });
     let policy = stage("authorized", "req, ctx", "return ims.reject(503)");
-    assert_eq!(world.authorized(&policy), verdict::Authorized::Reject(Reject { status: 503, reason: None }));
+    assert_eq!(
+        world.authorized(&policy),
+        verdict::Authorized::Reject(Reject { status: 503, reason: None, retry_after: None })
+    );
 }
 
 #[test]
@@ -97,7 +101,10 @@ fn broadcast_skips_rejects_or_forwards() {
     let policy = stage("broadcast", "req, portion, ctx", r#"return ims.skip("not today")"#);
     assert_eq!(world.broadcast(&policy), verdict::Broadcast::Skip { reason: "not today".into() });
     let policy = stage("broadcast", "req, portion, ctx", "return ims.reject(480)");
-    assert_eq!(world.broadcast(&policy), verdict::Broadcast::Reject(Reject { status: 480, reason: None }));
+    assert_eq!(
+        world.broadcast(&policy),
+        verdict::Broadcast::Reject(Reject { status: 480, reason: None, retry_after: None })
+    );
 
     let body = r#"return ims.forward{ to = ctx.servers:by_name("tv").name, parts = { "payload", "identity" },
         key = "on_use", when = "after_200", on_failure = "reject" }"#;
@@ -120,7 +127,7 @@ fn status_notifies_or_stays_silent() {
     let policy = stage("status", "event, ctx", "return ims.silent()");
     assert_eq!(policy.status(&event(System::Ims)), verdict::Status::Silent);
     let policy = stage("status", "event, ctx", r#"return ims.notify{ to = event.servers, by = "message" }"#);
-    let expected = verdict::Status::Notify { to: vec!["bsm".into()], by: NotifyBy::Message };
+    let expected = verdict::Status::Notify { to: vec!["bsm".into()], by: NotifyBy::Message, after: Duration::ZERO };
     assert_eq!(policy.status(&event(System::Ims)), expected);
 }
 
@@ -130,8 +137,8 @@ fn status_may_name_a_configured_server_that_is_not_in_the_event() {
     let policy = stage("status", "event, ctx", body);
     assert_eq!(policy.status(&event(System::Ims)), Defaults.status(&event(System::Ims)));
     assert!(failure(&policy).message.contains("\"tv\""));
-    let policy = stage("status", "event, ctx", body).with_servers(&World::new().servers);
-    let expected = verdict::Status::Notify { to: vec!["tv".into()], by: NotifyBy::Message };
+    let policy = stage_among("status", "event, ctx", body, &World::new().servers);
+    let expected = verdict::Status::Notify { to: vec!["tv".into()], by: NotifyBy::Message, after: Duration::ZERO };
     assert_eq!(policy.status(&event(System::Ims)), expected);
 }
 
@@ -165,7 +172,7 @@ fn a_stage_sees_the_request_the_context_and_the_portion() {
         ..World::new()
     };
     assert_eq!(world.broadcast(&policy), verdict::Broadcast::Skip { reason: "seen".into() });
-    assert_eq!(policy.last_failure(), None);
+    assert_eq!(policy.last_fault(), None);
 }
 
 #[test]
@@ -178,7 +185,7 @@ fn a_stage_sees_the_event() {
         return ims.silent()"#;
     let policy = stage("status", "event, ctx", body);
     assert_eq!(policy.status(&event(System::Broadcast)), verdict::Status::Silent);
-    assert_eq!(policy.last_failure(), None);
+    assert_eq!(policy.last_fault(), None);
 }
 
 #[test]
@@ -207,7 +214,7 @@ fn figure_policies_follow_the_table_of_modes() {
         assert_eq!(world.broadcast(&policy), verdict::Broadcast::Forward(expected), "{name}");
         let unknown = World { naf: "elsewhere.net", ..World::new() };
         assert!(matches!(unknown.broadcast(&policy), verdict::Broadcast::Skip { .. }), "{name}");
-        assert_eq!(policy.last_failure(), None, "{name}");
+        assert_eq!(policy.last_fault(), None, "{name}");
     }
 }
 
@@ -229,7 +236,7 @@ fn the_default_policy_is_what_the_defaults_are_but_for_cached_refreshes() {
     for system in [System::Ims, System::Broadcast] {
         assert_eq!(policy.status(&event(system)), Defaults.status(&event(system)));
     }
-    assert_eq!(policy.last_failure(), None);
+    assert_eq!(policy.last_fault(), None);
 }
 
 #[test]
@@ -259,7 +266,7 @@ fn a_policy_may_write_to_the_log() {
     let policy =
         stage("authorized", "req, ctx", "for i = 1, 40 do log.info('impi', req.impi, i, nil, {}) end log.warn('x')");
     World::new().authorized(&policy);
-    assert_eq!(policy.last_failure(), None);
+    assert_eq!(policy.last_fault(), None);
 }
 
 /// `cargo test --release --test policy_lua -- --ignored --nocapture cost`

@@ -1,7 +1,7 @@
 //! What the stages of these tests are asked about.
 
 use imscript::hss::RegState;
-use imscript::policy::lua::{Cause, Failure, LuaPolicy, PolicySource};
+use imscript::policy::lua::{Cause, Env, Fault, LuaPolicy, PolicySource};
 use imscript::policy::verdict::{self};
 use imscript::policy::{Context, Decide, Defaults, Kind, PortionView, ServerView, Stage, StatusEvent, System};
 use imscript::sip::Message;
@@ -62,6 +62,7 @@ impl World {
             visited_network: self.visited_network,
             servers: &self.servers,
             all_or_nothing: self.all_or_nothing,
+            portion: None,
             unix: 1_700_000_000,
         }
     }
@@ -129,8 +130,15 @@ pub(crate) fn stage(stage: &str, arguments: &str, body: &str) -> LuaPolicy {
     load(&format!("local policy = {{}}\nfunction policy.{stage}({arguments})\n{body}\nend\nreturn policy"))
 }
 
-pub(crate) fn failure(policy: &LuaPolicy) -> Failure {
-    policy.last_failure().expect("a failure")
+/// [`stage`] where these servers are configured.
+pub(crate) fn stage_among(stage: &str, arguments: &str, body: &str, servers: &[ServerView]) -> LuaPolicy {
+    let text = format!("local policy = {{}}\nfunction policy.{stage}({arguments})\n{body}\nend\nreturn policy");
+    let program = PolicySource::new("test.lua", text).compile().expect("policy compiles");
+    LuaPolicy::within(&program, &Env::detached(servers)).expect("policy loads")
+}
+
+pub(crate) fn failure(policy: &LuaPolicy) -> Fault {
+    policy.last_fault().expect("a failure")
 }
 
 pub(crate) fn assert_default(policy: &LuaPolicy, cause: Cause, place: &str, reason: &str) {

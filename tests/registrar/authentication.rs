@@ -317,7 +317,7 @@ fn the_hss_does_not_answer() {
 
 #[test]
 fn a_policy_refuses_or_chooses() {
-    let reject = Reject { status: 480, reason: Some("not today".into()) };
+    let reject = Reject::new(480, "not today");
     let network = Network::policy(FixedPolicy {
         register: Some(verdict::Register::Reject(reject.clone())),
         ..FixedPolicy::default()

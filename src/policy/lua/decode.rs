@@ -1,16 +1,17 @@
 //! From what a stage's function returned to the verdict of the stage.
 
 use super::fields::type_name;
-use super::ims::Opinion;
-use crate::policy::{Context, PortionView, Stage, StatusEvent, verdict};
+use super::ims::Made;
+use crate::policy::verdict::{self, Edit, Opinion};
+use crate::policy::{Question, Stage};
 use mlua::Value;
 
-/// The opinion in a return value; None is nil.
-pub(super) fn opinion(value: &Value) -> Result<Option<mlua::UserDataRef<Opinion>>, String> {
+/// What a constructor made, in a return value; None is nil.
+pub(super) fn made(value: &Value) -> Result<Option<mlua::UserDataRef<Made>>, String> {
     match value {
         Value::Nil => Ok(None),
-        Value::UserData(object) => match object.borrow::<Opinion>() {
-            Ok(opinion) => Ok(Some(opinion)),
+        Value::UserData(object) => match object.borrow::<Made>() {
+            Ok(made) => Ok(Some(made)),
             Err(_) => Err("returned an object that is no verdict".to_owned()),
         },
         other => {
@@ -19,68 +20,91 @@ pub(super) fn opinion(value: &Value) -> Result<Option<mlua::UserDataRef<Opinion>
     }
 }
 
-fn unfit(stage: Stage, opinion: &Opinion, fit: &str) -> String {
-    format!("{} does not answer stage {}; it takes {fit}", opinion.made_by(), stage.as_str())
-}
-
-pub(super) fn register(opinion: &Opinion) -> Result<verdict::Register, String> {
-    match opinion {
-        Opinion::Challenge { algorithms } => Ok(verdict::Register::Challenge { algorithms: algorithms.clone() }),
-        Opinion::Reject(reject) => Ok(verdict::Register::Reject(reject.clone())),
-        other => Err(unfit(Stage::Register, other, "ims.challenge or ims.reject")),
+/// What may answer each stage.
+fn fit(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Receive => "ims.drop, ims.reject or nil",
+        Stage::Register => "ims.challenge or ims.reject",
+        Stage::Verify => "ims.verify",
+        Stage::Authorized => "ims.accept or ims.reject",
+        Stage::Broadcast => "ims.forward, ims.skip or ims.reject",
+        Stage::Failure => "ims.retry or ims.give_up",
+        Stage::Status => "ims.notify or ims.silent",
+        Stage::Route => "ims.route, ims.answer or ims.reject",
+        Stage::Reply | Stage::Finish => "nil",
     }
 }
 
-pub(super) fn verify(opinion: &Opinion) -> Result<verdict::Verify, String> {
-    match opinion {
-        Opinion::Verify(verify) => Ok(*verify),
-        other => Err(unfit(Stage::Verify, other, "ims.verify")),
+/// The opinion of a stage that returned without a verdict: its edits, if it made any.
+pub(super) fn edits_alone(stage: Stage, edits: Vec<Edit>) -> Option<Opinion> {
+    match stage {
+        _ if edits.is_empty() => None,
+        Stage::Receive => Some(Opinion::Receive(verdict::Receive::Next { edits })),
+        Stage::Reply => Some(Opinion::Reply(verdict::Reply { edits })),
+        _ => None,
     }
 }
 
-pub(super) fn authorized(opinion: &Opinion) -> Result<verdict::Authorized, String> {
-    match opinion {
-        Opinion::Accept { expires } => Ok(verdict::Authorized::Accept { expires: *expires }),
-        Opinion::Reject(reject) => Ok(verdict::Authorized::Reject(reject.clone())),
-        other => Err(unfit(Stage::Authorized, other, "ims.accept or ims.reject")),
-    }
-}
-
-pub(super) fn broadcast(
-    opinion: &Opinion,
-    portion: &PortionView<'_>,
-    ctx: &Context<'_>,
-) -> Result<verdict::Broadcast, String> {
-    match opinion {
-        Opinion::Forward(forward) => {
-            if !ctx.servers.iter().any(|server| server.name == forward.to) {
-                return Err(format!("no server {:?} is configured", forward.to));
-            }
+/// `edits`: what the stage changed in its message; `configured`: whether a broadcast server of that name is there.
+pub(super) fn opinion(
+    question: &Question<'_>,
+    made: &Made,
+    edits: Vec<Edit>,
+    configured: impl Fn(&str) -> bool,
+) -> Result<Opinion, String> {
+    let stage = question.stage();
+    let known = |name: &str| match configured(name) {
+        true => Ok(()),
+        false => Err(format!("no server {name:?} is configured")),
+    };
+    Ok(match (question, made.clone()) {
+        (Question::Receive { .. }, Made::Drop) => Opinion::Receive(verdict::Receive::Drop),
+        (Question::Receive { .. }, Made::Reject(reject)) => Opinion::Receive(verdict::Receive::Reject(reject)),
+        (Question::Receive { .. }, Made::Next) => Opinion::Receive(verdict::Receive::Next { edits }),
+        (Question::Register { .. }, Made::Challenge { algorithms }) => {
+            Opinion::Register(verdict::Register::Challenge { algorithms })
+        }
+        (Question::Register { .. }, Made::Reject(reject)) => Opinion::Register(verdict::Register::Reject(reject)),
+        (Question::Verify { .. }, Made::Verify(verify)) => Opinion::Verify(verify),
+        (Question::Authorized { .. }, Made::Accept { expires }) => {
+            Opinion::Authorized(verdict::Authorized::Accept { expires })
+        }
+        (Question::Authorized { .. }, Made::Reject(reject)) => Opinion::Authorized(verdict::Authorized::Reject(reject)),
+        (Question::Broadcast { portion, .. }, Made::Forward(forward)) => {
+            known(&forward.to)?;
             // A payload that the terminal did not send cannot go along.
             let payload = forward.payload && portion.payload.is_some();
-            Ok(verdict::Broadcast::Forward(verdict::Forward { payload, ..forward.clone() }))
+            Opinion::Broadcast(verdict::Broadcast::Forward(verdict::Forward { payload, ..forward }))
         }
-        Opinion::Skip { reason } => Ok(verdict::Broadcast::Skip { reason: reason.clone() }),
-        Opinion::Reject(reject) => Ok(verdict::Broadcast::Reject(reject.clone())),
-        other => Err(unfit(Stage::Broadcast, other, "ims.forward, ims.skip or ims.reject")),
-    }
-}
-
-/// `configured`: whether a broadcast server of that name is in the configuration.
-pub(super) fn status(
-    opinion: &Opinion,
-    event: &StatusEvent<'_>,
-    configured: impl Fn(&str) -> bool,
-) -> Result<verdict::Status, String> {
-    match opinion {
-        Opinion::Notify { to, by } => {
-            let known = |name: &str| name == "ims" || event.servers.contains(&name) || configured(name);
-            match to.iter().find(|name| !known(name)) {
-                Some(name) => Err(format!("no server {name:?} is configured")),
-                None => Ok(verdict::Status::Notify { to: to.clone(), by: *by }),
-            }
+        (Question::Broadcast { .. }, Made::Skip { reason }) => Opinion::Broadcast(verdict::Broadcast::Skip { reason }),
+        (Question::Broadcast { .. }, Made::Reject(reject)) => Opinion::Broadcast(verdict::Broadcast::Reject(reject)),
+        (Question::Failure { .. }, Made::Retry { to }) => {
+            known(&to)?;
+            Opinion::Failure(verdict::Failure::Retry { to })
         }
-        Opinion::Silent => Ok(verdict::Status::Silent),
-        other => Err(unfit(Stage::Status, other, "ims.notify or ims.silent")),
-    }
+        (Question::Failure { .. }, Made::GiveUp) => Opinion::Failure(verdict::Failure::GiveUp),
+        (Question::Status { event }, Made::Notify { to, by, after }) => {
+            to.iter().try_for_each(|name| match name == "ims" || event.servers.contains(&name.as_str()) {
+                true => Ok(()),
+                false => known(name),
+            })?;
+            Opinion::Status(verdict::Status::Notify { to, by, after })
+        }
+        (Question::Status { .. }, Made::Silent) => Opinion::Status(verdict::Status::Silent),
+        (Question::Route { .. }, Made::Route { to }) => {
+            known(&to)?;
+            Opinion::Route(verdict::Route::To { server: to })
+        }
+        (Question::Route { .. }, Made::Answer(answer)) => Opinion::Route(verdict::Route::Answer(answer)),
+        (Question::Route { .. }, Made::Reject(reject)) => Opinion::Route(verdict::Route::Reject(reject)),
+        (Question::Route { .. }, Made::Next) => Opinion::Route(verdict::Route::Next),
+        (_, made) => {
+            return Err(format!(
+                "{} does not answer stage {}; it takes {}",
+                made.made_by(),
+                stage.as_str(),
+                fit(stage)
+            ));
+        }
+    })
 }

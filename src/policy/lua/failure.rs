@@ -1,119 +1,14 @@
-//! What goes wrong in a policy: the words for it, the count of it, and not too many lines in the log.
+//! What goes wrong in a policy: the words for it.
 
-use crate::policy::Stage;
+use crate::policy::Cause;
 use mlua::{Error, Lua};
-use std::cell::Cell;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 /// Longest message of a policy that is kept or logged, in octets.
 const MAX_MESSAGE: usize = 400;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// A Lua error, a constructor's refusal of its arguments among them.
-    Error,
-    /// The deadline of the call was passed.
-    Timeout,
-    /// The VM's memory limit was reached.
-    OutOfMemory,
-    /// The stage returned something that is no verdict for it.
-    BadVerdict,
-}
-
-impl Cause {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Cause::Error => "error",
-            Cause::Timeout => "timeout",
-            Cause::OutOfMemory => "out of memory",
-            Cause::BadVerdict => "bad verdict",
-        }
-    }
-
-    /// Whether the VM may be in a state that nobody wrote, and is built anew.
-    pub(super) fn spoils(self) -> bool {
-        matches!(self, Cause::Timeout | Cause::OutOfMemory)
-    }
-}
-
-/// One stage that failed; its default was applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    pub stage: Stage,
-    pub cause: Cause,
-    /// `file:line: reason`
-    pub message: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in stage {}: {}", self.cause.as_str(), self.stage.as_str(), self.message)
-    }
-}
-
-/// Counts since the start, for any thread to read.
-#[derive(Debug, Default)]
-pub struct Counters {
-    errors: AtomicU64,
-    timeouts: AtomicU64,
-    out_of_memory: AtomicU64,
-    bad_verdicts: AtomicU64,
-}
-
-impl Counters {
-    fn cell(&self, cause: Cause) -> &AtomicU64 {
-        match cause {
-            Cause::Error => &self.errors,
-            Cause::Timeout => &self.timeouts,
-            Cause::OutOfMemory => &self.out_of_memory,
-            Cause::BadVerdict => &self.bad_verdicts,
-        }
-    }
-
-    pub fn of(&self, cause: Cause) -> u64 {
-        self.cell(cause).load(Ordering::Relaxed)
-    }
-
-    pub fn total(&self) -> u64 {
-        [Cause::Error, Cause::Timeout, Cause::OutOfMemory, Cause::BadVerdict].into_iter().map(|c| self.of(c)).sum()
-    }
-
-    pub(super) fn count(&self, cause: Cause) {
-        self.cell(cause).fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// At most so many lines a second; the next line says how many were held back.
-#[derive(Debug)]
-pub(super) struct Throttle {
-    per_second: u32,
-    since: Cell<Option<Instant>>,
-    passed: Cell<u32>,
-    held_back: Cell<u64>,
-}
-
-impl Throttle {
-    pub(super) fn new(per_second: u32) -> Self {
-        Throttle { per_second, since: Cell::new(None), passed: Cell::new(0), held_back: Cell::new(0) }
-    }
-
-    /// Some(number held back before) if this line may go out.
-    pub(super) fn admit(&self, now: Instant) -> Option<u64> {
-        let fresh = self.since.get().is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1));
-        if fresh {
-            self.since.set(Some(now));
-            self.passed.set(0);
-        }
-        if self.passed.get() < self.per_second {
-            self.passed.set(self.passed.get().saturating_add(1));
-            Some(self.held_back.replace(0))
-        } else {
-            self.held_back.set(self.held_back.get().saturating_add(1));
-            None
-        }
-    }
+/// Whether a VM may be in a state that nobody wrote, and is built anew.
+pub(super) fn spoils(cause: Cause) -> bool {
+    matches!(cause, Cause::Timeout | Cause::OutOfMemory)
 }
 
 /// `text` up to the end of its first line, cut to a bearable length, without control characters:
@@ -204,17 +99,6 @@ pub(super) fn located(lua: &Lua, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_throttle_says_how_many_lines_it_held_back() {
-        let throttle = Throttle::new(2);
-        let start = Instant::now();
-        assert_eq!(throttle.admit(start), Some(0));
-        assert_eq!(throttle.admit(start), Some(0));
-        assert_eq!(throttle.admit(start), None);
-        assert_eq!(throttle.admit(start), None);
-        assert_eq!(throttle.admit(start + Duration::from_secs(1)), Some(2));
-    }
 
     #[test]
     fn a_place_comes_from_the_message_or_the_backtrace() {

@@ -1,6 +1,6 @@
 //! Reading the arguments of the constructors: what is not known by name is refused by name.
 
-use mlua::{Error, Value};
+use mlua::{Error, Lua, Value};
 
 /// Longest name, reason or word in a verdict, and most entries in a list: a verdict lives outside
 /// the VM's memory limit, so it has limits of its own.
@@ -26,6 +26,33 @@ pub(super) fn each_field(
         }
         Err(Error::runtime(format!("unknown key {}; known: {}", quoted(&key), known.join(", "))))
     })
+}
+
+/// A JSON value as a read-only Lua value.
+pub(super) fn from_json(lua: &Lua, value: &serde_json::Value) -> mlua::Result<Value> {
+    use serde_json::Value as Json;
+    let table = match value {
+        Json::Null => return Ok(Value::Nil),
+        Json::Bool(truth) => return Ok(Value::Boolean(*truth)),
+        Json::Number(number) => return Ok(Value::Number(number.as_f64().unwrap_or_default())),
+        Json::String(text) => return lua.create_string(text).map(Value::String),
+        Json::Array(items) => {
+            let table = lua.create_table_with_capacity(items.len(), 0)?;
+            for item in items {
+                table.raw_push(from_json(lua, item)?)?;
+            }
+            table
+        }
+        Json::Object(fields) => {
+            let table = lua.create_table_with_capacity(0, fields.len())?;
+            for (key, field) in fields {
+                table.raw_set(key.as_str(), from_json(lua, field)?)?;
+            }
+            table
+        }
+    };
+    table.set_readonly(true);
+    Ok(Value::Table(table))
 }
 
 /// One of a few words.
@@ -77,6 +104,34 @@ pub(super) fn text(key: &str, value: &Value) -> mlua::Result<String> {
         Ok(text) => Ok(text.to_owned()),
         Err(_) => Err(Error::runtime(format!("{key} is not UTF-8"))),
     }
+}
+
+/// Octets, bounded.
+pub(super) fn octets(key: &str, value: &Value, most: usize) -> mlua::Result<Vec<u8>> {
+    match value {
+        Value::String(found) if found.as_bytes().len() <= most => Ok(found.as_bytes().to_vec()),
+        Value::String(_) => Err(Error::runtime(format!("{key} has more than {most} octets"))),
+        _ => Err(Error::runtime(format!("{key} is {}; it must be a string", quoted(value)))),
+    }
+}
+
+/// A table of names with a line of text each.
+pub(super) fn pairs(key: &str, value: &Value) -> mlua::Result<Vec<(String, String)>> {
+    let Value::Table(table) = value else {
+        return Err(Error::runtime(format!("{key} is {}; it must be a table", quoted(value))));
+    };
+    let mut found = Vec::new();
+    table.for_each(|name: Value, value: Value| {
+        if found.len() == MAX_LIST {
+            return Err(Error::runtime(format!("{key} has more than {MAX_LIST} entries")));
+        }
+        let name = line(key, &name)?;
+        let value = line(&name, &value)?;
+        found.push((name, value));
+        Ok(())
+    })?;
+    found.sort();
+    Ok(found)
 }
 
 /// A short text that may stand in a status line: no line breaks or other control characters, which

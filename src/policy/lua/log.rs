@@ -1,9 +1,12 @@
 //! `log.info`, `log.warn` and `log.error` for policies: joined with blanks, one line, at a limited rate.
 
-use super::failure::{Throttle, place, printable};
+use super::failure::{place, printable};
+use super::unit::Unit;
+use crate::clock::Clock;
+use crate::policy::throttle::Throttle;
 use mlua::{Lua, Table, Value, Variadic};
 use std::rc::Rc;
-use std::time::Instant;
+use std::sync::Arc;
 
 /// Lines a second and VM.
 const RATE: u32 = 20;
@@ -15,20 +18,26 @@ enum Level {
     Error,
 }
 
-pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
+pub(super) fn table(lua: &Lua, unit: &Arc<Unit>, clock: Clock) -> mlua::Result<Table> {
     let throttle = Rc::new(Throttle::new(RATE));
     let log = lua.create_table()?;
     for (name, level) in [("info", Level::Info), ("warn", Level::Warn), ("error", Level::Error)] {
-        let throttle = throttle.clone();
+        let (throttle, unit) = (throttle.clone(), unit.name.clone());
         let write = lua.create_function(move |lua, words: Variadic<Value>| {
-            if let Some(held_back) = throttle.admit(Instant::now()) {
+            if let Some(held_back) = throttle.admit(clock.now().mono) {
                 let words = words.iter().map(Value::to_string).collect::<mlua::Result<Vec<_>>>()?;
                 let text = printable(&words.join(" "));
                 let place = place(lua, 1).unwrap_or_default();
                 match level {
-                    Level::Info => tracing::info!(target: "imscript::policy", place, held_back, "{text}"),
-                    Level::Warn => tracing::warn!(target: "imscript::policy", place, held_back, "{text}"),
-                    Level::Error => tracing::error!(target: "imscript::policy", place, held_back, "{text}"),
+                    Level::Info => {
+                        tracing::info!(target: "imscript::policy", unit = &*unit, place, held_back, "{text}")
+                    }
+                    Level::Warn => {
+                        tracing::warn!(target: "imscript::policy", unit = &*unit, place, held_back, "{text}")
+                    }
+                    Level::Error => {
+                        tracing::error!(target: "imscript::policy", unit = &*unit, place, held_back, "{text}")
+                    }
                 }
             }
             Ok(())

@@ -3,19 +3,22 @@
 //! Luau checks its interrupt at every call and loop edge and inside pattern matching, so a clock
 //! read there ends whatever a policy does; the memory limit ends the rest.
 
-use super::decode;
-use super::failure::{Cause, Failure, describe, describe_at, first_line, is_out_of_memory, place};
-use super::fields::type_name;
-use super::ims::{self, Opinion};
+use super::env::Env;
+use super::failure::{describe, describe_at, first_line, is_out_of_memory, located, place};
+use super::fields::{from_json, type_name};
 use super::servers::{NameList, ServerList};
 use super::source::Program;
-use super::view::{self, Desk, Object, View};
-use super::{PolicyError, log};
-use crate::policy::Stage;
+use super::unit::{POLICY, Unit};
+use super::view::{self, Desk, Object};
+use super::{PolicyError, decode, ims, log};
+use crate::policy::verdict::Opinion;
+use crate::policy::{Cause, Fault, Question, Stage};
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Memory of one VM.
@@ -30,6 +33,9 @@ const INTERRUPTS_PER_CLOCK: u32 = 8;
 /// What a policy may use of the language's library.
 const LIBRARY: [StdLib; 7] =
     [StdLib::TABLE, StdLib::STRING, StdLib::MATH, StdLib::BIT, StdLib::UTF8, StdLib::COROUTINE, StdLib::BUFFER];
+
+/// Functions of a unit that are no stages.
+const LIFECYCLE: [&str; 2] = ["setup", "teardown"];
 
 /// Globals that come in spite of the mask: files, code from strings, foreign environments, the collector, stdout.
 const REMOVED: [&str; 13] = [
@@ -48,12 +54,12 @@ const REMOVED: [&str; 13] = [
     "os",
 ];
 
-/// A VM with one policy loaded. It belongs to one thread.
+/// A VM with one unit loaded. It belongs to one thread.
 pub(super) struct Vm {
-    stages: [Option<Function>; Stage::ALL.len()],
+    stages: [Option<Function>; Stage::COUNT],
     desk: Rc<Desk>,
     deadline: Rc<Deadline>,
-    program: Program,
+    unit: Arc<Unit>,
     // Last: mlua panics when a function is called after its VM is gone.
     lua: Lua,
 }
@@ -89,41 +95,61 @@ impl Deadline {
 }
 
 impl Vm {
-    pub(super) fn new(program: &Program) -> Result<Vm, PolicyError> {
-        let (lua, desk, deadline) = bare().map_err(|error| PolicyError::Vm { why: describe(&error) })?;
-        let mut vm = Vm { stages: Default::default(), desk, deadline, program: program.clone(), lua };
+    /// Builds the VM, runs the unit's top level and its `setup`.
+    pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64) -> Result<Vm, PolicyError> {
+        let (lua, desk, deadline) =
+            bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
+        let mut vm = Vm { stages: Default::default(), desk, deadline, unit: unit.clone(), lua };
         vm.load()?;
         Ok(vm)
     }
 
-    /// Runs the policy's top level and takes the stage functions out of the table that it returns.
+    /// The unit's main file, as it stands in messages.
+    fn file(&self) -> &str {
+        self.unit.main.name()
+    }
+
+    /// Runs the unit's top level, takes the stage functions out of the table that it returns, and calls `setup`.
     fn load(&mut self) -> Result<(), PolicyError> {
-        let name = self.program.name.clone();
-        self.deadline.start(LOAD);
-        let chunk = self.lua.load(&*self.program.bytecode).set_name(format!("@{name}")).set_mode(ChunkMode::Binary);
-        let outcome = chunk.eval::<Value>();
-        if self.deadline.expired.get() {
-            let place = self.deadline.place.take().unwrap_or_else(|| name.to_string());
-            return Err(PolicyError::Load { why: format!("{place}: not loaded within {} ms", LOAD.as_millis()) });
-        }
-        let returned = match outcome {
-            Ok(Value::Table(table)) => table,
-            Ok(other) => return Err(PolicyError::NotATable { name: name.to_string(), found: type_name(&other) }),
-            Err(error) => return Err(PolicyError::Load { why: describe_at(&error, &name, || name.to_string()) }),
+        let returned = match self.at_load(|lua| chunk(lua, &self.unit.main).eval::<Value>())? {
+            Value::Table(table) => table,
+            other => {
+                let found = type_name(&other);
+                return Err(PolicyError::NotATable { name: self.file().to_owned(), found });
+            }
         };
         self.take_stages(&returned)?;
+        if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
+            let conf = self.at_load(|lua| lua.globals().raw_get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
+            self.at_load(|_| setup.call::<()>(conf))?;
+        }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
         self.lua.globals().set_readonly(true);
         Ok(())
     }
 
+    /// Runs a part of loading within the time that loading has.
+    fn at_load<T>(&self, part: impl FnOnce(&Lua) -> mlua::Result<T>) -> Result<T, PolicyError> {
+        self.deadline.start(LOAD);
+        let outcome = part(&self.lua);
+        if self.deadline.expired.get() {
+            let place = self.deadline.place.take().unwrap_or_else(|| self.file().to_owned());
+            return Err(PolicyError::Load { why: format!("{place}: not loaded within {} ms", LOAD.as_millis()) });
+        }
+        let file = self.file();
+        outcome.map_err(|error| PolicyError::Load { why: describe_at(&error, file, || file.to_owned()) })
+    }
+
     fn take_stages(&mut self, policy: &Table) -> Result<(), PolicyError> {
-        let name = self.program.name.to_string();
+        let name = self.file().to_owned();
         let failed = |error: mlua::Error| PolicyError::Load { why: format!("{name}: {}", describe(&error)) };
         policy
             .for_each(|key: Value, value: Value| {
                 let key = key.to_string()?;
-                let stage = Stage::ALL.iter().position(|stage| stage.as_str() == key);
+                if LIFECYCLE.contains(&key.as_str()) && value.is_function() {
+                    return Ok(());
+                }
+                let stage = Stage::named(&key).map(|stage| stage as usize);
                 match (stage, value) {
                     (Some(stage), Value::Function(function)) => {
                         if let Some(slot) = self.stages.get_mut(stage) {
@@ -157,74 +183,78 @@ impl Vm {
         self.stages.get(stage as usize)?.as_ref()
     }
 
-    /// Whether a broadcast server of that name has been seen in the configuration.
-    pub(super) fn knows_server(&self, name: &str) -> bool {
-        self.desk.servers.borrow().has(name)
-    }
-
-    pub(super) fn set_servers(&self, servers: &[crate::policy::ServerView]) -> mlua::Result<()> {
-        self.deadline.start(LOAD);
-        self.desk.servers.borrow_mut().update(&self.lua, servers)
-    }
-
     /// Asks one stage. None: it has no function for it, or no opinion.
-    pub(super) fn ask<T>(
-        &self,
-        stage: Stage,
-        view: View<'_>,
-        verdict: impl FnOnce(&Opinion) -> Result<T, String>,
-    ) -> Result<Option<T>, Failure> {
+    pub(super) fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {
+        let stage = question.stage();
         let Some(function) = self.function(stage) else { return Ok(None) };
+        // What this does is our own work, not the policy's.
+        self.deadline.start(LOAD);
+        let prepared = self.prepare(question);
         self.deadline.start(CALL);
-        self.desk.open();
-        let outcome = self.call(function, view);
+        self.desk.open(stage);
+        let outcome = prepared.and_then(|()| self.call(function, question));
         self.desk.close();
 
-        let failure = |cause, message| Failure { stage, cause, message };
+        let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
         if self.deadline.expired.get() {
             let place = self.deadline.place.take().unwrap_or_else(|| self.defined_at(function));
             let message = format!("{place}: stopped after {} ms", CALL.as_millis());
-            return Err(failure(Cause::Timeout, message));
+            return Err(fault(Cause::Timeout, message));
         }
         let returned = outcome.map_err(|error| {
             let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
-            failure(cause, describe_at(&error, &self.program.name, || self.defined_at(function)))
+            fault(cause, describe_at(&error, self.file(), || self.defined_at(function)))
         })?;
-        let bad = |why: String| failure(Cause::BadVerdict, format!("{}: {why}", self.defined_at(function)));
-        match decode::opinion(&returned).map_err(bad)? {
-            Some(opinion) => verdict(&opinion).map(Some).map_err(bad),
-            None => Ok(None),
+        let configured = |name: &str| self.desk.servers.borrow().has(name);
+        let bad = |why: String| fault(Cause::BadVerdict, format!("{}: {why}", self.defined_at(function)));
+        match decode::made(&returned).map_err(bad)? {
+            Some(made) => decode::opinion(question, &made, self.desk.take_edits(), configured).map(Some).map_err(bad),
+            None => Ok(decode::edits_alone(stage, self.desk.take_edits())),
         }
     }
 
-    fn call(&self, function: &Function, view: View<'_>) -> mlua::Result<Value> {
+    /// Lays out what the stage will see.
+    fn prepare(&self, question: &Question<'_>) -> mlua::Result<()> {
+        self.desk.snapshot.borrow_mut().take(question);
+        match *question {
+            Question::Status { event } => self.desk.event_servers.borrow_mut().update(&self.lua, event.servers),
+            _ => match question.ctx() {
+                Some(ctx) => self.desk.servers.borrow_mut().update(&self.lua, ctx.servers),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn call(&self, function: &Function, question: &Question<'_>) -> mlua::Result<Value> {
         let handle = |object| self.desk.handle(object);
-        match view {
-            View::Request { message, ctx, portion } => {
-                self.desk.servers.borrow_mut().update(&self.lua, ctx.servers)?;
-                self.desk.snapshot.borrow_mut().take_request(message, ctx, portion);
-                match portion {
-                    None => function.call((handle(Object::Request), handle(Object::Context))),
-                    Some(_) => {
-                        function.call((handle(Object::Request), handle(Object::Portion), handle(Object::Context)))
-                    }
-                }
-            }
-            View::Event(event) => {
-                self.desk.event_servers.borrow_mut().update(&self.lua, event.servers)?;
-                self.desk.snapshot.borrow_mut().take_event(event);
-                function.call((handle(Object::Event), handle(Object::Context)))
-            }
+        let (req, ctx) = (handle(Object::Request), handle(Object::Context));
+        match *question {
+            Question::Receive { .. }
+            | Question::Register { .. }
+            | Question::Verify { .. }
+            | Question::Authorized { .. }
+            | Question::Route { .. } => function.call((req, ctx)),
+            Question::Broadcast { .. } => function.call((req, handle(Object::Portion), ctx)),
+            Question::Failure { .. } => function.call((req, handle(Object::Failure), ctx)),
+            Question::Status { .. } => function.call((handle(Object::Event), ctx)),
+            Question::Reply { .. } => function.call((handle(Object::Response), ctx)),
+            // What it returns, even a verdict, changes nothing.
+            Question::Finish { .. } => function.call::<MultiValue>((handle(Object::Outcome), ctx)).map(|_| Value::Nil),
         }
     }
 
     fn defined_at(&self, function: &Function) -> String {
-        format!("{}:{}", self.program.name, function.info().line_defined.unwrap_or_default())
+        format!("{}:{}", self.file(), function.info().line_defined.unwrap_or_default())
     }
 }
 
-/// A sandboxed VM without a policy.
-fn bare() -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
+/// A program ready to be run. Only what [`super::PolicySource::compile`] has compiled gets here.
+fn chunk<'a>(lua: &Lua, program: &'a Program) -> mlua::chunk::Chunk<'a> {
+    lua.load(&*program.bytecode).set_name(format!("@{}", program.name)).set_mode(ChunkMode::Binary)
+}
+
+/// A sandboxed VM with the unit's surroundings, nothing of it run yet.
+fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
     let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
     let lua = Lua::new_with(library, LuaOptions::default())?;
     let globals = lua.globals();
@@ -232,9 +262,14 @@ fn bare() -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
         globals.set(name, Value::Nil)?;
     }
     globals.set("ims", ims::table(&lua)?)?;
-    globals.set("log", log::table(&lua)?)?;
-    let desk = Rc::new(Desk::new(ServerList::new(&lua)?, NameList::new(&lua)?));
+    globals.set("log", log::table(&lua, unit, env.clock)?)?;
+    globals.set("plugin", about(&lua, unit)?)?;
+    if &*unit.name != POLICY {
+        globals.set("require", require(&lua, unit.clone())?)?;
+    }
+    let desk = Rc::new(Desk::new(ServerList::new(&lua)?, NameList::new(&lua)?, generation));
     view::install(&lua, &desk)?;
+    desk.servers.borrow_mut().update(&lua, &env.servers)?;
     lua.set_memory_limit(MEMORY)?;
     lua.sandbox(true)?;
 
@@ -247,4 +282,47 @@ fn bare() -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
     let watched = deadline.clone();
     lua.set_interrupt(move |lua| watched.check(lua));
     Ok((lua, desk, deadline))
+}
+
+/// The global `plugin`: what the unit is and how it is set.
+fn about(lua: &Lua, unit: &Unit) -> mlua::Result<Table> {
+    let about = lua.create_table()?;
+    about.raw_set("name", &*unit.name)?;
+    about.raw_set("version", unit.version.as_str())?;
+    about.raw_set("conf", from_json(lua, &unit.conf)?)?;
+    about.set_readonly(true);
+    Ok(about)
+}
+
+/// `require(name)`: another file of the same plugin, run once in each VM.
+fn require(lua: &Lua, unit: Arc<Unit>) -> mlua::Result<Function> {
+    /// Stands for a module that is being loaded.
+    struct Loading;
+    let loaded: Rc<RefCell<BTreeMap<String, Result<Value, Loading>>>> = Rc::default();
+    lua.create_function(move |lua, name: String| {
+        match loaded.borrow().get(&name) {
+            Some(Ok(value)) => return Ok(value.clone()),
+            Some(Err(Loading)) => {
+                return Err(located(lua, &format!("require({name:?}): the modules require each other in a ring")));
+            }
+            None => {}
+        }
+        let Some(program) = unit.modules.get(&name) else {
+            let known: Vec<_> = unit.modules.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(located(lua, &format!("require({name:?}): {} has no such module; it has {known}", unit.name)));
+        };
+        loaded.borrow_mut().insert(name.clone(), Err(Loading));
+        let value: mlua::Result<Value> = chunk(lua, program).eval();
+        match value {
+            Ok(value) => {
+                loaded.borrow_mut().insert(name, Ok(value.clone()));
+                Ok(value)
+            }
+            Err(error) => {
+                loaded.borrow_mut().remove(&name);
+                Err(error)
+            }
+        }
+    })
 }

@@ -15,7 +15,7 @@ pub use auth::AuthParams;
 pub(crate) use date::is_date;
 pub use media::MediaType;
 pub use name::HeaderName;
-pub(crate) use name::same_name;
+pub(crate) use name::{long_form, same_name};
 pub use params::Params;
 pub use via::Via;
 

@@ -155,7 +155,8 @@ impl std::fmt::Display for HeaderName {
     }
 }
 
-fn long_form(name: &[u8]) -> &[u8] {
+/// The long form of a name without a variant; a name without a compact form is its own.
+pub(crate) fn long_form(name: &[u8]) -> &[u8] {
     let [letter] = name else { return name };
     let lower = letter.to_ascii_lowercase();
     OTHER_COMPACT.iter().find(|(compact, _)| *compact == lower).map_or(name, |(_, long)| long.as_bytes())

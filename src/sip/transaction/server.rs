@@ -99,6 +99,13 @@ impl ServerTable {
         }
     }
 
+    /// Takes an open transaction back, as if its request had not come: nothing is remembered of it.
+    pub fn forget(&mut self, key: Key) {
+        if self.is_open(key) {
+            self.entries.remove(&key);
+        }
+    }
+
     /// True while an answer is owed.
     pub fn is_open(&self, key: Key) -> bool {
         matches!(self.entries.get(&key), Some(State::Open))
@@ -183,6 +190,22 @@ mod tests {
         table.unanswered(one, at(1));
         assert_eq!(table.on_request(one, at(2)), Arrival::Absorb);
         assert!(!table.answered(one, b"200".to_vec(), false, at(3)));
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_nothing_and_costs_others_nothing() {
+        let mut table = ServerTable::new(2);
+        let [one, two, three] = [1, 2, 3].map(|n| key(&table, n));
+        assert_eq!(table.on_request(one, at(0)), Arrival::New);
+        assert!(table.answered(one, b"1".to_vec(), false, at(0)));
+        for _ in 0..3 {
+            assert_eq!(table.on_request(two, at(1)), Arrival::New);
+            table.forget(two);
+        }
+        table.forget(one);
+        assert_eq!(table.on_request(one, at(2)), Arrival::Retransmit(b"1"), "what was answered stays");
+        assert_eq!(table.on_request(three, at(2)), Arrival::New);
+        assert_eq!(table.len(), 2);
     }
 
     #[test]

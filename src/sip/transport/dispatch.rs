@@ -3,8 +3,9 @@
 
 use super::stream::Connection;
 use super::udp::Port;
-use super::{Direction, Worker, count, default_port};
+use super::{Direction, Screen, Worker, count, default_port};
 use crate::answer::Answer;
+use crate::sip::edit::is_protected;
 use crate::sip::transaction::key::Key;
 use crate::sip::transaction::server::Arrival;
 use crate::sip::transaction::{Source, Transport};
@@ -76,7 +77,32 @@ impl Worker {
         if self.stopping.get() {
             return owed.settle(Some(self.refusal(&request, &unavailable(), key, source)));
         }
-        self.handle(request, source, owed);
+        match self.screen.get().map_or(Screen::Pass, |screen| screen(&request, source)) {
+            Screen::Pass => self.handle(request, source, owed),
+            Screen::Edited(bytes) => {
+                count(&self.counters.edited);
+                match Message::parse_owned(bytes) {
+                    Ok(edited) => self.handle(edited, source, owed),
+                    // Not what the editor makes; the request as it came is what was checked.
+                    Err(_) => self.handle(request, source, owed),
+                }
+            }
+            Screen::Drop => {
+                count(&self.counters.screened);
+                self.server.borrow_mut().forget(key);
+            }
+            Screen::Reject { status, reason, headers } => {
+                count(&self.counters.screened);
+                count(&self.counters.refused);
+                self.server.borrow_mut().forget(key);
+                let status = status.clamp(400, 699);
+                let mut out = ResponseWriter::with_reason(&request, status, &reason, source.addr, &key.tag());
+                for (name, value) in headers.iter().filter(|(name, _)| !is_protected(name)) {
+                    out.header_named(name, value);
+                }
+                self.reply(origin, to, &out.finish());
+            }
+        }
     }
 
     /// Asks the handler and polls its answer once, here: most answers are ready by then.

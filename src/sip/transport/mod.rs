@@ -72,6 +72,26 @@ pub struct Peer {
 /// Sees every message sent and received, retransmissions included. It must not call back into the [`Transports`].
 pub type Observer = Rc<dyn Fn(Direction, &[u8], &Peer)>;
 
+/// What becomes of a new request before anything is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Screen {
+    Pass,
+    /// It goes on as these octets, which [`crate::sip::edit`] made of it.
+    Edited(Vec<u8>),
+    /// No answer.
+    Drop,
+    /// Answered without a transaction (RFC 3261 §8.2.7): a retransmission is screened again, and its answer has the
+    /// same To tag.
+    Reject {
+        status: u16,
+        reason: String,
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// Asked once for every request that has passed `Message::check` and is no retransmission of one that is known.
+pub type Screener = Rc<dyn Fn(&Message<'_>, &Source) -> Screen>;
+
 /// Bounds of one worker.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -113,8 +133,11 @@ pub struct Counters {
     pub received: Cell<u64>,
     /// retransmitted requests, absorbed or answered again,
     pub retransmissions: Cell<u64>,
-    /// requests refused here: faulty, or too many,
+    /// requests refused here: faulty, too many, or rejected by the screen,
     pub refused: Cell<u64>,
+    /// requests that the screen dropped or rejected, and those that it changed,
+    pub screened: Cell<u64>,
+    pub edited: Cell<u64>,
     /// messages dropped: they cannot be answered or answer nothing.
     pub discarded: Cell<u64>,
     /// Messages that went out, and of them our requests sent again.
@@ -155,6 +178,7 @@ struct Worker {
     routes: outbound::Routes,
     handler: OnceCell<Rc<dyn Handler>>,
     observer: OnceCell<Observer>,
+    screen: OnceCell<Screener>,
     counters: Counters,
     /// Handlers that owe an answer, and the word that one of them is done.
     owed: Cell<usize>,
@@ -194,6 +218,7 @@ impl Transports {
             routes: outbound::Routes::default(),
             handler: OnceCell::new(),
             observer: OnceCell::new(),
+            screen: OnceCell::new(),
             counters: Counters::default(),
             owed: Cell::new(0),
             settled: Notify::new(),
@@ -206,6 +231,11 @@ impl Transports {
     /// Has every message shown to `observer`; the first one stays.
     pub fn observe(&self, observer: Observer) {
         let _ = self.0.observer.set(observer);
+    }
+
+    /// Has every new request looked at before it becomes a transaction; the first one stays.
+    pub fn screen(&self, screener: Screener) {
+        let _ = self.0.screen.set(screener);
     }
 
     /// Starts to receive, on the worker's `LocalSet`. Call it once; before it, no request of our own is answered either.

@@ -1,0 +1,41 @@
+//! What surrounds the units of a worker: time, tasks, the configured servers, and the node's services behind the host
+//! functions ([`Host`]).
+
+use crate::answer::Task;
+use crate::clock::Clock;
+use crate::policy::ServerView;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One worker's surroundings; cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    pub clock: Clock,
+    /// The configured broadcast servers.
+    pub servers: Arc<[ServerView]>,
+    /// Runs a job on this worker.
+    pub spawn: Rc<dyn Fn(Task)>,
+    pub sleep: Rc<dyn Fn(Duration) -> Task>,
+    /// Timers run on the first worker only.
+    pub first: bool,
+    pub host: Arc<Host>,
+}
+
+/// The node's services that scripts reach; shared by all workers and generations.
+#[derive(Debug, Default)]
+pub struct Host {}
+
+impl Env {
+    /// Without a node around it: jobs are dropped, nothing is durable. For checks, and for embedders that ask a policy alone.
+    pub fn detached(servers: &[ServerView]) -> Self {
+        Env {
+            clock: Clock::new(),
+            servers: servers.into(),
+            spawn: Rc::new(drop),
+            sleep: Rc::new(|_| Box::pin(std::future::pending())),
+            first: false,
+            host: Arc::default(),
+        }
+    }
+}
