@@ -2,13 +2,84 @@
 //! them a network in memory and a clock that is moved by hand.
 //!
 //! * [`engine`]: time and tasks; [`world`]: the network of one test; [`hss`], [`servers`], [`terminal`] are in it
+//! * [`subject`]: the units under test; `vm`, `bind`, `case`, `value`: the Lua side of a test file
+//! * [`scene`]: one request before a chain without a network; [`words`]: verdicts in words
 //! * [`report`]: what came of it, for people, programs and JUnit readers
 //!
 //! `imscript test` and the reload pipeline call it.
 
+mod bind;
+mod case;
 pub mod engine;
 pub mod hss;
+pub mod logs;
 pub mod report;
+pub mod scene;
 pub mod servers;
+pub mod subject;
 pub mod terminal;
+mod value;
+mod vm;
+pub mod words;
 pub mod world;
+
+pub use report::Report;
+pub use subject::Subject;
+pub use value::show;
+pub use vm::TestFile;
+
+use case::Case;
+use report::{FileReport, TestReport};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Time that one test has.
+pub const TEST_TIME: Duration = Duration::from_secs(2);
+
+/// How a run is to go.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only tests with this in their name.
+    pub filter: Option<String>,
+    /// For each test.
+    pub test_time: Duration,
+    /// For all of them together; what is left then counts as failed.
+    pub limit: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { filter: None, test_time: TEST_TIME, limit: None }
+    }
+}
+
+/// Runs the tests of `files` against `subject`, each in a network of its own.
+pub fn run_tests(subject: &Subject, files: &[TestFile], options: &Options) -> Report {
+    let subject = Rc::new(subject.clone());
+    let end = options.limit.and_then(|limit| Instant::now().checked_add(limit));
+    let files = files.iter().map(|file| run_file(&subject, file, options, end)).collect();
+    Report { files, coverage: Vec::new() }
+}
+
+fn run_file(subject: &Rc<Subject>, file: &TestFile, options: &Options, end: Option<Instant>) -> FileReport {
+    let name = file.name.clone();
+    let declared = match vm::declared(file) {
+        Ok(declared) => declared,
+        Err(fault) => return FileReport { file: name, tests: Vec::new(), fault: Some(fault) },
+    };
+    let wanted = |name: &str| options.filter.as_deref().is_none_or(|filter| name.contains(filter));
+    let chosen = declared.into_iter().enumerate().filter(|(_, test)| wanted(&test.name));
+    let run = |(index, test): (usize, vm::Declared)| {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            let failure =
+                crate::policy::diagnostic::Diagnostic::new(&file.name, Some(test.line), "no time was left for it");
+            return TestReport { failure: Some(failure), ..TestReport::new(test.name, test.line) };
+        }
+        let limit = left.map_or(options.test_time, |left| left.min(options.test_time));
+        let case = Rc::new(Case::new(subject.clone()));
+        let logs = case.logs.clone();
+        logs.during(|| vm::run(file, index, case, limit))
+    };
+    FileReport { file: name, tests: chosen.map(run).collect(), fault: None }
+}

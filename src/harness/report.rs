@@ -40,6 +40,13 @@ pub struct TestReport {
     pub output: Vec<String>,
 }
 
+impl TestReport {
+    /// Of a test that has not run.
+    pub fn new(name: String, line: u32) -> Self {
+        TestReport { name, line, time: Duration::ZERO, failure: None, output: Vec::new() }
+    }
+}
+
 /// Lines of one file that were run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileCoverage {

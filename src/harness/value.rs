@@ -271,7 +271,8 @@ fn whole(value: &Value) -> Option<u64> {
 
 /// `"500ms"`, `"32s"`, `"5m"`, `"1h"`, `"2d"`, or a number of seconds.
 pub(super) fn duration(value: &Value) -> mlua::Result<Duration> {
-    let wrong = || Error::runtime(format!("{} is no time; write \"500ms\", \"32s\", \"5m\", \"1h\" or \"2d\"", show(value)));
+    let wrong =
+        || Error::runtime(format!("{} is no time; write \"500ms\", \"32s\", \"5m\", \"1h\" or \"2d\"", show(value)));
     let text = match value {
         Value::Integer(_) | Value::Number(_) => {
             return whole(value).map(Duration::from_secs).ok_or_else(wrong);

@@ -120,6 +120,11 @@ impl World {
         SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 40_000u16.wrapping_add(number % 20_000))
     }
 
+    /// Whom nobody knows.
+    pub(super) fn stranger(&self) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 39_999)
+    }
+
     pub(super) fn pcscf(&self, number: u16) -> SocketAddr {
         SocketAddr::new(PCSCF.into(), 20_000u16.wrapping_add(number % 20_000))
     }
