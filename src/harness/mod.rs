@@ -11,6 +11,7 @@
 mod bind;
 mod case;
 pub mod engine;
+pub mod files;
 pub mod hss;
 pub mod logs;
 pub mod report;
@@ -30,6 +31,7 @@ pub use vm::TestFile;
 
 use case::Case;
 use report::{FileReport, TestReport};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,23 @@ pub fn run_tests(subject: &Subject, files: &[TestFile], options: &Options) -> Re
     let end = options.limit.and_then(|limit| Instant::now().checked_add(limit));
     let files = files.iter().map(|file| run_file(&subject, file, options, end)).collect();
     Report { files, coverage: Vec::new() }
+}
+
+/// Runs a plugin's own tests, as far as `limit` goes: what the reload pipeline asks before it takes a plugin.
+pub fn test_plugin(folder: &Path, limit: Duration) -> Report {
+    let options = Options { limit: Some(limit), ..Options::default() };
+    run_paths(&Subject::plugin(folder), &files::find(folder), &options)
+}
+
+/// As [`run_tests`], of files on disk; one that cannot be read is a fault of its own.
+pub fn run_paths(subject: &Subject, paths: &[PathBuf], options: &Options) -> Report {
+    let subject = Rc::new(subject.clone());
+    let end = options.limit.and_then(|limit| Instant::now().checked_add(limit));
+    let run = |path: &PathBuf| match files::read(path) {
+        Ok(file) => run_file(&subject, &file, options, end),
+        Err(fault) => FileReport { file: path.display().to_string(), tests: Vec::new(), fault: Some(fault) },
+    };
+    Report { files: paths.iter().map(run).collect(), coverage: Vec::new() }
 }
 
 fn run_file(subject: &Rc<Subject>, file: &TestFile, options: &Options, end: Option<Instant>) -> FileReport {

@@ -1,12 +1,12 @@
 //! What is under test: a policy, plugins, or both, and what they said in the course of a test.
 
 use crate::policy::chain::{Step, StepAnswer};
-use crate::policy::lua::{Env, Generation, POLICY, PolicyError, PolicySource, Unit};
+use crate::policy::lua::{Env, Generation, POLICY, Plugins, PolicyError, Unit, package};
 use crate::policy::verdict;
 use crate::policy::{Chain, Context, Decide, FailureView, Outcome, PortionView, Stage, StatusEvent};
 use crate::sip::Message;
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Steps of one test that are kept.
@@ -21,55 +21,64 @@ pub struct Overrides {
     pub policy: Option<String>,
 }
 
-/// The units under test and where they came from.
+/// What is under test, by its files: a policy, plugins, or both.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// In the order in which they are asked.
-    pub units: Vec<Arc<Unit>>,
-    /// The name of the one whose settings `t:conf` sets.
-    pub tested: Arc<str>,
+    /// None: no policy among the members, so that what nobody decides shows as default.
+    pub policy: Option<PathBuf>,
+    pub plugins: Option<Plugins>,
+    /// The plugin whose settings `t:conf` sets.
+    pub tested: Option<String>,
     /// Where `t:policy` looks for files.
     pub folder: PathBuf,
 }
 
 impl Subject {
+    /// A policy file by itself.
+    pub fn policy(file: &Path) -> Self {
+        let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
+        Subject { policy: Some(file.to_path_buf()), plugins: None, tested: None, folder }
+    }
+
+    /// The plugin in a folder, without those beside it.
+    pub fn plugin(folder: &Path) -> Self {
+        let name = plugin_name(folder);
+        let parent = match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let beside = std::fs::read_dir(&parent).into_iter().flatten().flatten();
+        let others = beside.filter(|entry| entry.path().is_dir()).map(|e| e.file_name().to_string_lossy().into_owned());
+        let disabled =
+            others.filter(|other| *other != name && !other.starts_with('.')).map(|other| (other, 0)).collect();
+        let plugins = Plugins { disabled, ..Plugins::of(parent) };
+        Subject { policy: None, plugins: Some(plugins), tested: Some(name), folder: folder.to_path_buf() }
+    }
+
     /// The units as one test wants them.
     pub fn units(&self, overrides: &Overrides) -> Result<Vec<Arc<Unit>>, String> {
-        let mut units = self.units.clone();
+        let mut plugins = self.plugins.clone();
         if let Some(conf) = &overrides.conf {
-            let tested = units.iter_mut().find(|unit| unit.name == self.tested);
-            let unit = tested.ok_or_else(|| "t:conf: nothing under test has settings".to_owned())?;
-            let mut changed = Unit::clone(unit);
-            changed.conf = merged(&unit.conf, conf);
-            *unit = Arc::new(changed);
-        }
-        if let Some(file) = &overrides.policy {
-            let path = self.folder.join(file);
-            let program = PolicySource::read(&path).and_then(|source| source.compile()).map_err(|e| e.to_string())?;
-            let policy = Arc::new(Unit::policy(program));
-            match units.iter_mut().find(|unit| *unit.name == *POLICY) {
-                Some(known) => *known = policy,
-                None => units.push(policy),
+            match (&mut plugins, &self.tested) {
+                (Some(plugins), Some(name)) => plugins.configure(name, conf),
+                _ => return Err("t:conf: a policy has no settings; only a plugin has".to_owned()),
             }
         }
-        Ok(units)
+        let policy = match &overrides.policy {
+            Some(file) => Some(self.folder.join(file)),
+            None => self.policy.clone(),
+        };
+        let loaded = package::read(policy.as_deref(), plugins.as_ref())
+            .map_err(|found| found.iter().next().map_or_else(|| found.to_string(), |first| first.to_string()))?;
+        let wanted = |unit: &Arc<Unit>| policy.is_some() || *unit.name != *POLICY;
+        Ok(loaded.units.into_iter().filter(wanted).collect())
     }
 }
 
-/// `given` over `base`, table by table.
-fn merged(base: &serde_json::Value, given: &serde_json::Value) -> serde_json::Value {
-    use serde_json::Value::Object;
-    match (base, given) {
-        (Object(base), Object(given)) => {
-            let mut all = base.clone();
-            for (name, value) in given {
-                let value = base.get(name).map_or_else(|| value.clone(), |base| merged(base, value));
-                all.insert(name.clone(), value);
-            }
-            Object(all)
-        }
-        _ => given.clone(),
-    }
+/// The name that a plugin's folder gives it.
+pub fn plugin_name(folder: &Path) -> String {
+    let named = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    named.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A chain that writes down who was asked and said what.

@@ -1,6 +1,7 @@
 //! A fault in a file that an author writes, as a person reads it (rank 1): `file:line: reason`, the line itself, a mark
 //! under what is meant, and what may help. `imscript check`, `test` and `reload` print it; with `--json` a program reads it.
 
+use super::finding::Finding;
 use serde::Serialize;
 use std::fmt;
 
@@ -91,6 +92,17 @@ impl Diagnostic {
 
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
+    }
+}
+
+impl From<&Finding> for Diagnostic {
+    fn from(finding: &Finding) -> Self {
+        let line = u32::try_from(finding.line).ok().filter(|line| *line > 0);
+        let fault = Diagnostic::new(&*finding.file, line, &finding.reason);
+        match &finding.hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        }
     }
 }
 

@@ -3,16 +3,25 @@
 //! values, [`defaults`] where nobody has an opinion.
 
 mod breaker;
+pub mod capability;
 pub mod chain;
+pub mod conf;
 pub mod defaults;
 pub mod diagnostic;
+pub mod document;
 pub mod fault;
+pub mod finding;
 pub mod fixed;
 pub mod lua;
+pub mod manifest;
+pub mod order;
 pub mod plugin;
+pub mod quantity;
+pub mod schema;
 pub mod stage;
 pub(crate) mod throttle;
 pub mod verdict;
+pub mod version;
 
 pub use chain::Chain;
 pub use defaults::Defaults;

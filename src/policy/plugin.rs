@@ -2,6 +2,7 @@
 //! writes, one method a stage, and [`Native`] makes a link of it.
 
 use super::fault::{Fault, OnError};
+use super::manifest::Breaker;
 use super::stage::{Context, FailureView, Outcome, PortionView, Question, Stage, StatusEvent};
 use super::verdict::{self, Opinion};
 use crate::sip::Message;
@@ -19,6 +20,11 @@ pub trait Link {
     /// What holds when it fails.
     fn on_error(&self) -> OnError {
         OnError::Skip
+    }
+
+    /// How many failures in what time leave it out for a while.
+    fn breaker(&self) -> Breaker {
+        Breaker::default()
     }
 }
 

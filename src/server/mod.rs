@@ -14,7 +14,7 @@ use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy::lua::{Env, Generation, Host, PolicySource, Seat, Unit};
+use crate::policy::lua::{Env, Generation, Host, Seat, package};
 use crate::policy::{Decide, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
@@ -35,6 +35,9 @@ pub enum StartError {
     Tls(#[from] transport::TlsError),
     #[error("policy: {0}")]
     Policy(#[from] crate::policy::lua::PolicyError),
+    /// Policies and plugins that are not taken, a line each.
+    #[error("policy: {0}")]
+    Refused(#[from] crate::policy::finding::Findings),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -301,13 +304,10 @@ fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMa
     if let Some(given) = given {
         return Ok((given, "(embedded)".into()));
     }
-    let source = match &config.policy {
-        Some(path) => PolicySource::read(path)?,
-        None => crate::policy::lua::builtin("default")
-            .ok_or_else(|| StartError::Config("the built-in policy is missing".into()))?,
-    };
-    let name = source.name.clone();
-    let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]);
+    let loaded = package::read(config.policy.as_deref(), config.plugins.as_ref())?;
+    loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let name = loaded.name();
+    let generation = Generation::new(1, loaded.units);
     Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
 }
 

@@ -143,8 +143,7 @@ pub(super) fn send(
         Value::String(text) => {
             let mut found = None;
             let text = text.as_bytes().to_vec();
-            let outcome =
-                crate::observe::capture::read(&*text, "t:send", &mut |c| {
+            let outcome = crate::observe::capture::read(&*text, "t:send", &mut |c| {
                 found.get_or_insert(c.message);
             });
             let message = match (found, outcome) {
@@ -182,7 +181,10 @@ pub(super) fn send(
         }
         Value::Nil => running.world.source(running.world.stranger(), transport),
         other => {
-            return at(lua, Err(format!("from is {}; it may be a terminal, a server's name, an address", show(&other))));
+            return at(
+                lua,
+                Err(format!("from is {}; it may be a terminal, a server's name, an address", show(&other))),
+            );
         }
     };
     let answer = at(lua, running.world.send(&octets, &source))?;
