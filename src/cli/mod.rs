@@ -7,9 +7,12 @@ pub mod gba;
 pub mod key_args;
 pub mod load;
 pub mod network;
+pub mod new;
 pub mod run;
 pub mod subscriber;
+mod target;
 pub mod terminal;
+pub mod test;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -38,6 +41,11 @@ enum Verb {
     /// A smart-card terminal against any registrar
     Terminal(terminal::TerminalArgs),
 
+    /// A plugin or a policy to begin with
+    New(new::Args),
+    /// Run the tests of policies and plugins
+    Test(test::Args),
+
     /// Many terminals at once: registrations per second, latency, errors
     Load(load::LoadArgs),
     /// Authentication vectors, resynchronisation, digest responses
@@ -54,6 +62,9 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
+
+        Verb::New(args) => new::run(args),
+        Verb::Test(args) => test::run(args),
 
         Verb::Load(args) => load::run(args),
         Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),

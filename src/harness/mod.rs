@@ -47,11 +47,13 @@ pub struct Options {
     pub test_time: Duration,
     /// For all of them together; what is left then counts as failed.
     pub limit: Option<Duration>,
+    /// Note which lines are run.
+    pub coverage: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { filter: None, test_time: TEST_TIME, limit: None }
+        Options { filter: None, test_time: TEST_TIME, limit: None, coverage: false }
     }
 }
 

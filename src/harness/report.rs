@@ -61,6 +61,12 @@ fn nanoseconds<S: serde::Serializer>(time: &Duration, to: S) -> Result<S::Ok, S:
 }
 
 impl Report {
+    /// Adds what came of other files.
+    pub fn extend(&mut self, other: Report) {
+        self.files.extend(other.files);
+        self.coverage.extend(other.coverage);
+    }
+
     pub fn passed(&self) -> usize {
         self.tests().filter(|test| test.failure.is_none()).count()
     }
