@@ -3,7 +3,7 @@
 test("visitors go to the server of the settings", function(t)
   t:conf { server = "visitors" }
   t:server("bsm")
-  local visitors = t:server("visitors")
+  local visitors = t:server("visitors", { naf = "bsm.home1.net" })
   local terminal = t:terminal { naf_id = "bsm.home1.net", visited_network = "visited.net" }
 
   local response = terminal:register()
