@@ -31,7 +31,8 @@ pub struct Roles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BroadcastServer {
     pub name: String,
-    /// The NAF FQDNs that it may have keys for.
+    /// The NAF FQDNs that it may have keys for. Several servers may have one in common; the first of them is its
+    /// default.
     pub nafs: Vec<String>,
     /// None: the broadcast server of this same node.
     pub hop: Option<NextHop>,

@@ -331,15 +331,16 @@ impl Raw {
                 return self.fault(raw.name.span(), "naf: one at least, what it is asked for by");
             }
             let nafs = self.read_all(&raw.naf, |t| naf_fqdn(t).map(|n| n.fqdn().to_string()))?;
-            if let Some((naf, _)) = raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
-            {
-                return self.fault(naf.span(), "this NAF belongs to another broadcast_server already");
-            }
             let hop = match &raw.address {
                 Some(text) => Some(self.read(text, |t| next_hop(t, raw.tls_name.as_deref()))?),
                 None if bsm.is_some() => None,
                 None => return self.fault(raw.name.span(), "address is missing (this node has no bsm role)"),
             };
+            // Several may be one NAF, for fail-over and weighted splits; but who speaks must be told by its address.
+            if let Some(other) = servers.iter().find(|s| s.hop == hop && s.nafs.iter().any(|naf| nafs.contains(naf))) {
+                let why = format!("same address and NAF as {:?}: nobody could tell the two apart", other.name);
+                return self.fault(raw.name.span(), why);
+            }
             servers.push(BroadcastServer { name, nafs, hop, key_transport: self.key_transport(&raw.keys)? });
         }
         if servers.is_empty() && roles.ims() && bsm.is_some() {

@@ -150,7 +150,7 @@ impl Node {
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
         let ims = match (&hss, config.roles.scscf) {
             (Some(hss), true) => {
-                let settings = settings(&config, &listening, peers);
+                let settings = settings(&config, &listening, peers.clone());
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
                 let shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
@@ -163,7 +163,7 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone())))
+                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone())))
             }
             None => None,
         };

@@ -32,15 +32,27 @@ pub(super) struct BsmShared {
 }
 
 impl BsmShared {
-    pub(super) fn new(config: &Config, bsm: &config::Bsm, ims: NextHop, hss: Option<Arc<dyn Hss>>) -> Self {
+    /// `peers`: the configured broadcast servers.
+    pub(super) fn new(
+        config: &Config,
+        bsm: &config::Bsm,
+        ims: NextHop,
+        peers: &[Peer],
+        hss: Option<Arc<dyn Hss>>,
+    ) -> Self {
         let ims = super::ims_peer(config, bsm, ims);
-        let name = config.servers.iter().find(|s| s.nafs.iter().any(|naf| naf == bsm.naf.fqdn()));
+        // Of several servers for this NAF, the one without an address is this node's own.
+        let mine = || config.servers.iter().filter(|s| s.nafs.iter().any(|naf| naf == bsm.naf.fqdn()));
+        let name = mine().find(|s| s.hop.is_none()).or_else(|| mine().next());
+        let name = name.map_or_else(|| "bsm".into(), |server| server.name.clone());
+        let servers = peers.iter().filter(|peer| peer.name != name).cloned().collect();
         let bsf = Peer { uri: format!("sip:{}", config.bsf_domain), ..ims.clone() };
         let config = BsmConfig {
-            name: name.map_or_else(|| "bsm".into(), |server| server.name.clone()),
+            name,
             uri: format!("sip:{}", bsm.naf.fqdn()),
             naf_fqdns: vec![bsm.naf.fqdn().to_string()],
             ims: vec![ims],
+            servers,
             bsf,
             bsf_domains: Vec::new(),
             offered: None,
