@@ -1,13 +1,18 @@
 //! The command line (rank 6): one verb a file.
 
 pub mod aka;
+pub mod bench;
+pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod field;
 pub mod gba;
 pub mod key_args;
 pub mod load;
 pub mod network;
 pub mod new;
+pub mod repl;
+pub mod replay;
 pub mod run;
 pub mod subscriber;
 mod target;
@@ -43,8 +48,18 @@ enum Verb {
 
     /// A plugin or a policy to begin with
     New(new::Args),
+    /// Find what is wrong with a configuration, policies and plugins
+    Check(check::Args),
     /// Run the tests of policies and plugins
     Test(test::Args),
+    /// Who decides about a message, and what
+    Explain(explain::Args),
+    /// The requests of a capture before two sets of policies
+    Replay(replay::Args),
+    /// A prompt in the VM of a policy
+    Repl(repl::Args),
+    /// What a call of each stage costs
+    Bench(bench::Args),
 
     /// Many terminals at once: registrations per second, latency, errors
     Load(load::LoadArgs),
@@ -64,7 +79,12 @@ pub fn main() -> ExitCode {
         Verb::Terminal(args) => terminal::run(args),
 
         Verb::New(args) => new::run(args),
+        Verb::Check(args) => check::run(args),
         Verb::Test(args) => test::run(args),
+        Verb::Explain(args) => explain::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Repl(args) => repl::run(args),
+        Verb::Bench(args) => bench::run(args),
 
         Verb::Load(args) => load::run(args),
         Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),

@@ -134,7 +134,7 @@ impl Chosen {
             Some(path) => Some(Config::load(&path)?),
             None => None,
         };
-        let servers = config.as_ref().map(|config| servers(config)).unwrap_or_else(default_servers);
+        let servers = config.as_ref().map_or_else(default_servers, servers);
         let (policy, plugins) = config.map(|config| (config.policy, config.plugins)).unwrap_or_default();
         Ok(Set {
             policy: self.policy.clone().or(policy),
@@ -175,7 +175,8 @@ impl Set {
     }
 }
 
-fn servers(config: &Config) -> Vec<ServerView> {
+/// The broadcast servers of a configuration.
+pub(super) fn servers(config: &Config) -> Vec<ServerView> {
     let view = |s: &crate::config::BroadcastServer| ServerView { name: s.name.clone(), naf_fqdns: s.nafs.clone() };
     config.servers.iter().map(view).collect()
 }

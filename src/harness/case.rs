@@ -33,6 +33,13 @@ pub(super) struct Running {
     pub(super) recorder: Rc<Recorder>,
 }
 
+impl Drop for Case {
+    fn drop(&mut self) {
+        // Jobs that wait hold the network that holds the engine that holds the jobs.
+        self.engine.clear();
+    }
+}
+
 impl Case {
     pub(super) fn new(subject: Rc<Subject>) -> Self {
         Case {

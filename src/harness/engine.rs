@@ -54,6 +54,12 @@ impl Engine {
         self.jobs.borrow_mut().push(job);
     }
 
+    /// Gives up every job.
+    pub fn clear(&self) {
+        // Out of the cell first: a job may spawn another as it is dropped.
+        drop(std::mem::take(&mut *self.jobs.borrow_mut()));
+    }
+
     pub fn sleep(&self, time: Duration) -> Task {
         let me = self.clone();
         let until = me.now().saturating_add(time);

@@ -26,13 +26,15 @@ pub mod world;
 
 pub use report::Report;
 pub use subject::Subject;
-pub use value::show;
 pub use vm::TestFile;
 
+use crate::policy::lua::Coverage;
 use case::Case;
-use report::{FileReport, TestReport};
+use report::{FileCoverage, FileReport, TestReport};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that one test has.
@@ -59,10 +61,12 @@ impl Default for Options {
 
 /// Runs the tests of `files` against `subject`, each in a network of its own.
 pub fn run_tests(subject: &Subject, files: &[TestFile], options: &Options) -> Report {
-    let subject = Rc::new(subject.clone());
-    let end = options.limit.and_then(|limit| Instant::now().checked_add(limit));
-    let files = files.iter().map(|file| run_file(&subject, file, options, end)).collect();
-    Report { files, coverage: Vec::new() }
+    run(subject, options, |subject, end| files.iter().map(|file| run_file(subject, file, options, end)).collect())
+}
+
+/// The names of the tests in a file, or why it has none.
+pub fn names(file: &TestFile) -> Result<Vec<String>, crate::policy::diagnostic::Diagnostic> {
+    vm::declared(file).map(|tests| tests.into_iter().map(|test| test.name).collect())
 }
 
 /// Runs a plugin's own tests, as far as `limit` goes: what the reload pipeline asks before it takes a plugin.
@@ -73,13 +77,31 @@ pub fn test_plugin(folder: &Path, limit: Duration) -> Report {
 
 /// As [`run_tests`], of files on disk; one that cannot be read is a fault of its own.
 pub fn run_paths(subject: &Subject, paths: &[PathBuf], options: &Options) -> Report {
-    let subject = Rc::new(subject.clone());
-    let end = options.limit.and_then(|limit| Instant::now().checked_add(limit));
-    let run = |path: &PathBuf| match files::read(path) {
-        Ok(file) => run_file(&subject, &file, options, end),
+    let read = |subject: &Rc<Subject>, path: &PathBuf, end| match files::read(path) {
+        Ok(file) => run_file(subject, &file, options, end),
         Err(fault) => FileReport { file: path.display().to_string(), tests: Vec::new(), fault: Some(fault) },
     };
-    Report { files: paths.iter().map(run).collect(), coverage: Vec::new() }
+    run(subject, options, |subject, end| paths.iter().map(|path| read(subject, path, end)).collect())
+}
+
+fn run(
+    subject: &Subject,
+    options: &Options,
+    part: impl FnOnce(&Rc<Subject>, Option<Instant>) -> Vec<FileReport>,
+) -> Report {
+    let subject = Rc::new(Subject { covered: options.coverage, ..subject.clone() });
+    let end = options.limit.and_then(|limit| Instant::now().checked_add(limit));
+    if !options.coverage {
+        return Report { files: part(&subject, end), coverage: Vec::new() };
+    }
+    let (files, coverage) = Coverage::during(|| part(&subject, end));
+    Report { files, coverage: coverage.0.into_iter().map(file_coverage).collect() }
+}
+
+fn file_coverage((file, lines): (Arc<str>, BTreeMap<u32, u64>)) -> FileCoverage {
+    let covered = lines.values().filter(|hits| **hits > 0).count();
+    let missed = lines.iter().filter(|(_, hits)| **hits == 0).map(|(line, _)| *line).collect();
+    FileCoverage { file: file.to_string(), covered, total: lines.len(), missed }
 }
 
 fn run_file(subject: &Rc<Subject>, file: &TestFile, options: &Options, end: Option<Instant>) -> FileReport {

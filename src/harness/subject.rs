@@ -31,13 +31,15 @@ pub struct Subject {
     pub tested: Option<String>,
     /// Where `t:policy` looks for files.
     pub folder: PathBuf,
+    /// Lines that are run are counted.
+    pub covered: bool,
 }
 
 impl Subject {
     /// A policy file by itself.
     pub fn policy(file: &Path) -> Self {
         let folder = file.parent().map(Path::to_path_buf).unwrap_or_default();
-        Subject { policy: Some(file.to_path_buf()), plugins: None, tested: None, folder }
+        Subject { policy: Some(file.to_path_buf()), plugins: None, tested: None, folder, covered: false }
     }
 
     /// The plugin in a folder, without those beside it.
@@ -52,7 +54,13 @@ impl Subject {
         let disabled =
             others.filter(|other| *other != name && !other.starts_with('.')).map(|other| (other, 0)).collect();
         let plugins = Plugins { disabled, ..Plugins::of(parent) };
-        Subject { policy: None, plugins: Some(plugins), tested: Some(name), folder: folder.to_path_buf() }
+        Subject {
+            policy: None,
+            plugins: Some(plugins),
+            tested: Some(name),
+            folder: folder.to_path_buf(),
+            covered: false,
+        }
     }
 
     /// The units as one test wants them.
@@ -71,7 +79,11 @@ impl Subject {
         let loaded = package::read(policy.as_deref(), plugins.as_ref())
             .map_err(|found| found.iter().next().map_or_else(|| found.to_string(), |first| first.to_string()))?;
         let wanted = |unit: &Arc<Unit>| policy.is_some() || *unit.name != *POLICY;
-        Ok(loaded.units.into_iter().filter(wanted).collect())
+        let units = loaded.units.into_iter().filter(wanted);
+        if self.covered {
+            return units.map(|unit| unit.covered().map(Arc::new)).collect::<Result<_, _>>().map_err(|e| e.to_string());
+        }
+        Ok(units.collect())
     }
 }
 

@@ -51,10 +51,16 @@ pub(super) struct Declared {
     pub(super) line: u32,
 }
 
+/// When the time is up, and where it was.
+struct Deadline {
+    until: Cell<Instant>,
+    place: RefCell<Option<String>>,
+}
+
 struct Loaded {
     tests: Vec<(Declared, Function)>,
     lua: Lua,
-    until: Rc<Cell<Instant>>,
+    deadline: Rc<Deadline>,
     output: Rc<RefCell<Vec<String>>>,
 }
 
@@ -69,17 +75,18 @@ pub(super) fn run(file: &TestFile, index: usize, case: Rc<Case>, limit: Duration
     let until = start.checked_add(limit).unwrap_or(start);
     let (test, failure, output) = match load(file) {
         Err(fault) => (None, Some(fault), Vec::new()),
-        Ok(Loaded { mut tests, lua, until: deadline, output }) => {
+        Ok(Loaded { mut tests, lua, deadline, output }) => {
             if index >= tests.len() {
                 let fault = Diagnostic::new(&file.name, None, "the file does not declare the same tests every time");
                 (None, Some(fault), Vec::new())
             } else {
                 let (test, function) = tests.swap_remove(index);
-                deadline.set(until);
+                deadline.until.set(until);
                 case.begin(until);
                 let outcome = function.call::<()>(T::new(case));
                 let late = Instant::now() >= until;
-                let failure = outcome.err().map(|error| fault_of(file, &lua, &error, late.then_some(limit), test.line));
+                let late = late.then(|| (limit, deadline.place.take()));
+                let failure = outcome.err().map(|error| fault_of(file, &lua, &error, late, test.line));
                 (Some(test), failure, output.take())
             }
         }
@@ -89,24 +96,24 @@ pub(super) fn run(file: &TestFile, index: usize, case: Rc<Case>, limit: Duration
 }
 
 fn load(file: &TestFile) -> Result<Loaded, Diagnostic> {
-    let until = Rc::new(Cell::new(Instant::now() + LOAD));
+    let deadline = Rc::new(Deadline { until: Cell::new(Instant::now() + LOAD), place: RefCell::default() });
     let output: Rc<RefCell<Vec<String>>> = Rc::default();
     let tests: Rc<RefCell<Vec<(Declared, Function)>>> = Rc::default();
-    let lua = bare(&until, &output, &tests).map_err(|error| Diagnostic::new(&file.name, None, describe(&error)))?;
+    let lua = bare(&deadline, &output, &tests).map_err(|error| Diagnostic::new(&file.name, None, describe(&error)))?;
     let chunk = lua.load(&file.text).set_name(format!("@{}", file.name)).set_mode(mlua::chunk::ChunkMode::Text);
     let outcome = chunk.exec();
-    let late = (Instant::now() >= until.get()).then_some(LOAD);
+    let late = (Instant::now() >= deadline.until.get()).then(|| (LOAD, deadline.place.take()));
     outcome.map_err(|error| fault_of(file, &lua, &error, late, 1))?;
     let tests = tests.take();
     if tests.is_empty() {
         let fault = Diagnostic::new(&file.name, None, "no test in this file");
         return Err(fault.hint("declare one: test(\"name\", function(t) … end)"));
     }
-    Ok(Loaded { tests, lua, until, output })
+    Ok(Loaded { tests, lua, deadline, output })
 }
 
 fn bare(
-    until: &Rc<Cell<Instant>>,
+    deadline: &Rc<Deadline>,
     output: &Rc<RefCell<Vec<String>>>,
     tests: &Rc<RefCell<Vec<(Declared, Function)>>>,
 ) -> mlua::Result<Lua> {
@@ -122,7 +129,7 @@ fn bare(
             .iter()
             .map(|value| match value {
                 Value::String(text) => String::from_utf8_lossy(&text.as_bytes()).into_owned(),
-                other => super::value::show(other),
+                other => crate::policy::lua::show(other),
             })
             .collect();
         let mut lines = lines.borrow_mut();
@@ -148,19 +155,32 @@ fn bare(
     globals.set("test", test)?;
     lua.set_memory_limit(MEMORY)?;
     lua.sandbox(true)?;
-    let until = until.clone();
-    lua.set_interrupt(move |_| {
-        if Instant::now() < until.get() { Ok(VmState::Continue) } else { Err(Error::runtime("the time is up")) }
+    let deadline = deadline.clone();
+    lua.set_interrupt(move |lua| {
+        if Instant::now() < deadline.until.get() {
+            return Ok(VmState::Continue);
+        }
+        let mut known = deadline.place.borrow_mut();
+        if known.is_none() {
+            *known = place(lua);
+        }
+        Err(Error::runtime("the time is up"))
     });
     Ok(lua)
 }
 
 /// The error as something to show: where, why, and the line.
-fn fault_of(file: &TestFile, lua: &Lua, error: &Error, late: Option<Duration>, otherwise: u32) -> Diagnostic {
+fn fault_of(
+    file: &TestFile,
+    lua: &Lua,
+    error: &Error,
+    late: Option<(Duration, Option<String>)>,
+    otherwise: u32,
+) -> Diagnostic {
     let why = describe(error);
     let fault = match late {
-        Some(limit) => {
-            let line = Diagnostic::parse(&why, &file.name).line.unwrap_or(otherwise);
+        Some((limit, place)) => {
+            let line = place.and_then(|place| place.rsplit(':').next()?.parse().ok()).unwrap_or(otherwise);
             Diagnostic::new(&file.name, Some(line), format!("not done within {} ms", limit.as_millis()))
                 .hint("a test has 2 s; --timeout gives it more")
         }
@@ -221,7 +241,9 @@ fn place(lua: &Lua) -> Option<String> {
         lua.inspect_stack(level, |frame| {
             let line = frame.current_line()?;
             let source = frame.source();
-            Some(format!("{}:{line}", source.short_src.as_deref()?))
+            // Not mlua's own helpers, only what came from a file.
+            let file = source.source.as_deref()?.strip_prefix('@')?;
+            Some(format!("{file}:{line}"))
         })
         .flatten()
     })

@@ -2,10 +2,11 @@
 
 use super::super::case::Case;
 use super::super::servers::Received;
-use super::super::value::{Fields, show};
+use super::super::value::Fields;
 use super::super::vm::located;
 use super::terminal::LuaTerminal;
 use super::{at, failed, read};
+use crate::policy::lua::show;
 use crate::sip::transaction::Transport;
 use crate::sip::{Message, RequestWriter};
 use mlua::{Error, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};

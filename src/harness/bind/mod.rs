@@ -7,11 +7,12 @@ mod terminal;
 
 use super::case::Case;
 use super::subject::is_fault;
-use super::value::{self, Fields, duration, show, to_json, to_lua};
+use super::value::{self, Fields, duration, to_json, to_lua};
 use super::vm::located;
 use crate::policy::Stage;
 use crate::policy::chain::StepAnswer;
 use crate::policy::diagnostic::nearest;
+use crate::policy::lua::show;
 use mlua::{Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 use serde_json::json;
 use server::LuaServer;

@@ -2,10 +2,11 @@
 
 use super::super::case::Case;
 use super::super::terminal::{Terminal, Wish};
-use super::super::value::{Fields, show};
+use super::super::value::Fields;
 use super::message::LuaMessage;
 use super::{at, read};
 use crate::hss::BroadcastSubscription;
+use crate::policy::lua::show;
 use crate::sip::transaction::Source;
 use mlua::{Lua, Table, UserData, UserDataFields, UserDataMethods, Value};
 use std::cell::RefCell;

@@ -14,6 +14,7 @@
 //! | `ims`, `fields`, `decode` | what a stage may answer |
 //! | `failure`, `log` | what is reported |
 
+mod coverage;
 mod decode;
 pub mod env;
 mod failure;
@@ -21,9 +22,11 @@ mod fields;
 mod generation;
 mod globals;
 mod ims;
+mod known;
 mod log;
 pub mod package;
 mod servers;
+mod show;
 mod snapshot;
 mod source;
 mod unit;
@@ -31,12 +34,16 @@ mod view;
 mod vm;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
+pub use coverage::Coverage;
 pub use env::{Env, Host};
 pub use generation::{Generation, Seat};
 pub use globals::{GlobalUse, globals};
+pub use known::{Known, argument_fields};
 pub use package::Plugins;
+pub use show::show;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
+pub use vm::prompt::{Prompt, PromptError, Shown};
 
 use super::stage::{Context, Decide, FailureView, Outcome, PortionView, Stage, StatusEvent};
 use super::{Chain, verdict};

@@ -31,7 +31,17 @@ pub(super) enum Object {
 const OBJECT_BITS: u32 = 3;
 
 impl Object {
-    fn name(self) -> &'static str {
+    pub(super) const ALL: [Object; 7] = [
+        Object::Request,
+        Object::Context,
+        Object::Portion,
+        Object::Event,
+        Object::Failure,
+        Object::Response,
+        Object::Outcome,
+    ];
+
+    pub(super) fn name(self) -> &'static str {
         match self {
             Object::Request => "req",
             Object::Context => "ctx",
@@ -55,7 +65,7 @@ impl Object {
         }
     }
 
-    fn fields(self) -> &'static str {
+    pub(super) fn fields(self) -> &'static str {
         match self {
             Object::Request => {
                 "method, uri, impi, impu, kind, expires, source, transport, header(), set_header(), add_header(), \

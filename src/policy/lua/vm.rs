@@ -3,6 +3,8 @@
 //! Luau checks its interrupt at every call and loop edge and inside pattern matching, so a clock
 //! read there ends whatever a policy does; the memory limit ends the rest.
 
+pub(super) mod prompt;
+
 use super::env::Env;
 use super::failure::{describe, describe_at, first_line, is_out_of_memory, located, place};
 use super::fields::{from_json, type_name};
@@ -10,7 +12,7 @@ use super::servers::{NameList, ServerList};
 use super::source::Program;
 use super::unit::{POLICY, Unit};
 use super::view::{self, Desk, Object};
-use super::{PolicyError, decode, ims, log};
+use super::{PolicyError, coverage, decode, ims, log};
 use crate::policy::verdict::Opinion;
 use crate::policy::{Cause, Fault, Question, Stage};
 use mlua::chunk::ChunkMode;
@@ -61,7 +63,7 @@ pub(super) struct Vm {
 }
 
 /// The wall-clock limit of the call in progress.
-struct Deadline {
+pub(super) struct Deadline {
     until: Cell<Instant>,
     ticks: Cell<u32>,
     /// Set once the time is up; stays until the next call, so that no `pcall` gets past it.
@@ -90,6 +92,12 @@ impl Deadline {
     }
 }
 
+impl Drop for Vm {
+    fn drop(&mut self) {
+        coverage::hand_over(&self.lua);
+    }
+}
+
 impl Vm {
     /// Builds the VM, runs the unit's top level and its `setup`.
     pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64) -> Result<Vm, PolicyError> {
@@ -107,7 +115,7 @@ impl Vm {
 
     /// Runs the unit's top level, takes the stage functions out of the table that it returns, and calls `setup`.
     fn load(&mut self) -> Result<(), PolicyError> {
-        let returned = match self.at_load(|lua| chunk(lua, &self.unit.main).eval::<Value>())? {
+        let returned = match self.at_load(|lua| run_chunk(lua, &self.unit.main))? {
             Value::Table(table) => table,
             other => {
                 let found = type_name(&other);
@@ -248,13 +256,16 @@ impl Vm {
     }
 }
 
-/// A program ready to be run. Only what [`super::PolicySource::compile`] has compiled gets here.
-fn chunk<'a>(lua: &Lua, program: &'a Program) -> mlua::chunk::Chunk<'a> {
-    lua.load(&*program.bytecode).set_name(format!("@{}", program.name)).set_mode(ChunkMode::Binary)
+/// Runs a program's top level. Only what [`super::PolicySource::compile`] has compiled gets here.
+fn run_chunk(lua: &Lua, program: &Program) -> mlua::Result<Value> {
+    let chunk = lua.load(&*program.bytecode).set_name(format!("@{}", program.name)).set_mode(ChunkMode::Binary);
+    let main = chunk.into_function()?;
+    coverage::keep(lua, program, &main);
+    main.call(())
 }
 
 /// A sandboxed VM with the unit's surroundings, nothing of it run yet.
-fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
+pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
     let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
     let lua = Lua::new_with(library, LuaOptions::default())?;
     let globals = lua.globals();
@@ -313,7 +324,7 @@ fn require(lua: &Lua, unit: Arc<Unit>) -> mlua::Result<Function> {
             return Err(located(lua, &format!("require({name:?}): {} has no such module; it has {known}", unit.name)));
         };
         loaded.borrow_mut().insert(name.clone(), Err(Loading));
-        let value: mlua::Result<Value> = chunk(lua, program).eval();
+        let value = run_chunk(lua, program);
         match value {
             Ok(value) => {
                 loaded.borrow_mut().insert(name, Ok(value.clone()));
