@@ -192,6 +192,10 @@ impl Checked {
                 for step in steps {
                     if let StepAnswer::Fault(fault) = step.answer {
                         let why = Diagnostic::parse(&fault.message, unit.main.name());
+                        // What is wrong there has been told already, and better.
+                        if self.faults.iter().any(|known| (&known.file, known.line) == (&why.file, why.line)) {
+                            continue;
+                        }
                         let reason = format!("{} (stage {}, with a sample request)", why.reason, stage.as_str());
                         self.fault(Diagnostic::new(why.file, why.line, reason).warning());
                     }

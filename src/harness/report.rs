@@ -282,8 +282,8 @@ mod tests {
             match reader.read_event_into(&mut buffer).unwrap() {
                 Event::Eof => break,
                 Event::Start(e) | Event::Empty(e) => match e.name().as_ref() {
-                    b"testcase" => cases += 1,
-                    b"failure" | b"error" => failures += 1,
+                    "testcase" => cases += 1,
+                    "failure" | "error" => failures += 1,
                     _ => {}
                 },
                 _ => {}

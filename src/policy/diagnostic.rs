@@ -180,14 +180,16 @@ fn whole(line: &str) -> Option<(usize, usize)> {
 
 /// "unknown key colour; known: color, …" and "mode is "pul"; it may be "push", "pull"" have the remedy in them.
 fn suggestion(reason: &str) -> Option<String> {
-    let list = ["known: ", "it may be ", "expected one of ", "it takes "].iter().find_map(|lead| {
-        let (before, list) = reason.split_once(lead)?;
-        Some((before, list))
-    })?;
+    let list = ["known: ", "it may be ", "expected one of ", "it takes ", "the stages are ", "; it has "]
+        .iter()
+        .find_map(|lead| {
+            let (before, list) = reason.split_once(lead)?;
+            Some((before, list))
+        })?;
     let known: Vec<&str> = list
         .1
         .split([',', ' '])
-        .map(|word| word.trim_matches(['"', '`', '.', ';']))
+        .map(|word| word.trim_matches(['"', '`', '.', ';', '(', ')']))
         .filter(|w| !w.is_empty())
         .collect();
     let close = named_in(list.0).into_iter().find_map(|word| nearest(word.trim_matches('"'), known.iter().copied()))?;
