@@ -41,7 +41,7 @@ fn a_failing_test_shows_file_line_source_and_hint() {
             "test('key', function(t)\n  t:terminal { impl = 'x' }\nend)\n",
             &[
                 "tests/p_test.lua:2: t:terminal: unknown key impl; known: ",
-                "|               ^^^^\n",
+                " |                ^^^^\n",
                 "hint: did you mean impi?",
             ],
         ),
