@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(path) => Set::of(path)?,
         None => super::target::Chosen::default().set()?,
     };
-    let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref())?;
+    let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref(), &[])?;
     let scene = match &args.message {
         Some(path) => explain::scene(path, &set.servers)?,
         None => Scene::sample(&set.servers, 1_767_225_600)?,

@@ -110,7 +110,7 @@ impl Checked {
             Err(error) => return self.fault(Diagnostic::parse(&error.to_string(), &path.display().to_string())),
         };
         let servers = servers(&config);
-        let loaded = match package::read(config.policy.as_deref(), config.plugins.as_ref()) {
+        let loaded = match package::read(config.policy.as_deref(), config.plugins.as_ref(), &[]) {
             Ok(loaded) => loaded,
             Err(found) => {
                 self.found(&found);
@@ -137,7 +137,7 @@ impl Checked {
 
     fn policy(&mut self, path: &Path, servers: &[ServerView]) {
         self.what.add(path);
-        match package::read(Some(path), None) {
+        match package::read(Some(path), None, &[]) {
             Ok(loaded) => self.units(&loaded.units, servers),
             Err(found) => self.found(&found),
         }
@@ -147,7 +147,7 @@ impl Checked {
     fn plugin(&mut self, folder: &Path) {
         self.what.add(folder);
         let subject = Subject::plugin(folder);
-        match package::read(None, subject.plugins.as_ref()) {
+        match package::read(None, subject.plugins.as_ref(), &[]) {
             Ok(loaded) => {
                 let own: Vec<_> =
                     loaded.units.into_iter().filter(|u| Some(&*u.name) == subject.tested.as_deref()).collect();

@@ -41,7 +41,7 @@ pub(super) fn stage(name: &str) -> Result<Stage, String> {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let set = args.chosen.set()?;
-    let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref())?;
+    let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref(), &[])?;
     let scene = scene(&args.message, &set.servers)?;
     let env = Env::detached(&set.servers);
     let chain = Generation::new(1, loaded.units).chain(&env)?;

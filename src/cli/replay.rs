@@ -105,7 +105,7 @@ struct Side {
 
 fn side(path: &Path) -> anyhow::Result<Side> {
     let set = Set::of(path)?;
-    let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref())?;
+    let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref(), &[])?;
     let (generation, env) = (Generation::new(1, loaded.units), Env::detached(&set.servers));
     let chain = generation.chain(&env).with_context(|| path.display().to_string())?;
     Ok(Side { generation, env, chain: RefCell::new(chain) })

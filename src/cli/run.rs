@@ -1,19 +1,24 @@
 //! `imscript run`: a node.
 
 use crate::config::Config;
+use crate::harness;
 use crate::observe::trace::{LadderLayer, Tracer};
-use crate::policy::lua::Plugins;
-use crate::server::Node;
+use crate::policy::lua::{Generation, Plugins};
+use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+
+/// Time that the tests of a generation have, all together, before it is taken.
+const TESTS: Duration = Duration::from_secs(20);
 
 /// Runs a node until SIGTERM or SIGINT. Without a config: every role on loopback, UDP and TCP
 /// port 5060, data in ./imscript-data.
@@ -57,7 +62,7 @@ pub struct Args {
     log: Option<String>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Result<ExitCode> {
     let mut config = args.settled()?;
     if let Some(workers) = args.workers {
         config.workers = workers.clamp(1, 256);
@@ -69,11 +74,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut node = Node::builder(config).trace(tracer).start()?;
-    println!("{}", node.ready_line());
-    wait_for_a_signal()?;
+    let mut node = extend(Node::builder(config).trace(tracer).tests(Arc::new(tests)).steered()).start()?;
+    until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tests beside a generation's files: none may fail when it is to be taken.
+fn tests(generation: &Generation) -> Result<String, String> {
+    let report = harness::test_generation(generation, TESTS);
+    match report.faults().next() {
+        None => Ok(format!("{} passed", report.passed())),
+        Some(first) => Err(format!("{} of {} failed\n{first}", report.failed(), report.passed() + report.failed())),
+    }
 }
 
 impl Args {
@@ -130,15 +143,22 @@ fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait_for_a_signal() -> anyhow::Result<()> {
+/// Says that it is ready, and waits for SIGTERM or SIGINT; SIGHUP has the node reload its policy.
+fn until_told_to_end(node: &Node) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut hang_up = signal(SignalKind::hangup())?;
+        // From here on signals are heard.
+        println!("{}", node.ready_line());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => node.reload(),
+            }
         }
         tracing::info!("stopping");
         Ok(())

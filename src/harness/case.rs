@@ -127,6 +127,7 @@ impl Case {
             spawn: Rc::new(move |job| spawner.spawn(job)),
             sleep: Rc::new(move |time| sleeper.sleep(time)),
             first: true,
+            natives: Rc::new([]),
             host: Arc::new(Host::default()),
         };
         let recorder = Rc::new(Recorder::new(&units, &env).map_err(|error| error.to_string())?);

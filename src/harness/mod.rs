@@ -28,7 +28,7 @@ pub use report::Report;
 pub use subject::Subject;
 pub use vm::TestFile;
 
-use crate::policy::lua::Coverage;
+use crate::policy::lua::{Coverage, Generation, POLICY};
 use case::Case;
 use report::{FileCoverage, FileReport, TestReport};
 use std::collections::BTreeMap;
@@ -73,6 +73,22 @@ pub fn names(file: &TestFile) -> Result<Vec<String>, crate::policy::diagnostic::
 pub fn test_plugin(folder: &Path, limit: Duration) -> Report {
     let options = Options { limit: Some(limit), ..Options::default() };
     run_paths(&Subject::plugin(folder), &files::find(folder), &options)
+}
+
+/// Runs the tests that lie beside the files of a generation, as far as `limit` goes.
+pub fn test_generation(generation: &Generation, limit: Duration) -> Report {
+    let end = Instant::now().checked_add(limit);
+    let mut report = Report::default();
+    for (unit, _) in generation.units() {
+        let main = Path::new(unit.main.name());
+        let (subject, paths) = match main.parent() {
+            Some(folder) if *unit.name != *POLICY => (Subject::plugin(folder), files::find(folder)),
+            _ => (Subject::policy(main), files::of_policy(main)),
+        };
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        report.extend(run_paths(&subject, &paths, &Options { limit: left, ..Options::default() }));
+    }
+    report
 }
 
 /// As [`run_tests`], of files on disk; one that cannot be read is a fault of its own.

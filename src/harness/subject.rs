@@ -76,7 +76,7 @@ impl Subject {
             Some(file) => Some(self.folder.join(file)),
             None => self.policy.clone(),
         };
-        let loaded = package::read(policy.as_deref(), plugins.as_ref())
+        let loaded = package::read(policy.as_deref(), plugins.as_ref(), &[])
             .map_err(|found| found.iter().next().map_or_else(|| found.to_string(), |first| first.to_string()))?;
         let wanted = |unit: &Arc<Unit>| policy.is_some() || *unit.name != *POLICY;
         let units = loaded.units.into_iter().filter(wanted);

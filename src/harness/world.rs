@@ -9,8 +9,10 @@ use crate::broadcast::peer::{KeyTransport, Peer};
 use crate::gba::bootstrap::{Bootstraps, ShortCut};
 use crate::policy::{Decide, ServerView};
 use crate::registrar::{Limits, Scscf, Settings, Shared};
+use crate::server::receive;
 use crate::sip::transaction::server::{Arrival, ServerTable};
 use crate::sip::transaction::{NextHop, Source, Transport};
+use crate::sip::transport::{Screen, Screener};
 use crate::sip::{Message, ResponseWriter};
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -68,6 +70,7 @@ pub struct World {
     pub servers: Rc<Servers>,
     pub engine: Engine,
     transactions: RefCell<ServerTable>,
+    screener: Screener,
     terminals: Cell<u16>,
 }
 
@@ -92,6 +95,7 @@ impl World {
         let bootstraps = Arc::new(Bootstraps::new(10_000));
         let challenge = Duration::from_secs(240);
         let shared = Shared::new(settings, hss.clone(), bootstraps, 10_000, challenge, engine.clock);
+        let screener = receive::screen(policy.clone(), shared.servers.clone().into(), None, engine.clock);
         let (spawner, sleeper) = (engine.clone(), engine.clone());
         let scscf = Scscf::new(
             Arc::new(shared),
@@ -101,7 +105,7 @@ impl World {
             Rc::new(move |pause| sleeper.sleep(pause)),
         );
         let transactions = RefCell::new(ServerTable::new(10_000));
-        World { scscf, hss, servers, engine, transactions, terminals: Cell::new(0) }
+        World { scscf, hss, servers, engine, transactions, screener, terminals: Cell::new(0) }
     }
 
     pub fn domain(&self) -> &str {
@@ -152,6 +156,23 @@ impl World {
             Arrival::Retransmit(octets) => return read(octets.to_vec()).map(Some),
             Arrival::Absorb | Arrival::Full => return Ok(None),
         }
+        // What stage `receive` keeps out leaves nothing behind, as in a node.
+        let request = match (self.screener)(&request, source) {
+            Screen::Pass => request,
+            Screen::Edited(octets) => read(octets)?,
+            Screen::Drop => {
+                self.transactions.borrow_mut().forget(key);
+                return Ok(None);
+            }
+            Screen::Reject { status, reason, headers } => {
+                self.transactions.borrow_mut().forget(key);
+                let mut answer = ResponseWriter::with_reason(&request, status, &reason, source.addr, &key.tag());
+                for (name, value) in &headers {
+                    answer.header_named(name, value);
+                }
+                return read(answer.finish()).map(Some);
+            }
+        };
         let answer = self.engine.run(self.scscf.handle(&request, source))?;
         let now = self.engine.now();
         match &answer {

@@ -1,6 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
-use super::Parts;
+use super::{Decides, Parts, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -10,7 +10,9 @@ use crate::config::{self, Config};
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy;
+use crate::policy::lua::Seat;
+use crate::policy::native::Maker;
+use crate::policy::{self, Decide};
 use crate::registrar::Scscf;
 use crate::server::StartError;
 use crate::sip::transaction::{NextHop, Outbound, Source};
@@ -135,14 +137,26 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let outbound: Rc<dyn Outbound> = Rc::new(transports.clone());
     let spawn: Rc<dyn Fn(Task)> = Rc::new(|task| drop(tokio::task::spawn_local(task)));
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
-    let policy = (parts.policy)(&policy::lua::Env {
+    let natives = parts.plugins.iter().map(Maker::native).collect::<Result<_, _>>()?;
+    let surroundings = policy::lua::Env {
         clock: parts.clock,
-        servers: parts.views,
+        servers: parts.views.clone(),
         spawn: spawn.clone(),
         sleep: sleep.clone(),
         first: parts.first,
         host: parts.host,
-    })?;
+        natives,
+    };
+    let policy: Rc<dyn Decide> = match parts.policy {
+        Decides::Given(make) => make(&surroundings)?,
+        Decides::Generation(first, jobs) => {
+            let seat = Rc::new(Seat::new(&first, &surroundings)?);
+            tokio::task::spawn_local(reload::work(jobs, seat.clone(), surroundings));
+            seat
+        }
+    };
+    let of_the_ims = parts.ims.is_some().then(|| parts.bsm_addresses.clone());
+    transports.screen(receive::screen(policy.clone(), parts.views, of_the_ims, parts.clock));
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));

@@ -89,5 +89,8 @@ fn trouble_is_told_from_difference() {
     let mut cut = pcap();
     cut.truncate(500);
     desk.write("cut.pcap", cut);
-    has(&desk.run("replay cut.pcap --old a.lua --new a.lua").fails(2), &["cut.pcap: the file ends too soon after packet "]);
+    has(
+        &desk.run("replay cut.pcap --old a.lua --new a.lua").fails(2),
+        &["cut.pcap: the file ends too soon after packet "],
+    );
 }
