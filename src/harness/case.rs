@@ -1,12 +1,15 @@
 //! One test in progress: what it has set up, and the network once it has begun to use it.
 
 use super::engine::Engine;
+use super::hss::TestHss;
 use super::logs::Logs;
 use super::subject::{Overrides, Recorder, Subject};
+use super::web::Web;
 use super::world::{ServerSetup, World};
 use crate::clock::Clock;
 use crate::policy::ServerView;
 use crate::policy::lua::{Env, Host};
+use crate::store::Store;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +19,9 @@ pub(super) struct Case {
     subject: Rc<Subject>,
     pub(super) engine: Engine,
     pub(super) logs: Logs,
+    pub(super) web: Arc<Web>,
+    pub(super) host: Arc<Host>,
+    hss: Arc<TestHss>,
     setup: RefCell<Setup>,
     running: RefCell<Option<Rc<Running>>>,
 }
@@ -42,7 +48,12 @@ impl Drop for Case {
 
 impl Case {
     pub(super) fn new(subject: Rc<Subject>) -> Self {
+        let (web, hss) = (Arc::new(Web::default()), Arc::new(TestHss::default()));
+        let host = Host::new(Arc::default(), Store::in_memory(), Some(hss.clone())).with_http(web.clone());
         Case {
+            web,
+            hss,
+            host: Arc::new(host),
             subject,
             engine: Engine::new(),
             logs: Logs::default(),
@@ -119,6 +130,7 @@ impl Case {
         let setup = self.setup.borrow();
         let servers = if setup.servers.is_empty() { ServerSetup::default_servers() } else { setup.servers.clone() };
         let views: Arc<[ServerView]> = servers.iter().map(ServerSetup::view).collect();
+        self.hss.set_seed(setup.seed);
         let units = self.subject.units(&setup.overrides)?;
         let (spawner, sleeper) = (self.engine.clone(), self.engine.clone());
         let env = Env {
@@ -128,10 +140,11 @@ impl Case {
             sleep: Rc::new(move |time| sleeper.sleep(time)),
             first: true,
             natives: Rc::new([]),
-            host: Arc::new(Host::default()),
+            seed: Some(setup.seed),
+            host: self.host.clone(),
         };
         let recorder = Rc::new(Recorder::new(&units, &env).map_err(|error| error.to_string())?);
-        let world = World::new(self.engine.clone(), &servers, setup.seed, recorder.clone());
+        let world = World::new(self.engine.clone(), &servers, self.hss.clone(), recorder.clone());
         let running = Rc::new(Running { world, recorder });
         self.running.replace(Some(running.clone()));
         Ok(running)

@@ -39,9 +39,9 @@ struct Store {
 pub struct TestHss(Mutex<Store>);
 
 impl TestHss {
-    /// `seed`: the RANDs follow from it.
-    pub fn new(seed: u64) -> Self {
-        TestHss(Mutex::new(Store { random: seed, ..Store::default() }))
+    /// The RANDs follow from it.
+    pub fn set_seed(&self, seed: u64) {
+        self.store().random = seed;
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {

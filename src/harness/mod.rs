@@ -21,6 +21,7 @@ pub mod subject;
 pub mod terminal;
 mod value;
 mod vm;
+mod web;
 pub mod words;
 pub mod world;
 

@@ -75,7 +75,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(engine: Engine, servers: &[ServerSetup], seed: u64, policy: Rc<dyn Decide>) -> World {
+    pub fn new(engine: Engine, servers: &[ServerSetup], hss: Arc<TestHss>, policy: Rc<dyn Decide>) -> World {
         let all: Vec<Rc<Server>> = servers
             .iter()
             .zip(1u16..)
@@ -91,7 +91,6 @@ impl World {
             .collect();
         let settings = settings(&all);
         let servers = Rc::new(Servers { all, engine: engine.clone() });
-        let hss = Arc::new(TestHss::new(seed));
         let bootstraps = Arc::new(Bootstraps::new(10_000));
         let challenge = Duration::from_secs(240);
         let shared = Shared::new(settings, hss.clone(), bootstraps, 10_000, challenge, engine.clock);

@@ -9,6 +9,7 @@ use super::case::Case;
 use super::subject::is_fault;
 use super::value::{self, Fields, duration, to_json, to_lua};
 use super::vm::located;
+use super::web::Answers;
 use crate::policy::Stage;
 use crate::policy::chain::StepAnswer;
 use crate::policy::diagnostic::nearest;
@@ -24,7 +25,7 @@ use terminal::LuaTerminal;
 pub(super) struct T(Rc<Case>);
 
 impl T {
-    pub(super) const METHODS: [&'static str; 22] = [
+    pub(super) const METHODS: [&'static str; 25] = [
         "conf",
         "policy",
         "seed",
@@ -47,6 +48,9 @@ impl T {
         "logs",
         "hss_calls",
         "hss_down",
+        "http",
+        "http_answers",
+        "metric",
     ];
 
     pub(super) fn new(case: Rc<Case>) -> Self {
@@ -157,6 +161,25 @@ fn seen<M: UserDataMethods<T>>(methods: &mut M) {
             .collect();
         to_lua(lua, &serde_json::Value::Array(verdicts))
     });
+    methods.add_method("http", |lua, t, ()| to_lua(lua, &serde_json::Value::Array(t.0.web.take())));
+    methods.add_method("http_answers", |lua, t, (url, options): (String, Option<Table>)| {
+        let fields = read(lua, Fields::new("t:http_answers", options, &["status", "body", "headers", "fails"]))?;
+        let status = read(lua, fields.number("status"))?.unwrap_or(200);
+        t.0.web.answers(
+            url,
+            Answers {
+                status: at(lua, u16::try_from(status))?,
+                headers: read(lua, fields.headers("headers"))?,
+                body: read(lua, fields.octets("body"))?.unwrap_or_default(),
+                fails: read(lua, fields.text("fails"))?,
+            },
+        );
+        Ok(())
+    });
+    // The sum over all its labels, or over those with that text in them.
+    methods.add_method("metric", |_, t, (name, labels): (String, Option<String>)| {
+        Ok(sum(&t.0.host.metrics.exposition(), &name, labels.as_deref()))
+    });
     methods.add_method("logs", |lua, t, ()| {
         let lines: Vec<_> =
             t.0.logs
@@ -166,6 +189,24 @@ fn seen<M: UserDataMethods<T>>(methods: &mut M) {
                 .collect();
         to_lua(lua, &serde_json::Value::Array(lines))
     });
+}
+
+/// What the series of a metric come to in the text form of Prometheus; nil if there is none. `name` may leave out what
+/// the server puts in front of it and behind it.
+fn sum(text: &str, name: &str, labels: Option<&str>) -> Option<f64> {
+    let mut found = None;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let (known, labelled) = series.split_once('{').unwrap_or((series, ""));
+        let bare = known.strip_suffix("_total").unwrap_or(known);
+        let fits = [known, bare]
+            .iter()
+            .any(|known| *known == name || known.strip_suffix(name).is_some_and(|before| before.ends_with('_')));
+        if fits && labels.is_none_or(|labels| labelled.contains(labels)) {
+            *found.get_or_insert(0.0) += value.parse::<f64>().unwrap_or_default();
+        }
+    }
+    found
 }
 
 fn assertions<M: UserDataMethods<T>>(methods: &mut M) {

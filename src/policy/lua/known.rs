@@ -4,6 +4,7 @@
 use super::PolicyError;
 use super::env::Env;
 use super::failure::describe;
+use super::host::table::class;
 use super::unit::Unit;
 use super::view::Object;
 use super::vm;
@@ -67,6 +68,6 @@ fn names(table: &Table) -> mlua::Result<BTreeSet<String>> {
 /// The fields and methods of a stage's argument, by the name that it has in the documentation.
 pub fn argument_fields(name: &str) -> Option<Vec<&'static str>> {
     let object = Object::ALL.into_iter().find(|object| object.name() == name)?;
-    let list = object.fields().split(';').next().unwrap_or_default();
-    Some(list.split(',').map(|field| field.trim().trim_end_matches("()")).collect())
+    let class = class(object.class())?;
+    Some(class.fields.iter().map(|field| field.name).chain(class.methods.iter().map(|method| method.name)).collect())
 }

@@ -12,7 +12,8 @@
 //! | `vm` | making the VM and calling into it, with its limits |
 //! | `view`, `snapshot`, `servers` | what a stage sees |
 //! | `ims`, `fields`, `decode` | what a stage may answer |
-//! | `failure`, `log` | what is reported |
+//! | `host` | what a script can do beside: logs, metrics, storage, HTTP, timers |
+//! | `failure` | what is reported |
 //! | `watch` | that the files have changed |
 
 mod coverage;
@@ -22,9 +23,9 @@ mod failure;
 mod fields;
 mod generation;
 mod globals;
+pub mod host;
 mod ims;
 mod known;
-mod log;
 pub mod package;
 mod seat;
 mod servers;
@@ -38,9 +39,10 @@ pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
 pub use coverage::Coverage;
-pub use env::{Env, Host};
+pub use env::Env;
 pub use generation::Generation;
 pub use globals::{GlobalUse, globals};
+pub use host::Host;
 pub use known::{Known, argument_fields};
 pub use package::Plugins;
 pub use seat::Seat;

@@ -8,11 +8,12 @@ pub(super) mod prompt;
 use super::env::Env;
 use super::failure::{describe, describe_at, first_line, is_out_of_memory, located, place};
 use super::fields::{from_json, type_name};
+use super::host::{self, Guest, Occasion};
 use super::servers::{NameList, ServerList};
 use super::source::Program;
 use super::unit::{POLICY, Unit};
 use super::view::{self, Desk, Object};
-use super::{PolicyError, coverage, decode, ims, log};
+use super::{PolicyError, coverage, decode, ims};
 use crate::policy::verdict::Opinion;
 use crate::policy::{Cause, Fault, Question, Stage};
 use mlua::chunk::ChunkMode;
@@ -57,6 +58,7 @@ pub(super) struct Vm {
     stages: [Option<Function>; Stage::COUNT],
     desk: Rc<Desk>,
     deadline: Rc<Deadline>,
+    guest: Rc<Guest>,
     unit: Arc<Unit>,
     // Last: mlua panics when a function is called after its VM is gone.
     lua: Lua,
@@ -100,10 +102,12 @@ impl Drop for Vm {
 
 impl Vm {
     /// Builds the VM, runs the unit's top level and its `setup`.
-    pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64) -> Result<Vm, PolicyError> {
-        let (lua, desk, deadline) =
+    /// `runner`: how timers and callbacks get back in.
+    pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64, runner: host::Runner) -> Result<Vm, PolicyError> {
+        let (lua, desk, deadline, guest) =
             bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
-        let mut vm = Vm { stages: Default::default(), desk, deadline, unit: unit.clone(), lua };
+        guest.set_runner(runner);
+        let mut vm = Vm { stages: Default::default(), desk, deadline, guest, unit: unit.clone(), lua };
         vm.load()?;
         Ok(vm)
     }
@@ -115,7 +119,7 @@ impl Vm {
 
     /// Runs the unit's top level, takes the stage functions out of the table that it returns, and calls `setup`.
     fn load(&mut self) -> Result<(), PolicyError> {
-        let returned = match self.at_load(|lua| run_chunk(lua, &self.unit.main))? {
+        let returned = match self.at_load(Occasion::Load, |lua| run_chunk(lua, &self.unit.main))? {
             Value::Table(table) => table,
             other => {
                 let found = type_name(&other);
@@ -124,8 +128,8 @@ impl Vm {
         };
         self.take_stages(&returned)?;
         if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
-            let conf = self.at_load(|lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
-            self.at_load(|_| setup.call::<()>(conf))?;
+            let conf = |lua: &Lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf");
+            self.at_load(Occasion::Setup, |lua| setup.call::<()>(conf(lua)?))?;
         }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
         self.lua.globals().set_readonly(true);
@@ -133,9 +137,11 @@ impl Vm {
     }
 
     /// Runs a part of loading within the time that loading has.
-    fn at_load<T>(&self, part: impl FnOnce(&Lua) -> mlua::Result<T>) -> Result<T, PolicyError> {
+    fn at_load<T>(&self, occasion: Occasion, part: impl FnOnce(&Lua) -> mlua::Result<T>) -> Result<T, PolicyError> {
         self.deadline.start(LOAD);
+        self.guest.enter(occasion);
         let outcome = part(&self.lua);
+        self.guest.leave(outcome.is_ok() && !self.deadline.expired.get());
         if self.deadline.expired.get() {
             let place = self.deadline.place.take().unwrap_or_else(|| self.file().to_owned());
             return Err(PolicyError::Load { why: format!("{place}: not loaded within {} ms", LOAD.as_millis()) });
@@ -200,25 +206,51 @@ impl Vm {
         let prepared = self.prepare(question);
         self.deadline.start(self.unit.limits.wall);
         self.desk.open(stage);
+        self.guest.enter(Occasion::Stage(stage));
         let outcome = prepared.and_then(|()| self.call(function, question));
         self.desk.close();
+        let outcome = self.judge(function, outcome);
+        self.guest.leave(outcome.is_ok());
 
         let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
-        if self.deadline.expired.get() {
-            let place = self.deadline.place.take().unwrap_or_else(|| self.defined_at(function));
-            let message = format!("{place}: stopped after {} ms", self.unit.limits.wall.as_millis());
-            return Err(fault(Cause::Timeout, message));
-        }
-        let returned = outcome.map_err(|error| {
-            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
-            fault(cause, describe_at(&error, self.file(), || self.defined_at(function)))
-        })?;
+        let returned = outcome.map_err(|(cause, message)| fault(cause, message))?;
         let configured = |name: &str| self.desk.servers.borrow().has(name);
         let bad = |why: String| fault(Cause::BadVerdict, format!("{}: {why}", self.defined_at(function)));
         match decode::made(&returned).map_err(bad)? {
             Some(made) => decode::opinion(question, &made, self.desk.take_edits(), configured).map(Some).map_err(bad),
             None => Ok(decode::edits_alone(stage, self.desk.take_edits())),
         }
+    }
+
+    /// Runs a timer or a callback.
+    pub(super) fn run(
+        &self,
+        occasion: Occasion,
+        function: &Function,
+        arguments: MultiValue,
+    ) -> Result<(), (Cause, String)> {
+        self.deadline.start(self.unit.limits.wall);
+        self.guest.enter(occasion);
+        let outcome = self.judge(function, function.call::<MultiValue>(arguments));
+        self.guest.leave(outcome.is_ok());
+        outcome.map(drop)
+    }
+
+    /// Nothing that it asked for is done any more.
+    pub(super) fn retire(&self) {
+        self.guest.retire();
+    }
+
+    /// What became of a call: its value, or the cause and `file:line: reason`.
+    fn judge<T>(&self, function: &Function, outcome: mlua::Result<T>) -> Result<T, (Cause, String)> {
+        if self.deadline.expired.get() {
+            let place = self.deadline.place.take().unwrap_or_else(|| self.defined_at(function));
+            return Err((Cause::Timeout, format!("{place}: stopped after {} ms", self.unit.limits.wall.as_millis())));
+        }
+        outcome.map_err(|error| {
+            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
+            (cause, describe_at(&error, self.file(), || self.defined_at(function)))
+        })
     }
 
     /// Lays out what the stage will see.
@@ -265,7 +297,11 @@ fn run_chunk(lua: &Lua, program: &Program) -> mlua::Result<Value> {
 }
 
 /// A sandboxed VM with the unit's surroundings, nothing of it run yet.
-pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>)> {
+pub(super) fn bare(
+    unit: &Arc<Unit>,
+    env: &Env,
+    generation: u64,
+) -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>, Rc<Guest>)> {
     let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
     let lua = Lua::new_with(library, LuaOptions::default())?;
     let globals = lua.globals();
@@ -273,7 +309,7 @@ pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result
         globals.set(name, Value::Nil)?;
     }
     globals.set("ims", ims::table(&lua)?)?;
-    globals.set("log", log::table(&lua, unit, env.clock)?)?;
+    let guest = host::install(&lua, unit, env, generation)?;
     globals.set("plugin", about(&lua, unit)?)?;
     if &*unit.name != POLICY {
         globals.set("require", require(&lua, unit.clone())?)?;
@@ -292,7 +328,7 @@ pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result
     });
     let watched = deadline.clone();
     lua.set_interrupt(move |lua| watched.check(lua));
-    Ok((lua, desk, deadline))
+    Ok((lua, desk, deadline, guest))
 }
 
 /// The global `plugin`: what the unit is and how it is set.

@@ -3,6 +3,7 @@
 
 use super::super::env::Env;
 use super::super::failure::{describe, is_out_of_memory};
+use super::super::host::Occasion;
 use super::super::source::MAX_TEXT;
 use super::super::unit::Unit;
 use super::super::view::Object;
@@ -41,14 +42,14 @@ pub struct Prompt {
 impl Prompt {
     pub fn new(unit: Unit, env: &Env) -> Result<Prompt, PolicyError> {
         let unit = Arc::new(unit);
-        let (lua, desk, deadline) = bare(&unit, env, 0).map_err(|e| PolicyError::Vm { why: describe(&e) })?;
-        Ok(Prompt { vm: Vm { stages: Default::default(), desk, deadline, unit, lua } })
+        let (lua, desk, deadline, guest) = bare(&unit, env, 0).map_err(|e| PolicyError::Vm { why: describe(&e) })?;
+        Ok(Prompt { vm: Vm { stages: Default::default(), desk, deadline, guest, unit, lua } })
     }
 
     /// Runs a policy's file; the table that it returns becomes the global `policy`.
     pub fn load(&self, source: &PolicySource) -> Result<(), PolicyError> {
         let program = source.compile()?;
-        let value = self.vm.at_load(|lua| run_chunk(lua, &program))?;
+        let value = self.vm.at_load(Occasion::Load, |lua| run_chunk(lua, &program))?;
         let set = self.vm.lua.globals().raw_set("policy", value);
         set.map_err(|error| PolicyError::Load { why: describe(&error) })
     }
@@ -72,10 +73,13 @@ impl Prompt {
         self.vm.desk.open(question.stage());
         self.bind(question.stage()).map_err(|e| failed(&e))?;
         self.vm.deadline.start(INPUT);
+        self.vm.guest.enter(Occasion::Stage(question.stage()));
         let outcome = function.call::<MultiValue>(());
         // Shown while the arguments can still be read; whatever a value does to be shown is within the time.
         let shown = outcome.map(|values| values.iter().map(|value| self.shown(question, value)).collect());
         self.vm.desk.close();
+        // Nobody carries out what was asked for: there is no node.
+        self.vm.guest.leave(false);
         if self.vm.deadline.expired.get() {
             let place = self.vm.deadline.place.take().map(|place| format!("{place}: ")).unwrap_or_default();
             return Err(PromptError::Failed(format!("{place}stopped after {} ms", INPUT.as_millis())));
