@@ -183,7 +183,7 @@ function p.receive(req) if req:header('X-Bad') then return ims.reject(403, 'Bad'
   if req:header('X-Gone') then return ims.drop() end end
 function p.route(req) if req.method == 'OPTIONS' then return ims.answer { status = 200, reason = 'Mine' } end end
 function p.reply(resp) resp:set_header('X-Seen', tostring(resp.status)) end
-function p.finish(outcome) log.info('finished', outcome.status) end
+function p.finish(outcome) log.info('finished', { status = outcome.status }) end
 function p.failure(req, failure) return ims.retry { to = 'second' } end
 return p
 ",
@@ -212,7 +212,7 @@ end)
 #[test]
 fn questions_verdicts_faults_and_logs() {
     let desk = Desk::new();
-    desk.write("other.lua", "return { verify = function() log.warn('asked', 1) error('broken') end }");
+    desk.write("other.lua", "return { verify = function() log.warn('asked', { times = 1 }) error('broken') end }");
     desk.write("p.lua", POLICY);
     desk.write(
         "p_test.lua",
@@ -234,7 +234,7 @@ test('another policy', function(t)
   t:equal({ fault.unit, fault.stage, fault.cause }, { 'policy', 'verify', 'error' })
   t:contains(fault.message, 'other.lua:1: broken')
   t:equal(t:faults(), {})
-  t:contains(t:logs()[1].text, 'asked 1')
+  t:contains(t:logs()[1].text, 'asked times=1')
   t:raises(function() t:policy('p.lua') end, 'comes before the first request')
 end)
 
@@ -312,4 +312,60 @@ end)
     let said = said.fails(1);
     has(&said, &["  FAILED  memory", "more than 64 MB of memory"]);
     has(&said, &["1 passed, 1 failed"]);
+}
+
+#[test]
+fn host_functions_of_a_plugin_in_its_tests() {
+    let desk = Desk::new();
+    desk.write(
+        "plugins/hook/plugin.toml",
+        "name = \"hook\"\nversion = \"0.1.0\"\napi = 1\nstages = [\"status\"]\n[capabilities]\nmetric = true\n\
+         timer = true\nhttp = [\"https://hook.example\"]\n",
+    );
+    desk.write(
+        "plugins/hook/main.lua",
+        "local told = metric.counter('told')
+local late = false
+return {
+  setup = function()
+    timer.after(30, function() late = true end)
+  end,
+  status = function(event)
+    http.post('https://hook.example/status?x=1', { body = event.state }, function(answer, why)
+      told:add(1)
+      log.info(answer and answer.status or why)
+    end)
+    return late and ims.silent() or nil
+  end,
+}
+",
+    );
+    desk.write(
+        "plugins/hook/tests/hook_test.lua",
+        "test('told', function(t)
+  t:http_answers('https://hook.example/', { status = 202 })
+  t:terminal():register()
+  local sent = t:http()
+  t:equal({ #sent, sent[1].method, sent[1].url, sent[1].body }, { 1, 'POST', 'https://hook.example/status?x=1', 'registered' })
+  t:equal(t:metric('told'), 1)
+  t:is_nil(t:metric('nothing'))
+  t:contains(t:logs()[1].text, '202')
+  t:equal(t:http(), {})
+end)
+
+test('nobody answers', function(t)
+  t:ask('status')
+  t:advance('1s')
+  t:contains(t:logs()[1].text, 'the test has no answer for it')
+end)
+
+test('time passes for timers', function(t)
+  t:equal(t:ask('status').by, 'default')
+  t:advance('31s')
+  t:equal(t:ask('status').verdict, 'silent')
+end)
+",
+    );
+    desk.run("check plugins/hook").ok();
+    has(&desk.run("test plugins/hook").ok(), &["3 passed"]);
 }

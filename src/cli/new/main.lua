@@ -9,7 +9,7 @@ local server = plugin.conf.server
 function plugin_table.broadcast(req, portion, ctx)
   if not ctx.visited_network then return nil end
   if not ctx.servers:by_name(server) then
-    log.warn("no server is configured under the name", server)
+    log.warn("no such broadcast server is configured", { server = server })
     return nil
   end
   return ims.forward { to = server, parts = { "key", "identity" }, on_failure = "pending" }
