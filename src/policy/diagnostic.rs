@@ -29,9 +29,9 @@ pub struct Diagnostic {
     pub reason: String,
     /// The line of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<Box<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Box<str>>,
 }
 
 impl Diagnostic {
@@ -64,7 +64,7 @@ impl Diagnostic {
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
@@ -82,10 +82,10 @@ impl Diagnostic {
             let line = printable(&line.replace('\t', "    "), MAX_SHOWN);
             let named = named_in(&self.reason);
             self.mark = named.iter().find_map(|word| word_in(&line, word)).or_else(|| whole(&line));
-            self.source = Some(line);
+            self.source = Some(line.into_boxed_str());
         }
         if self.hint.is_none() {
-            self.hint = suggestion(&self.reason);
+            self.hint = suggestion(&self.reason).map(String::into_boxed_str);
         }
         self
     }
@@ -100,7 +100,7 @@ impl From<&Finding> for Diagnostic {
         let line = u32::try_from(finding.line).ok().filter(|line| *line > 0);
         let fault = Diagnostic::new(&*finding.file, line, &finding.reason);
         match &finding.hint {
-            Some(hint) => fault.hint(hint),
+            Some(hint) => fault.hint(hint.as_str()),
             None => fault,
         }
     }
