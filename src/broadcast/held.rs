@@ -87,7 +87,7 @@ impl<T> Held<T> {
         after: Duration,
         mono: Duration,
     ) -> Option<T> {
-        if after.is_zero() && self.len() == 0 {
+        if after.is_zero() && self.is_empty() {
             return Some(what);
         }
         let about = about();
@@ -115,7 +115,7 @@ impl<T> Held<T> {
 
     /// The recipient has heard otherwise, or must not hear of it any more.
     pub fn cancel(&self, about: impl FnOnce() -> About) {
-        if self.len() > 0 {
+        if !self.is_empty() {
             let mut tables = self.tables();
             tables.take(&about());
             self.counted(&tables);
@@ -124,7 +124,7 @@ impl<T> Held<T> {
 
     /// Those whose time has come and that are still news.
     pub fn due(&self, mono: Duration) -> Vec<T> {
-        if self.len() == 0 {
+        if self.is_empty() {
             return Vec::new();
         }
         let mut tables = self.tables();

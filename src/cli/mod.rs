@@ -15,6 +15,7 @@ pub mod run;
 pub mod subscriber;
 pub mod terminal;
 
+use crate::server::Builder;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -60,14 +61,30 @@ enum Verb {
 
 /// Parses the arguments, runs the verb, prints an error as one line per cause.
 pub fn main() -> ExitCode {
+    main_with(|node| node)
+}
+
+/// The same command line for a program with plugins of its own: `run` starts the node that `extend` completes.
+///
+/// ```no_run
+/// # struct MyPlugin;
+/// # impl imscript::policy::Plugin for MyPlugin {
+/// #     fn name(&self) -> &str { "my-plugin" }
+/// #     fn stages(&self) -> &[imscript::policy::Stage] { &[] }
+/// # }
+/// fn main() -> std::process::ExitCode {
+///     imscript::cli::main_with(|node| node.plugin(|| MyPlugin))
+/// }
+/// ```
+pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Demo(args) => demo::run(args),
-        Verb::Run(args) => run::run(args),
         Verb::Reload(args) => reload::run(args),
         Verb::Rollback(args) => generations::rollback(args),
         Verb::Generations(args) => generations::run(args),
         Verb::Metrics(args) => metrics::run(args),
+        Verb::Run(args) => run::run(args, extend),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
 

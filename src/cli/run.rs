@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::observe::trace::{LadderLayer, Tracer};
 use crate::policy::lua::Plugins;
-use crate::server::Node;
+use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
 use std::io::IsTerminal;
@@ -57,7 +57,7 @@ pub struct Args {
     log: Option<String>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Result<ExitCode> {
     let mut config = args.settled()?;
     if let Some(workers) = args.workers {
         config.workers = workers.clamp(1, 256);
@@ -69,7 +69,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut node = Node::builder(config).trace(tracer).steered().start()?;
+    let mut builder = Node::builder(config).trace(tracer).steered();
+    if let Some(file) = args.config.clone() {
+        builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
+    }
+    let mut node = extend(builder).start()?;
     until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)

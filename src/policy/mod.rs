@@ -13,6 +13,7 @@ pub mod finding;
 pub mod fixed;
 pub mod lua;
 pub mod manifest;
+pub mod native;
 pub mod order;
 pub mod plugin;
 pub mod quantity;
@@ -27,7 +28,8 @@ pub use chain::Chain;
 pub use defaults::Defaults;
 pub use fault::{Cause, Counters, Fault, OnError};
 pub use fixed::FixedPolicy;
-pub use plugin::{Link, Native, Plugin};
+pub use native::Native;
+pub use plugin::{Link, Plugin};
 pub use stage::{
     Context, Decide, FailureView, Kind, Outcome, PortionView, Question, ServerView, Stage, StatusEvent, System,
 };

@@ -19,15 +19,17 @@ use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{Env, Generation, Host};
-use crate::policy::{Decide, ServerView};
+use crate::policy::native::{Maker, NativeError};
+use crate::policy::{Decide, Plugin, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use control::{Control, ControlSocket};
 pub use reload::Tests;
-use reload::{Jobs, Origin, Reloader};
+use reload::{Following, Jobs, Origin, Reloader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,6 +47,8 @@ pub enum StartError {
     /// Policies and plugins that are not taken, a line each.
     #[error("policy: {0}")]
     Refused(#[from] crate::policy::finding::Findings),
+    #[error("plugin: {0}")]
+    Plugin(#[from] NativeError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -69,11 +73,21 @@ pub struct Builder {
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
     tests: Option<Tests>,
+    following: Option<Following>,
     steered: bool,
+    plugins: Vec<Result<Maker, NativeError>>,
 }
 
 impl Builder {
-    /// Answers the stages in Rust instead of Lua; called once on each worker's thread.
+    /// Adds a plugin in Rust to the chain, beside those in Lua and the operator's policy. `make` is called once at once,
+    /// to learn the plugin's name and place, and once on each worker's thread.
+    pub fn plugin<P: Plugin + 'static>(mut self, make: impl Fn() -> P + Send + Sync + 'static) -> Self {
+        self.plugins.push(Maker::new(make));
+        self
+    }
+
+    /// Answers the stages in Rust instead of Lua, all of them: plugins have no place beside it. Called once on each
+    /// worker's thread.
     pub fn policy<D: Decide + 'static>(mut self, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(move |_| Ok(Rc::new(make()))));
         self
@@ -94,6 +108,16 @@ impl Builder {
     /// Runs the tests of every generation that is to be taken by a reload.
     pub fn tests(mut self, tests: Tests) -> Self {
         self.tests = Some(tests);
+        self
+    }
+
+    /// Reads the configuration again at every reload, for what it says of policy and plugins; `file` is where it stands.
+    pub fn following(
+        mut self,
+        file: PathBuf,
+        read: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.following = Some(Following { file, read: Box::new(read) });
         self
     }
 
@@ -136,6 +160,7 @@ struct Parts {
     clock: Clock,
     tracer: Option<Tracer>,
     policy: Decides,
+    plugins: Arc<[Maker]>,
     views: Arc<[ServerView]>,
     host: Arc<Host>,
     ims: Option<Arc<Shared>>,
@@ -152,11 +177,13 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        Builder { config, tracer: None, hss: None, policy: None, tests: None, steered: false }
+        let plugins = Vec::new();
+        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, following: None, steered: false }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy, tests, steered } = builder;
+        let Builder { config, tracer, hss, policy, plugins, tests, following, steered } = builder;
+        let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
@@ -167,9 +194,16 @@ impl Node {
         for (all, more) in sockets.iter_mut().zip(bsm_sockets) {
             all.merge(more);
         }
-        let origin = match policy {
-            Some(_) => None,
-            None => Some(Origin::open(&config, tests)?),
+        let origin = match (&policy, plugins.first()) {
+            (None, _) => Some(Origin::open(&config, &plugins, tests, following)?),
+            (Some(_), None) => None,
+            (Some(_), Some(plugin)) => {
+                let name = plugin.name();
+                let why = format!(
+                    "plugin {name:?} would never be asked: the program answers all stages itself (Builder::policy)"
+                );
+                return Err(StartError::Config(why));
+            }
         };
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
@@ -241,6 +275,7 @@ impl Node {
                 clock,
                 tracer: tracer.clone(),
                 policy: decides,
+                plugins: plugins.clone(),
                 views: views.clone(),
                 host: host.clone(),
                 ims: ims.clone(),

@@ -11,6 +11,7 @@ use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::Seat;
+use crate::policy::native::Maker;
 use crate::policy::{self, Decide};
 use crate::registrar::Scscf;
 use crate::server::StartError;
@@ -136,6 +137,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let outbound: Rc<dyn Outbound> = Rc::new(transports.clone());
     let spawn: Rc<dyn Fn(Task)> = Rc::new(|task| drop(tokio::task::spawn_local(task)));
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
+    let natives = parts.plugins.iter().map(Maker::native).collect::<Result<_, _>>()?;
     let surroundings = policy::lua::Env {
         clock: parts.clock,
         servers: parts.views.clone(),
@@ -143,6 +145,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
         sleep: sleep.clone(),
         first: parts.first,
         host: parts.host,
+        natives,
     };
     let policy: Rc<dyn Decide> = match parts.policy {
         Decides::Given(make) => make(&surroundings)?,

@@ -67,6 +67,8 @@ impl Plugins {
 pub struct Loaded {
     /// The plugins and the policy, in the order in which they are asked.
     pub units: Vec<Arc<Unit>>,
+    /// The names of all members in that order, plugins in Rust among them.
+    pub order: Vec<String>,
     /// Worth saying, no reason to refuse.
     pub notes: Vec<String>,
 }
@@ -84,7 +86,8 @@ impl Loaded {
 }
 
 /// Reads a policy (the one in the binary if none is named) and the plugins beside it.
-pub fn read(policy: Option<&Path>, plugins: Option<&Plugins>) -> Result<Loaded, Findings> {
+/// `natives`: the places of plugins in Rust.
+pub fn read(policy: Option<&Path>, plugins: Option<&Plugins>, natives: &[Member]) -> Result<Loaded, Findings> {
     let source = match policy {
         Some(path) => PolicySource::read(path).map_err(|error| finding(&error, &path.display().to_string()))?,
         None => builtin_default(),
@@ -92,8 +95,12 @@ pub fn read(policy: Option<&Path>, plugins: Option<&Plugins>) -> Result<Loaded, 
     let program = source.compile().map_err(|error| finding(&error, &source.name))?;
     let policy = Arc::new(Unit::policy(program));
     match plugins {
-        Some(plugins) => load(policy, plugins),
-        None => Ok(Loaded { units: vec![policy], notes: Vec::new() }),
+        Some(plugins) => load(policy, plugins, natives),
+        None => {
+            let members: Vec<_> = natives.iter().cloned().chain([Member::policy(policy.main.name())]).collect();
+            let order = order::resolve(&members, &[], policy.main.name())?;
+            Ok(Loaded { units: vec![policy], order: order.names, notes: order.notes })
+        }
     }
 }
 
@@ -105,7 +112,7 @@ fn builtin_default() -> PolicySource {
 }
 
 /// Reads, checks and compiles the plugins, and puts `policy` where it belongs among them.
-pub fn load(policy: Arc<Unit>, plugins: &Plugins) -> Result<Loaded, Findings> {
+pub fn load(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Result<Loaded, Findings> {
     let mut found = Findings::of(plugins.file.clone());
     let folders = folder::list(&plugins.dir, &mut found);
     let names: Vec<&str> = folders.iter().map(|folder| folder.name.as_str()).collect();
@@ -114,7 +121,7 @@ pub fn load(policy: Arc<Unit>, plugins: &Plugins) -> Result<Loaded, Findings> {
     check_names("config", &settings, &names, plugins, &mut found);
 
     let mut units: BTreeMap<String, Arc<Unit>> = BTreeMap::new();
-    let mut members = vec![Member::policy(policy.main.name())];
+    let mut members: Vec<_> = natives.iter().cloned().chain([Member::policy(policy.main.name())]).collect();
     let disabled = |name: &str| plugins.disabled.iter().any(|(disabled, _)| disabled == name);
     for folder in folders.iter().filter(|folder| !disabled(&folder.name)) {
         match plugin(folder, plugins) {
@@ -132,7 +139,7 @@ pub fn load(policy: Arc<Unit>, plugins: &Plugins) -> Result<Loaded, Findings> {
     }
     let order = order::resolve(&members, &plugins.order, &plugins.file)?;
     let units = order.names.iter().filter_map(|name| units.remove(name)).collect();
-    Ok(Loaded { units, notes: order.notes })
+    Ok(Loaded { units, order: order.names, notes: order.notes })
 }
 
 fn check_names(what: &str, list: &[(String, usize)], known: &[&str], plugins: &Plugins, found: &mut Findings) {
@@ -236,7 +243,7 @@ fn rehearse(unit: &Unit, manifest: &Manifest, files: &folder::Files, found: &mut
         let name = stage.as_str();
         match (manifest.place_of(stage), link.line_of(stage)) {
             (Some(place), None) => {
-                let hint = format!("function plugin.{name}(…) in {}, or leave it out here", files.main.name);
+                let hint = format!("put one into the table that {} returns, or leave it out here", files.main.name);
                 found.hinted(place.line, format!("stages: {name:?} is declared, but there is no such function"), hint);
             }
             (None, Some(line)) => {

@@ -6,6 +6,7 @@ use crate::policy::finding::Findings;
 use crate::policy::lua::package::{self, Loaded};
 use crate::policy::lua::watch::{self, Digest};
 use crate::policy::lua::{Env, Generation, PolicySource};
+use crate::policy::native::{self, Maker};
 use crate::server::StartError;
 use crate::server::control::protocol::Problem;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,13 @@ const MAX_SHOWN: usize = 160;
 /// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
 pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
 
-type Load = Box<dyn Fn() -> Result<Loaded, Findings> + Send>;
+type Load = Box<dyn Fn() -> Result<Loaded, Problem> + Send>;
+
+/// The configuration, to be read again.
+pub(in crate::server) struct Following {
+    pub(in crate::server) file: PathBuf,
+    pub(in crate::server) read: Box<dyn Fn() -> Result<Config, String> + Send + Sync>,
+}
 
 pub(in crate::server) struct Origin {
     load: Load,
@@ -36,12 +43,31 @@ pub(in crate::server) struct Origin {
 
 impl Origin {
     /// Loads the first generation.
-    pub(in crate::server) fn open(config: &Config, tests: Option<Tests>) -> Result<Self, StartError> {
+    pub(in crate::server) fn open(
+        config: &Config,
+        natives: &[Maker],
+        tests: Option<Tests>,
+        following: Option<Following>,
+    ) -> Result<Self, StartError> {
+        native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
+        let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
-        let roots: Vec<PathBuf> = policy.iter().cloned().chain(plugins.iter().map(|p| p.dir.clone())).collect();
+        let file = following.as_ref().map(|following| following.file.clone());
+        let folder = plugins.as_ref().map(|plugins| plugins.dir.clone());
+        let roots: Vec<PathBuf> = policy.iter().cloned().chain(folder).chain(file).collect();
         let known = watch::digest(&roots);
-        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref()));
-        let loaded = load()?;
+        let loaded = package::read(policy.as_deref(), plugins.as_ref(), &natives)?;
+        let load: Load = Box::new(move || {
+            // Settings of plugins stand in the configuration. What else has changed in it waits for a restart.
+            let anew = following.as_ref().map(|following| (following.read)()).transpose();
+            let anew = anew.map_err(|why| problem("configuration", &why))?;
+            let (policy, plugins) = match &anew {
+                Some(config) => (&config.policy, &config.plugins),
+                None => (&policy, &plugins),
+            };
+            let found = package::read(policy.as_deref(), plugins.as_ref(), &natives);
+            found.map_err(|found: Findings| problem("load", &found))
+        });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
         Ok(Origin { load, tests, roots, known, first, name })
@@ -53,7 +79,7 @@ impl Origin {
 
     /// Reads and compiles what is there now.
     pub(super) fn load(&self, id: u64) -> Result<Generation, Problem> {
-        (self.load)().map(|loaded| generation(id, loaded)).map_err(|found| problem("load", &found))
+        (self.load)().map(|loaded| generation(id, loaded))
     }
 
     /// Sets it up where nothing depends on it; how long that took.
@@ -80,7 +106,7 @@ impl Origin {
 
 fn generation(id: u64, loaded: Loaded) -> Generation {
     loaded.notes.iter().for_each(|note| tracing::warn!(target: "imscript::policy", generation = id, "{note}"));
-    Generation::new(id, loaded.units)
+    Generation::new(id, loaded.units).in_order(loaded.order)
 }
 
 fn problem(step: &str, error: &dyn std::fmt::Display) -> Problem {
@@ -114,7 +140,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.lua");
         std::fs::write(&path, "local a = 1\n  local b = = 2\n").unwrap();
-        let error = package::read(Some(&path), None).unwrap_err();
+        let error = package::read(Some(&path), None, &[]).unwrap_err();
         let problem = problem("load", &error);
         let detail = problem.detail.unwrap();
         assert!(problem.message.starts_with(&format!("{}:2: ", path.display())), "{}", problem.message);
