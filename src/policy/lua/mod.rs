@@ -10,23 +10,29 @@
 //! |---|---|
 //! | `source` | text, compiling, the policies in the binary |
 //! | `vm` | making the VM and calling into it, with its limits |
-//! | `view`, `snapshot`, `servers` | what a stage sees |
-//! | `ims`, `fields`, `decode` | what a stage may answer |
-//! | `failure`, `log` | what is reported |
+//! | `deadline` | when a call's time is up |
+//! | `raw` | the C functions between Lua and Rust: the only `unsafe` here |
+//! | `view`, `message`, `servers` | what a stage sees |
+//! | `ims`, `args`, `decode` | what a stage may answer |
+//! | `host` | what a script can do beside: logs, metrics, storage, HTTP, timers |
+//! | `failure` | what is reported |
 //! | `watch` | that the files have changed |
 
+mod args;
+mod deadline;
 mod decode;
 pub mod env;
 mod failure;
 mod fields;
 mod generation;
 mod globals;
+pub mod host;
 mod ims;
-mod log;
+mod message;
 pub mod package;
+mod raw;
 mod seat;
 mod servers;
-mod snapshot;
 mod source;
 mod unit;
 mod view;
@@ -34,9 +40,10 @@ mod vm;
 pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
-pub use env::{Env, Host};
+pub use env::Env;
 pub use generation::Generation;
 pub use globals::{GlobalUse, globals};
+pub use host::Host;
 pub use package::Plugins;
 pub use seat::Seat;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
