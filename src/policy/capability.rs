@@ -96,11 +96,7 @@ impl FromStr for Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.host)?;
-        match (self.tls, self.port) {
-            (true, 443) | (false, 80) => Ok(()),
-            (_, port) => write!(f, ":{port}"),
-        }
+        write!(f, "{}://{}:{}", if self.tls { "https" } else { "http" }, self.host, self.port)
     }
 }
 
@@ -230,10 +226,10 @@ mod tests {
     #[test]
     fn origins() {
         for (text, shown) in [
-            ("https://Hooks.example", "https://hooks.example"),
+            ("https://Hooks.example", "https://hooks.example:443"),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
             ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
-            ("http://[::1]:80", "http://[::1]"),
+            ("http://[::1]", "http://[::1]:80"),
         ] {
             assert_eq!(text.parse::<Origin>().unwrap().to_string(), shown);
         }
@@ -255,7 +251,7 @@ mod tests {
         for text in ["https://a/", "https://a/x", "https://a?x", "https://u:p@a"] {
             assert_eq!(text.parse::<Origin>(), Err(OriginError::More), "{text}");
         }
-        assert_eq!(Origin::of("https://a.example/x?y=https://b").unwrap().to_string(), "https://a.example");
+        assert_eq!(Origin::of("https://a.example/x?y=https://b").unwrap().to_string(), "https://a.example:443");
         assert_eq!(Origin::of("https://a.example@b.example/"), Err(OriginError::More));
     }
 }

@@ -1,6 +1,6 @@
 -- imscript test plugins/status-webhook
 
-local URL = "https://ops.example.net/registrations"
+local URL = "https://ops.example.net:8443/registrations"
 
 local function world(t, more)
   local conf = { url = URL }

@@ -264,7 +264,7 @@ fn http_may_go_where_the_operators_url_points() {
     let given = Node::parse("url = \"http://B.example:81/x?y\"\nmirrors = [\"https://c.example/\"]", &mut found);
     let conf = Conf::check("x", &manifest.config, Some(&given), &Secrets::none(), &mut found).unwrap();
     let origins: Vec<_> = manifest.capabilities.origins(&conf).iter().map(ToString::to_string).collect();
-    assert_eq!(origins, ["http://b.example:81", "https://a.example", "https://c.example"]);
+    assert_eq!(origins, ["http://b.example:81", "https://a.example:443", "https://c.example:443"]);
     assert_eq!(manifest.capabilities.origins(&Conf::empty()).len(), 1);
     let wrong = text.replace("format = \"uri\" }}", "}}").replace("format = \"uri\" }\nm", "}\nm").replace(", }", " }");
     assert!(
