@@ -408,6 +408,10 @@ impl Loader {
         most: usize,
         say: &dyn Fn(String),
     ) -> Result<shadow::Outcome, Problem> {
+        if self.origin.natives {
+            let why = "this node has plugins in Rust, which cannot be asked without effect: reload without a shadow";
+            return Err(Problem::new("shadow", why));
+        }
         let failed = |error: crate::policy::lua::PolicyError| Problem::new("shadow", error.to_string());
         let mut shadow = Shadow::new(generation, &self.servers).map_err(failed)?;
         for record in self.last(most) {
