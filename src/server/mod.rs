@@ -5,6 +5,7 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 pub mod control;
+mod receive;
 mod reload;
 mod steer;
 mod ua;

@@ -116,7 +116,7 @@ impl Vm {
         };
         self.take_stages(&returned)?;
         if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
-            let conf = self.at_load(|lua| lua.globals().raw_get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
+            let conf = self.at_load(|lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
             self.at_load(|_| setup.call::<()>(conf))?;
         }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
