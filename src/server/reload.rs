@@ -268,7 +268,9 @@ impl Loader {
             }));
         }
         self.next = id.saturating_add(1);
+        let switching = Instant::now();
         self.publish(&generation, how.canary)?;
+        let switch_ms = millis(switching);
         let (workers, ms) = (self.workers.count(), millis(began));
         let canary = how.canary;
         tracing::info!(
@@ -277,7 +279,7 @@ impl Loader {
         );
         Ok(json!({
             "generation": id, "workers": workers, "canary": canary, "shadow": shadow, "tests": tests, "ms": ms,
-            "probation_s": self.settings.probation.as_secs_f64(),
+            "switch_ms": switch_ms, "probation_s": self.settings.probation.as_secs_f64(),
         }))
     }
 
