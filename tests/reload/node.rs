@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::net::UdpSocket;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -47,7 +48,13 @@ impl Node {
 
     /// `tables` are added to the configuration, `reload` to its table of that name.
     pub fn with(policy: &str, tables: &str, reload: &str) -> Node {
+        Node::prepared(|_| {}, policy, tables, reload)
+    }
+
+    /// `prepare` puts further files into the folder first.
+    pub fn prepared(prepare: impl FnOnce(&Path), policy: &str, tables: &str, reload: &str) -> Node {
         let mut bed = Bed::empty("127.0.0.1");
+        prepare(&bed.dir);
         fs::write(bed.path("policy.lua"), policy).unwrap();
         let config = format!(
             "domain = \"{DOMAIN}\"\nlisten = [\"udp:{0}\", \"tcp:{0}\"]\ndata_dir = \"ims-data\"\nworkers = 2\n\
