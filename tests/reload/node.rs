@@ -136,12 +136,14 @@ impl Node {
         kept.map(|kept| (kept["generation"].as_u64().unwrap(), kept["state"].as_str().unwrap().to_owned())).collect()
     }
 
+    /// The sum of a family, or of those of its lines that begin like this.
     pub fn metric(&self, name: &str) -> u64 {
         let output = self.verb(&["metrics"]);
         let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().find(|line| line.starts_with(name));
-        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}")).rsplit(' ').next().unwrap();
-        value.parse().unwrap()
+        let family = name.split('{').next().unwrap();
+        assert!(text.contains(&format!("# TYPE {family} ")), "no {family} in\n{text}");
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+        text.lines().filter(|line| line.starts_with(name)).map(value).sum()
     }
 }
 

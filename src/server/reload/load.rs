@@ -1,5 +1,6 @@
 //! Where generations come from: the files, compiled, set up once in VMs that nobody depends on, and tested.
 
+use super::shadow::silently;
 use crate::config::Config;
 use crate::policy::ServerView;
 use crate::policy::finding::Findings;
@@ -67,7 +68,7 @@ impl Origin {
                 Some(config) => (&config.policy, &config.plugins),
                 None => (&policy, &plugins),
             };
-            let found = package::read(policy.as_deref(), plugins.as_ref(), &places);
+            let found = silently(|| package::read(policy.as_deref(), plugins.as_ref(), &places));
             found.map_err(|found: Findings| problem("load", &found))
         });
         let name = loaded.name();
@@ -87,9 +88,9 @@ impl Origin {
     /// Sets it up where nothing depends on it; how long that took.
     pub(super) fn rehearse(&self, generation: &Generation, servers: &[ServerView]) -> Result<Duration, Problem> {
         let began = Instant::now();
-        let chain = generation.twin().chain(&Env::detached(servers)).map_err(|error| problem("set-up", &error))?;
+        let built = silently(|| generation.twin().chain(&Env::detached(servers)).map(drop));
+        built.map_err(|error| problem("set-up", &error))?;
         let took = began.elapsed();
-        drop(chain);
         if took > SLOW {
             tracing::warn!(
                 target: "imscript::policy", generation = generation.id, ms = took.as_secs_f64() * 1000.0,
