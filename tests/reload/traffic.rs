@@ -90,8 +90,8 @@ fn a_register_that_began_under_one_generation_ends_under_it() {
     );
     let tells = |word: &str| {
         format!(
-            "local policy = {{}}\nfunction policy.authorized(req)\n  log.info('{word} authorized', req.impi)\nend\n\
-             function policy.finish(outcome)\n  log.info('{word} finish', outcome.status)\nend\nreturn policy\n"
+            "local policy = {{}}\nfunction policy.authorized(req)\n  log.info('{word} authorized')\nend\n\
+             function policy.finish(outcome)\n  log.info('{word} finish ' .. outcome.status)\nend\nreturn policy\n"
         )
     };
     let node = Node::with(&tells("first"), &tables, "watch = false");
