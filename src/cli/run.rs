@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::observe::trace::{LadderLayer, Tracer};
-use crate::server::Node;
+use crate::policy::lua::Plugins;
+use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
 use std::io::IsTerminal;
@@ -21,7 +22,8 @@ use tracing_subscriber::{EnvFilter, Layer};
   imscript run
   imscript run --config imscript.toml
   imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
-  imscript run --policy lua/policy/figures/figure_3.lua")]
+  imscript run --policy lua/policy/figures/figure_3.lua
+  imscript run --plugins plugins")]
 pub struct Args {
     /// Configuration file; the options below override it
     #[arg(long, value_name = "FILE")]
@@ -38,6 +40,9 @@ pub struct Args {
     /// Policy file in Lua
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Folder of plugins, one folder each
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
     /// Address of the broadcast server's HTTP side (Ua)
     #[arg(long, value_name = "IP:PORT")]
     http: Option<SocketAddr>,
@@ -52,7 +57,7 @@ pub struct Args {
     log: Option<String>,
 }
 
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Result<ExitCode> {
     let mut config = args.settled()?;
     if let Some(workers) = args.workers {
         config.workers = workers.clamp(1, 256);
@@ -64,9 +69,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut node = Node::builder(config).trace(tracer).start()?;
-    println!("{}", node.ready_line());
-    wait_for_a_signal()?;
+    let mut builder = Node::builder(config).trace(tracer).steered();
+    if let Some(file) = args.config.clone() {
+        builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
+    }
+    let mut node = extend(builder).start()?;
+    until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)
 }
@@ -85,6 +93,16 @@ impl Args {
         }
         if self.policy.is_some() {
             config.policy.clone_from(&self.policy);
+        }
+        if let Some(dir) = &self.plugins {
+            // Settings and order of the file hold for another folder too.
+            match &mut config.plugins {
+                Some(plugins) => plugins.dir.clone_from(dir),
+                None => {
+                    let file = path.display().to_string().into();
+                    config.plugins = Some(Plugins { file, ..Plugins::of(dir) });
+                }
+            }
         }
         if self.trace.is_some() {
             config.trace.clone_from(&self.trace);
@@ -115,15 +133,22 @@ fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait_for_a_signal() -> anyhow::Result<()> {
+/// Says that it is ready, and waits for SIGTERM or SIGINT; SIGHUP has the node reload its policy.
+fn until_told_to_end(node: &Node) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut hang_up = signal(SignalKind::hangup())?;
+        // From here on signals are heard.
+        println!("{}", node.ready_line());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => node.reload(),
+            }
         }
         tracing::info!("stopping");
         Ok(())

@@ -1,7 +1,10 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 use super::*;
+use crate::policy::document::{Fields, Node, Value};
+use crate::policy::finding::Findings;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::ops::Range;
 use toml::Spanned;
 
@@ -11,6 +14,9 @@ pub enum ConfigError {
     Read { path: PathBuf, why: String },
     #[error("{}:{line}: {why}", path.display())]
     At { path: PathBuf, line: usize, why: String },
+    /// Several at once, each with its file and line.
+    #[error(transparent)]
+    All(#[from] Findings),
 }
 
 type Text = Option<Spanned<String>>;
@@ -24,6 +30,8 @@ pub(super) struct Raw {
     data_dir: Option<PathBuf>,
     workers: Option<Spanned<usize>>,
     policy: Option<PathBuf>,
+    /// Read by [`Raw::plugins`], which keeps the lines of the settings.
+    plugins: Option<IgnoredAny>,
     log: Option<String>,
     trace: Option<PathBuf>,
     tls: Option<RawTls>,
@@ -38,6 +46,8 @@ pub(super) struct Raw {
     #[serde(default)]
     broadcast_server: Vec<RawServer>,
     bsm: Option<RawBsm>,
+    #[serde(default)]
+    reload: RawReload,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -110,6 +120,16 @@ struct RawBsm {
     tls_name: Option<String>,
     ims_addresses: Option<Vec<Spanned<String>>>,
     keys: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReload {
+    watch: Option<bool>,
+    canary: Option<Spanned<u8>>,
+    shadow: Option<Spanned<u32>>,
+    probation: Text,
+    require_tests: Option<bool>,
 }
 
 impl Raw {
@@ -200,6 +220,8 @@ impl Raw {
             data_dir: beside(self.data_dir.clone().unwrap_or_else(|| PathBuf::from("imscript-data"))),
             workers,
             policy: self.policy.clone().map(beside),
+            plugins: self.plugins(beside)?,
+            reload: self.reload()?,
             tls: self.tls.as_ref().map(|t| Tls {
                 certificate: beside(t.certificate.clone()),
                 key: beside(t.key.clone()),
@@ -224,6 +246,35 @@ impl Raw {
             trace: self.trace.clone().map(beside),
             domain,
         })
+    }
+
+    /// `plugins = "DIR"`, or the table `[plugins]`.
+    fn plugins(&self, beside: impl Fn(PathBuf) -> PathBuf) -> Result<Option<Plugins>, ConfigError> {
+        if self.plugins.is_none() {
+            return Ok(None);
+        }
+        let mut found = Findings::of(self.path.display().to_string());
+        let root = Node::parse(&self.text, &mut found);
+        let plugins = root.get("plugins").and_then(|entry| {
+            if let Some(dir) = entry.node.as_str() {
+                return Some(Plugins { file: found.file().clone(), ..Plugins::of(beside(dir.into())) });
+            }
+            let mut fields = Fields::of(entry, &mut found)?;
+            let dir = fields.string("dir", &mut found).map_or("plugins", |(dir, _)| dir);
+            let plugins = Plugins {
+                dir: beside(dir.into()),
+                order: fields.strings("order", &mut found),
+                disabled: fields.strings("disabled", &mut found),
+                config: fields.get("config").map(|entry| entry.node.entries().to_vec()).unwrap_or_default(),
+                file: found.file().clone(),
+            };
+            if let Some(config) = entry.node.get("config").filter(|c| !matches!(c.node.value, Value::Table(_))) {
+                found.hinted(config.line, "config: expected a table", "[plugins.config.NAME]");
+            }
+            fields.finish("key of [plugins]", &mut found);
+            Some(plugins)
+        });
+        Ok(found.or(Some(plugins))?)
     }
 
     fn roles(&self) -> Result<Roles, ConfigError> {
@@ -251,6 +302,23 @@ impl Raw {
             return self.fault(span, "scscf, bsf and hss go together in one node in this version");
         }
         Ok(roles)
+    }
+
+    fn reload(&self) -> Result<Reload, ConfigError> {
+        let raw = &self.reload;
+        let probation = match &raw.probation {
+            Some(text) => {
+                self.read(text, |text| seconds(text).ok_or("probation: a time such as \"30s\" or \"5m\", 1 h at most"))?
+            }
+            None => Duration::from_secs(30),
+        };
+        Ok(Reload {
+            watch: raw.watch.unwrap_or(true),
+            canary: self.number(&raw.canary, "canary", 0..=99, 0)?,
+            shadow: self.number(&raw.shadow, "shadow", 0..=10_000, 0)?,
+            probation,
+            require_tests: raw.require_tests.unwrap_or(true),
+        })
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {
@@ -293,15 +361,16 @@ impl Raw {
                 return self.fault(raw.name.span(), "naf: one at least, what it is asked for by");
             }
             let nafs = self.read_all(&raw.naf, |t| naf_fqdn(t).map(|n| n.fqdn().to_string()))?;
-            if let Some((naf, _)) = raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
-            {
-                return self.fault(naf.span(), "this NAF belongs to another broadcast_server already");
-            }
             let hop = match &raw.address {
                 Some(text) => Some(self.read(text, |t| next_hop(t, raw.tls_name.as_deref()))?),
                 None if bsm.is_some() => None,
                 None => return self.fault(raw.name.span(), "address is missing (this node has no bsm role)"),
             };
+            // Several may be one NAF, for fail-over and weighted splits; but who speaks must be told by its address.
+            if let Some(other) = servers.iter().find(|s| s.hop == hop && s.nafs.iter().any(|naf| nafs.contains(naf))) {
+                let why = format!("same address and NAF as {:?}: nobody could tell the two apart", other.name);
+                return self.fault(raw.name.span(), why);
+            }
             servers.push(BroadcastServer { name, nafs, hop, key_transport: self.key_transport(&raw.keys)? });
         }
         if servers.is_empty() && roles.ims() && bsm.is_some() {
@@ -381,6 +450,19 @@ pub(crate) fn own_addresses(listen: &[Listen]) -> Vec<IpAddr> {
 fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
     let end = span.map_or(0, |s| s.start).min(text.len());
     text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+/// `500ms`, `30s`, `5m`, up to an hour.
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text.get(..digits)?.parse().ok()?;
+    let time = match text.get(digits..)? {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60)?),
+        _ => return None,
+    };
+    (time <= Duration::from_secs(3600)).then_some(time)
 }
 
 fn domain_name(text: &str) -> Result<String, String> {

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// Faults of one member that are logged, a second.
 const LOG_RATE: u32 = 5;
+/// A call that cannot be cut short and takes longer than this is counted and logged.
+const SLOW: Duration = Duration::from_millis(5);
 /// What a refusal by a member that failed closed asks the sender to wait.
 const RETRY_AFTER: u32 = 30;
 
@@ -80,10 +82,10 @@ impl Chain {
         order: [Box<[usize]>; Stage::COUNT],
         clock: Clock,
     ) -> Self {
-        let member = |(link, counters)| Member {
+        let member = |(link, counters): (Box<dyn Link>, _)| Member {
+            breaker: Breaker::new(link.breaker()),
             link,
             counters,
-            breaker: Breaker::default(),
             throttle: Throttle::new(LOG_RATE),
         };
         let members = links.into_iter().map(member).collect();
@@ -127,8 +129,13 @@ impl Chain {
             return self.instead(member, question);
         }
         member.counters.count_call();
-        let began = self.steps.borrow().is_some().then(|| self.clock.now().mono);
-        match member.link.ask(question) {
+        let unbounded = !member.link.interruptible();
+        let began = (unbounded || self.steps.borrow().is_some()).then(|| self.clock.now().mono);
+        let answer = member.link.ask(question);
+        if let Some(began) = began.filter(|_| unbounded) {
+            self.mind_time(member, question, began);
+        }
+        match answer {
             Ok(opinion) => {
                 member.breaker.succeeded();
                 self.note(member, question, began, || opinion.clone().map_or(StepAnswer::None, StepAnswer::Opinion));
@@ -139,6 +146,23 @@ impl Chain {
                 self.report(member, fault);
                 self.instead(member, question)
             }
+        }
+    }
+
+    /// Tells of a call that held up its worker.
+    fn mind_time(&self, member: &Member, question: &Question<'_>, began: Duration) {
+        let now = self.clock.now().mono;
+        let took = now.saturating_sub(began);
+        if took <= SLOW {
+            return;
+        }
+        member.counters.count_slow();
+        if let Some(held_back) = member.throttle.admit(now) {
+            let (unit, stage, ms) = (member.link.name(), question.stage().as_str(), took.as_millis());
+            tracing::warn!(
+                target: "imscript::policy", unit, generation = self.generation, stage, ms, held_back,
+                "a plugin in Rust held up its worker",
+            );
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Counters {
     bypassed: AtomicU64,
     /// Times that the breaker opened.
     opened: AtomicU64,
+    /// Calls that took too long and could not be cut short.
+    slow: AtomicU64,
 }
 
 impl Counters {
@@ -90,6 +92,10 @@ impl Counters {
         self.opened.load(Ordering::Relaxed)
     }
 
+    pub fn slow(&self) -> u64 {
+        self.slow.load(Ordering::Relaxed)
+    }
+
     pub(super) fn count_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
@@ -104,5 +110,9 @@ impl Counters {
 
     pub(super) fn count_opened(&self) {
         self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_slow(&self) {
+        self.slow.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -3,21 +3,33 @@
 //! values, [`defaults`] where nobody has an opinion.
 
 mod breaker;
+pub mod capability;
 pub mod chain;
+pub mod conf;
 pub mod defaults;
+pub mod document;
 pub mod fault;
+pub mod finding;
 pub mod fixed;
 pub mod lua;
+pub mod manifest;
+pub mod native;
+pub mod order;
 pub mod plugin;
+pub mod quantity;
+pub mod record;
+pub mod schema;
 pub mod stage;
 pub(crate) mod throttle;
 pub mod verdict;
+pub mod version;
 
 pub use chain::Chain;
 pub use defaults::Defaults;
 pub use fault::{Cause, Counters, Fault, OnError};
 pub use fixed::FixedPolicy;
-pub use plugin::{Link, Native, Plugin};
+pub use native::Native;
+pub use plugin::{Link, Plugin};
 pub use stage::{
     Context, Decide, FailureView, Kind, Outcome, PortionView, Question, ServerView, Stage, StatusEvent, System,
 };

@@ -1,7 +1,8 @@
 //! The members of a chain (rank 1): [`Link`] is what [`super::Chain`] asks; [`Plugin`] is what an author in Rust
-//! writes, one method a stage, and [`Native`] makes a link of it.
+//! writes, one method a stage, and [`super::Native`] makes a link of it.
 
 use super::fault::{Fault, OnError};
+use super::manifest::Breaker;
 use super::stage::{Context, FailureView, Outcome, PortionView, Question, Stage, StatusEvent};
 use super::verdict::{self, Opinion};
 use crate::sip::Message;
@@ -20,16 +21,63 @@ pub trait Link {
     fn on_error(&self) -> OnError {
         OnError::Skip
     }
+
+    /// How many failures in what time leave it out for a while.
+    fn breaker(&self) -> Breaker {
+        Breaker::default()
+    }
+
+    /// Whether a call that takes too long is cut short. Where it is not, the chain measures it and tells.
+    fn interruptible(&self) -> bool {
+        true
+    }
 }
 
 /// A plugin in Rust, compiled in. A method that is left out has no opinion, and neither has one that returns None: the
 /// next member of the chain is asked, and in the end the stage's default holds.
 ///
-/// A plugin runs on the worker's own thread and must not block. It belongs to one worker: what all workers share goes
-/// behind an `Arc`.
+/// A plugin runs on the worker's own thread and must not block: nothing can cut a call short. It belongs to one worker
+/// for as long as the node runs, whatever is reloaded meanwhile; what all workers share goes behind an `Arc`. A panic is
+/// a fault: it is counted and logged, [`Plugin::on_error`] says what holds instead, and the plugin is asked again, with
+/// whatever the panic left half done.
+///
+/// ```
+/// use imscript::policy::{Context, Plugin, Stage, verdict};
+/// use imscript::sip::Message;
+///
+/// struct NightRest;
+///
+/// impl Plugin for NightRest {
+///     fn name(&self) -> &str {
+///         "night-rest"
+///     }
+///     fn stages(&self) -> &[Stage] {
+///         &[Stage::Authorized]
+///     }
+///     fn authorized(&self, _request: &Message<'_>, ctx: &Context<'_>) -> Option<verdict::Authorized> {
+///         let hour = ctx.unix / 3600 % 24;
+///         (hour < 5).then_some(verdict::Authorized::Accept { expires: Some(18_000) })
+///     }
+/// }
+/// ```
 pub trait Plugin {
-    /// As `before` and `after` of other plugins and the operator's list call it.
+    /// As `before` and `after` of other plugins and the operator's list call it: lower-case words with hyphens.
     fn name(&self) -> &str;
+
+    /// The plugins (or `"policy"`) that are asked after this one. A name that is not loaded asks nothing.
+    fn before(&self) -> &[&str] {
+        &[]
+    }
+
+    /// The plugins (or `"policy"`) that are asked before this one.
+    fn after(&self) -> &[&str] {
+        &[]
+    }
+
+    /// What holds when it panics.
+    fn on_error(&self) -> OnError {
+        OnError::Skip
+    }
 
     /// The stages whose methods are there; the others are not called.
     fn stages(&self) -> &[Stage];
@@ -92,40 +140,4 @@ pub trait Plugin {
 
     /// A request has been answered.
     fn finish(&self, _outcome: &Outcome<'_>, _ctx: &Context<'_>) {}
-}
-
-/// A [`Plugin`] as a member of the chain.
-pub struct Native<P>(pub P);
-
-impl<P: Plugin> Link for Native<P> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn answers(&self, stage: Stage) -> bool {
-        self.0.stages().contains(&stage)
-    }
-
-    fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {
-        let plugin = &self.0;
-        Ok(match *question {
-            Question::Receive { request, ctx } => plugin.receive(request, ctx).map(Opinion::Receive),
-            Question::Register { request, ctx } => plugin.register(request, ctx).map(Opinion::Register),
-            Question::Verify { request, ctx } => plugin.verify(request, ctx).map(Opinion::Verify),
-            Question::Authorized { request, ctx } => plugin.authorized(request, ctx).map(Opinion::Authorized),
-            Question::Broadcast { request, portion, ctx } => {
-                plugin.broadcast(request, portion, ctx).map(Opinion::Broadcast)
-            }
-            Question::Failure { request, failure, portion, ctx } => {
-                plugin.failure(request, failure, portion, ctx).map(Opinion::Failure)
-            }
-            Question::Status { event } => plugin.status(event).map(Opinion::Status),
-            Question::Route { request, ctx } => plugin.route(request, ctx).map(Opinion::Route),
-            Question::Reply { response, ctx } => plugin.reply(response, ctx).map(Opinion::Reply),
-            Question::Finish { outcome, ctx } => {
-                plugin.finish(outcome, ctx);
-                None
-            }
-        })
-    }
 }

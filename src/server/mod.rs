@@ -4,6 +4,10 @@
 //! S-CSCF and broadcast server objects on state that all share. A program that embeds the crate makes a node the same
 //! way ([`Node::builder`]) and may answer the stages itself.
 
+pub mod control;
+mod receive;
+mod reload;
+mod steer;
 mod ua;
 mod worker;
 
@@ -14,13 +18,18 @@ use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy::lua::{Env, Generation, Host, PolicySource, Seat, Unit};
-use crate::policy::{Decide, ServerView};
+use crate::policy::lua::{Env, Generation, Host};
+use crate::policy::native::{Maker, NativeError};
+use crate::policy::{Decide, Plugin, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
+use control::{Control, ControlSocket};
+pub use reload::Tests;
+use reload::{Following, Jobs, Origin, Reloader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -35,10 +44,19 @@ pub enum StartError {
     Tls(#[from] transport::TlsError),
     #[error("policy: {0}")]
     Policy(#[from] crate::policy::lua::PolicyError),
+    /// Policies and plugins that are not taken, a line each.
+    #[error("policy: {0}")]
+    Refused(#[from] crate::policy::finding::Findings),
+    #[error("plugin: {0}")]
+    Plugin(#[from] NativeError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
     Http { addr: SocketAddr, why: std::io::Error },
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    #[error(transparent)]
+    Watch(#[from] crate::policy::lua::watch::WatchError),
     #[error("worker: {0}")]
     Worker(String),
     #[error("{0}")]
@@ -54,10 +72,22 @@ pub struct Builder {
     tracer: Option<Tracer>,
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
+    tests: Option<Tests>,
+    following: Option<Following>,
+    steered: bool,
+    plugins: Vec<Result<Maker, NativeError>>,
 }
 
 impl Builder {
-    /// Answers the stages in Rust instead of Lua; called once on each worker's thread.
+    /// Adds a plugin in Rust to the chain, beside those in Lua and the operator's policy. `make` is called once at once,
+    /// to learn the plugin's name and place, and once on each worker's thread.
+    pub fn plugin<P: Plugin + 'static>(mut self, make: impl Fn() -> P + Send + Sync + 'static) -> Self {
+        self.plugins.push(Maker::new(make));
+        self
+    }
+
+    /// Answers the stages in Rust instead of Lua, all of them: plugins have no place beside it. Called once on each
+    /// worker's thread.
     pub fn policy<D: Decide + 'static>(mut self, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(move |_| Ok(Rc::new(make()))));
         self
@@ -75,6 +105,28 @@ impl Builder {
         self
     }
 
+    /// Runs the tests of every generation that is to be taken by a reload.
+    pub fn tests(mut self, tests: Tests) -> Self {
+        self.tests = Some(tests);
+        self
+    }
+
+    /// Reads the configuration again at every reload, for what it says of policy and plugins; `file` is where it stands.
+    pub fn following(
+        mut self,
+        file: PathBuf,
+        read: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.following = Some(Following { file, read: Box::new(read) });
+        self
+    }
+
+    /// Opens the control socket in the data folder, and takes changed policy files if `reload.watch` says so.
+    pub fn steered(mut self) -> Self {
+        self.steered = true;
+        self
+    }
+
     pub fn start(self) -> Result<Node, StartError> {
         Node::assemble(self)
     }
@@ -89,6 +141,16 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
+    control: Option<Control>,
+    reloader: Option<Reloader>,
+}
+
+/// Where a worker's answers come from.
+enum Decides {
+    /// A policy that is compiled in.
+    Given(PolicyMaker),
+    /// This generation first, and what the loader has the worker do then.
+    Generation(Arc<Generation>, Jobs),
 }
 
 /// All that a worker gets; made before any of them starts.
@@ -97,7 +159,8 @@ struct Parts {
     tls: Tls,
     clock: Clock,
     tracer: Option<Tracer>,
-    policy: PolicyMaker,
+    policy: Decides,
+    plugins: Arc<[Maker]>,
     views: Arc<[ServerView]>,
     host: Arc<Host>,
     ims: Option<Arc<Shared>>,
@@ -114,11 +177,13 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        Builder { config, tracer: None, hss: None, policy: None }
+        let plugins = Vec::new();
+        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, following: None, steered: false }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy } = builder;
+        let Builder { config, tracer, hss, policy, plugins, tests, following, steered } = builder;
+        let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
@@ -129,7 +194,19 @@ impl Node {
         for (all, more) in sockets.iter_mut().zip(bsm_sockets) {
             all.merge(more);
         }
-        let (policy, policy_name) = policy_maker(&config, policy)?;
+        let origin = match (&policy, plugins.first()) {
+            (None, _) => Some(Origin::open(&config, &plugins, tests, following)?),
+            (Some(_), None) => None,
+            (Some(_), Some(plugin)) => {
+                let name = plugin.name();
+                let why = format!(
+                    "plugin {name:?} would never be asked: the program answers all stages itself (Builder::policy)"
+                );
+                return Err(StartError::Config(why));
+            }
+        };
+        let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
+        let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -147,7 +224,7 @@ impl Node {
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
         let ims = match (&hss, config.roles.scscf) {
             (Some(hss), true) => {
-                let settings = settings(&config, &listening, peers);
+                let settings = settings(&config, &listening, peers.clone());
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
                 let shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
@@ -160,7 +237,7 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone())))
+                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone())))
             }
             None => None,
         };
@@ -178,18 +255,27 @@ impl Node {
             workers: Vec::new(),
             stop,
             hss: embedded.clone(),
+            control: None,
+            reloader: None,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut http = http;
         let host: Arc<Host> = Arc::default();
         let mut waiting = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
+        let (mailboxes, jobs) = reload::mailboxes(workers);
+        for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
+            let decides = match (&policy, &origin) {
+                (None, Some(origin)) => Decides::Generation(origin.first.clone(), jobs),
+                (Some(given), _) => Decides::Given(given.clone()),
+                (None, None) => return Err(StartError::Config("there is no policy".into())),
+            };
             let parts = Parts {
                 sockets,
                 tls: tls.clone(),
                 clock,
                 tracer: tracer.clone(),
-                policy: policy.clone(),
+                policy: decides,
+                plugins: plugins.clone(),
                 views: views.clone(),
                 host: host.clone(),
                 ims: ims.clone(),
@@ -222,7 +308,21 @@ impl Node {
                 }
             }
         }
+        if let Some(origin) = origin {
+            let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
+            node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
+        }
+        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle));
+        node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
+    }
+
+    /// Takes the policy and plugins as they are in the files now; what comes of it is in the log.
+    pub fn reload(&self) {
+        match &self.reloader {
+            Some(reloader) => reloader.handle().signalled(),
+            None => tracing::warn!("this node's policy is compiled in: there is nothing to reload"),
+        }
     }
 
     /// Where the IMS role listens, ports known.
@@ -260,6 +360,8 @@ impl Node {
 
     /// Lets what runs finish for at most `within`, then ends; what the HSS holds is on disk afterwards.
     pub fn stop(&mut self, within: Duration) {
+        self.control.take();
+        self.reloader.take();
         let _ = self.stop.send(Some(within));
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
@@ -295,20 +397,6 @@ fn load_tls(config: &Config) -> Result<Tls, StartError> {
         }
         None => Ok(Tls::default()),
     }
-}
-
-fn policy_maker(config: &Config, given: Option<PolicyMaker>) -> Result<(PolicyMaker, String), StartError> {
-    if let Some(given) = given {
-        return Ok((given, "(embedded)".into()));
-    }
-    let source = match &config.policy {
-        Some(path) => PolicySource::read(path)?,
-        None => crate::policy::lua::builtin("default")
-            .ok_or_else(|| StartError::Config("the built-in policy is missing".into()))?,
-    };
-    let name = source.name.clone();
-    let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]);
-    Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
 }
 
 /// Over what this node reaches itself: a stream if it has one, since keys and payloads outgrow datagrams.

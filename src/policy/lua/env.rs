@@ -3,7 +3,7 @@
 
 use crate::answer::Task;
 use crate::clock::Clock;
-use crate::policy::ServerView;
+use crate::policy::{Native, ServerView};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Env {
     /// Timers run on the first worker only.
     pub first: bool,
     pub host: Arc<Host>,
+    /// This worker's plugins in Rust, the same for all generations.
+    pub natives: Rc<[Native]>,
 }
 
 /// The node's services that scripts reach; shared by all workers and generations.
@@ -36,6 +38,7 @@ impl Env {
             sleep: Rc::new(|_| Box::pin(std::future::pending())),
             first: false,
             host: Arc::default(),
+            natives: Rc::new([]),
         }
     }
 }

@@ -1,14 +1,10 @@
-//! Generations: what is loaded together and replaced together ([`Generation`]), and a worker's place for the one that
-//! decides now ([`Seat`]).
+//! Generations: what is loaded together and replaced together. A worker's place for the one that decides now is its
+//! [`super::Seat`].
 
 use super::PolicyError;
 use super::env::Env;
 use super::unit::{LuaLink, Unit};
-use crate::policy::stage::{Context, Decide, FailureView, Outcome, PortionView, Stage, StatusEvent};
-use crate::policy::{Chain, Counters, Link, verdict};
-use crate::sip::Message;
-use std::cell::RefCell;
-use std::rc::Rc;
+use crate::policy::{Chain, Counters, Link, Native};
 use std::sync::Arc;
 
 /// A policy and its plugins, compiled; the same for all workers.
@@ -17,12 +13,40 @@ pub struct Generation {
     pub id: u64,
     /// In the order in which they are asked.
     units: Vec<(Arc<Unit>, Arc<Counters>)>,
+    /// Held by every worker's chain of it, so that its end is known.
+    in_use: Arc<()>,
+    /// The names of all members in the order in which they are asked, plugins in Rust among them. Of those that it does
+    /// not name, plugins in Rust come first, then units.
+    order: Vec<String>,
 }
 
 impl Generation {
     /// `units` in the order in which they are asked.
     pub fn new(id: u64, units: impl IntoIterator<Item = Arc<Unit>>) -> Self {
-        Generation { id, units: units.into_iter().map(|unit| (unit, Arc::default())).collect() }
+        let units = units.into_iter().map(|unit| (unit, Arc::default())).collect();
+        Generation { id, units, order: Vec::new(), in_use: Arc::default() }
+    }
+
+    /// The same units with counters of their own.
+    pub fn twin(&self) -> Self {
+        Generation::new(self.id, self.units.iter().map(|(unit, _)| unit.clone())).in_order(self.order.clone())
+    }
+
+    /// The workers' chains of it that are still there: those that decide, and those that transactions hold on to.
+    pub fn chains(&self) -> usize {
+        Arc::strong_count(&self.in_use).saturating_sub(1)
+    }
+
+    pub(super) fn hold(&self) -> Arc<()> {
+        self.in_use.clone()
+    }
+
+    /// As `order` has it, which may name plugins in Rust too.
+    pub fn in_order(mut self, order: Vec<String>) -> Self {
+        let place = |(unit, _): &(Arc<Unit>, _)| order.iter().position(|name| **name == *unit.name);
+        self.units.sort_by_key(|unit| place(unit).map_or(usize::MAX, |at| at));
+        self.order = order;
+        self
     }
 
     /// The units with what has been counted of each.
@@ -30,90 +54,19 @@ impl Generation {
         &self.units
     }
 
-    /// Builds this thread's VMs.
+    /// Builds this thread's VMs and sets its plugins in Rust between them.
     pub fn chain(&self, env: &Env) -> Result<Chain, PolicyError> {
-        let link = |(unit, counters): &(Arc<Unit>, Arc<Counters>)| {
-            let link: Box<dyn Link> = Box::new(LuaLink::new(unit.clone(), env, self.id)?);
-            Ok((link, counters.clone()))
+        let place = |name: &str| self.order.iter().position(|named| named == name);
+        let native = |native: &Native| {
+            let link: Box<dyn Link> = Box::new(native.clone());
+            (place(native.name()).map_or(0, |at| at + 1), (link, native.counters().clone()))
         };
-        let links = self.units.iter().map(link).collect::<Result<Vec<_>, PolicyError>>()?;
-        Ok(Chain::new(self.id, links, env.clock))
-    }
-}
-
-/// One worker's `Decide`: the chain of the generation that decides now. A transaction keeps the chain that it pinned,
-/// so a generation that was replaced ends with the last of its transactions.
-pub struct Seat {
-    current: RefCell<Rc<Chain>>,
-}
-
-impl Seat {
-    pub fn new(chain: Chain) -> Self {
-        Seat { current: RefCell::new(Rc::new(chain)) }
-    }
-
-    /// The next question goes to this chain.
-    pub fn switch(&self, chain: Chain) {
-        self.current.replace(Rc::new(chain));
-    }
-
-    pub fn current(&self) -> Rc<Chain> {
-        self.current.borrow().clone()
-    }
-}
-
-impl Decide for Seat {
-    fn receive(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Receive {
-        self.current().receive(request, ctx)
-    }
-
-    fn register(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Register {
-        self.current().register(request, ctx)
-    }
-
-    fn verify(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Verify {
-        self.current().verify(request, ctx)
-    }
-
-    fn authorized(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Authorized {
-        self.current().authorized(request, ctx)
-    }
-
-    fn broadcast(&self, request: &Message<'_>, portion: &PortionView<'_>, ctx: &Context<'_>) -> verdict::Broadcast {
-        self.current().broadcast(request, portion, ctx)
-    }
-
-    fn failure(
-        &self,
-        request: &Message<'_>,
-        failure: &FailureView<'_>,
-        portion: &PortionView<'_>,
-        ctx: &Context<'_>,
-    ) -> verdict::Failure {
-        self.current().failure(request, failure, portion, ctx)
-    }
-
-    fn status(&self, event: &StatusEvent<'_>) -> verdict::Status {
-        self.current().status(event)
-    }
-
-    fn route(&self, request: &Message<'_>, ctx: &Context<'_>) -> verdict::Route {
-        self.current().route(request, ctx)
-    }
-
-    fn reply(&self, response: &Message<'_>, ctx: &Context<'_>) -> verdict::Reply {
-        self.current().reply(response, ctx)
-    }
-
-    fn finish(&self, outcome: &Outcome<'_>, ctx: &Context<'_>) {
-        self.current().finish(outcome, ctx);
-    }
-
-    fn wants(&self, stage: Stage) -> bool {
-        self.current().wants(stage)
-    }
-
-    fn pin(&self, _impi: &str) -> Option<Rc<dyn Decide>> {
-        Some(self.current())
+        let mut links: Vec<_> = env.natives.iter().map(native).collect();
+        for (unit, counters) in &self.units {
+            let link: Box<dyn Link> = Box::new(LuaLink::new(unit.clone(), env, self.id)?);
+            links.push((place(&unit.name).map_or(usize::MAX, |at| at + 1), (link, counters.clone())));
+        }
+        links.sort_by_key(|(place, _)| *place);
+        Ok(Chain::new(self.id, links.into_iter().map(|(_, link)| link).collect(), env.clock))
     }
 }

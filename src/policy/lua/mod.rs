@@ -15,6 +15,7 @@
 //! | `view`, `message`, `servers` | what a stage sees |
 //! | `ims`, `args`, `decode` | what a stage may answer |
 //! | `failure`, `log` | what is reported |
+//! | `watch` | that the files have changed |
 
 mod args;
 mod deadline;
@@ -23,19 +24,26 @@ pub mod env;
 mod failure;
 mod fields;
 mod generation;
+mod globals;
 mod ims;
 mod log;
 mod message;
+pub mod package;
 mod raw;
+mod seat;
 mod servers;
 mod source;
 mod unit;
 mod view;
 mod vm;
+pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
 pub use env::{Env, Host};
-pub use generation::{Generation, Seat};
+pub use generation::Generation;
+pub use globals::{GlobalUse, globals};
+pub use package::Plugins;
+pub use seat::Seat;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
 

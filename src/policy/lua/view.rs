@@ -438,10 +438,13 @@ fn edit(lua: &Lua, desk: &Desk, how: How, this: &Value, name: &Value, value: &Va
     }
     let because = |error: mlua::Error| located(lua, &format!("{}: {}", how.method(), describe(&error)));
     let name = line("name", name).map_err(because)?;
-    edits.push(match how {
+    let edit = match how {
         How::Set => Edit::Set { name, value: line("value", value).map_err(because)? },
         How::Add => Edit::Add { name, value: line("value", value).map_err(because)? },
         How::Remove => Edit::Remove { name },
-    });
+    };
+    // Here the policy's author learns of it with the line; the server would only leave it out.
+    edit.check().map_err(|why| located(lua, &format!("{}: {why}", how.method())))?;
+    edits.push(edit);
     Ok(())
 }

@@ -22,10 +22,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Memory of one VM.
-const MEMORY: usize = 8 * 1024 * 1024;
-/// Time that one stage may take.
-pub(super) const CALL: Duration = Duration::from_millis(5);
 /// Time that the policy's top level may take, once.
 const LOAD: Duration = Duration::from_secs(1);
 
@@ -97,7 +93,7 @@ impl Vm {
         };
         self.take_stages(&returned)?;
         if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
-            let conf = self.at_load(|lua| lua.globals().raw_get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
+            let conf = self.at_load(|lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
             self.at_load(|_| setup.call::<()>(conf))?;
         }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
@@ -157,6 +153,10 @@ impl Vm {
         self.function(stage).is_some()
     }
 
+    pub(super) fn line_of(&self, stage: Stage) -> Option<usize> {
+        Some(self.function(stage)?.line)
+    }
+
     fn function(&self, stage: Stage) -> Option<&StageFunction> {
         self.stages.get(stage as usize)?.as_ref()
     }
@@ -167,8 +167,9 @@ impl Vm {
         let Some(function) = self.function(stage) else { return Ok(None) };
         // What this does is our own work, not the policy's.
         let prepared = self.prepare(question);
+        let wall = self.unit.limits.wall;
         self.desk.open(stage);
-        let (outcome, expired) = limited(CALL, || {
+        let (outcome, expired) = limited(wall, || {
             prepared.and_then(|()| self.desk.question.during(question, || function.ask.call::<()>(())))
         });
         self.desk.close();
@@ -176,7 +177,7 @@ impl Vm {
         let begins = || format!("{}:{}", self.file(), function.line);
         let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
         if let Some(Expired { place }) = expired {
-            let message = format!("{}: stopped after {} ms", place.unwrap_or_else(begins), CALL.as_millis());
+            let message = format!("{}: stopped after {} ms", place.unwrap_or_else(begins), wall.as_millis());
             return Err(fault(Cause::Timeout, message));
         }
         outcome.map_err(|error| {
@@ -260,7 +261,7 @@ fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
         lua,
     };
     vm.tell_servers(&env.servers)?;
-    vm.lua.set_memory_limit(MEMORY)?;
+    vm.lua.set_memory_limit(unit.limits.memory)?;
     vm.lua.sandbox(true)?;
     Ok(vm)
 }
@@ -270,7 +271,7 @@ fn about(lua: &Lua, unit: &Unit) -> mlua::Result<Table> {
     let about = lua.create_table()?;
     about.raw_set("name", &*unit.name)?;
     about.raw_set("version", unit.version.as_str())?;
-    about.raw_set("conf", from_json(lua, &unit.conf)?)?;
+    about.raw_set("conf", from_json(lua, unit.conf.values())?)?;
     about.set_readonly(true);
     Ok(about)
 }
