@@ -1,6 +1,6 @@
 //! `log.info`, `log.warn` and `log.error` for policies: joined with blanks, one line, at a limited rate.
 
-use super::failure::{place, printable};
+use super::failure::{MAX_MESSAGE, place, printable};
 use super::unit::Unit;
 use crate::clock::Clock;
 use crate::policy::throttle::Throttle;
@@ -25,8 +25,7 @@ pub(super) fn table(lua: &Lua, unit: &Arc<Unit>, clock: Clock) -> mlua::Result<T
         let (throttle, unit) = (throttle.clone(), unit.name.clone());
         let write = lua.create_function(move |lua, words: Variadic<Value>| {
             if let Some(held_back) = throttle.admit(clock.now().mono) {
-                let words = words.iter().map(Value::to_string).collect::<mlua::Result<Vec<_>>>()?;
-                let text = printable(&words.join(" "));
+                let text = printable(&joined(&words)?);
                 let place = place(lua, 1).unwrap_or_default();
                 match level {
                     Level::Info => {
@@ -46,4 +45,26 @@ pub(super) fn table(lua: &Lua, unit: &Arc<Unit>, clock: Clock) -> mlua::Result<T
     }
     log.set_readonly(true);
     Ok(log)
+}
+
+/// The words with blanks between, as far as a line goes: a copy of each whole word, thousands of them and megabytes
+/// each, would be memory that no limit of the VM counts.
+fn joined(words: &[Value]) -> mlua::Result<String> {
+    let mut line = String::new();
+    for word in words {
+        if line.len() > MAX_MESSAGE {
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        match word {
+            Value::String(text) => {
+                let text = text.as_bytes();
+                line.push_str(&String::from_utf8_lossy(text.get(..MAX_MESSAGE).unwrap_or(&text)));
+            }
+            other => line.push_str(&other.to_string()?),
+        }
+    }
+    Ok(line)
 }
