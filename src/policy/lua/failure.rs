@@ -4,7 +4,7 @@ use crate::policy::Cause;
 use mlua::{Error, Lua};
 
 /// Longest message of a policy that is kept or logged, in octets.
-pub(super) const MAX_MESSAGE: usize = 400;
+const MAX_MESSAGE: usize = 400;
 
 /// Whether a VM may be in a state that nobody wrote, and is built anew.
 pub(super) fn spoils(cause: Cause) -> bool {

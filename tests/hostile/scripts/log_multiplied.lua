@@ -1,4 +1,4 @@
--- harmless or timeout or memory: the same megabytes thousands of times in one line, which is memory outside of the VM
+-- harmless or timeout or memory or error: the same megabytes thousands of times in one line, which is memory outside of the VM
 return {
   authorized = function()
     local s = ("x"):rep(3000000)
