@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::observe::trace::{LadderLayer, Tracer};
+use crate::policy::lua::Plugins;
 use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
@@ -21,7 +22,8 @@ use tracing_subscriber::{EnvFilter, Layer};
   imscript run
   imscript run --config imscript.toml
   imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
-  imscript run --policy lua/policy/figures/figure_3.lua")]
+  imscript run --policy lua/policy/figures/figure_3.lua
+  imscript run --plugins plugins")]
 pub struct Args {
     /// Configuration file; the options below override it
     #[arg(long, value_name = "FILE")]
@@ -38,6 +40,9 @@ pub struct Args {
     /// Policy file in Lua
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Folder of plugins, one folder each
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
     /// Address of the broadcast server's HTTP side (Ua)
     #[arg(long, value_name = "IP:PORT")]
     http: Option<SocketAddr>,
@@ -85,6 +90,16 @@ impl Args {
         }
         if self.policy.is_some() {
             config.policy.clone_from(&self.policy);
+        }
+        if let Some(dir) = &self.plugins {
+            // Settings and order of the file hold for another folder too.
+            match &mut config.plugins {
+                Some(plugins) => plugins.dir.clone_from(dir),
+                None => {
+                    let file = path.display().to_string().into();
+                    config.plugins = Some(Plugins { file, ..Plugins::of(dir) });
+                }
+            }
         }
         if self.trace.is_some() {
             config.trace.clone_from(&self.trace);

@@ -7,6 +7,7 @@ use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
+use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::Listen;
@@ -68,6 +69,8 @@ pub struct Config {
     pub workers: usize,
     /// None: the default policy built in.
     pub policy: Option<PathBuf>,
+    /// None: no plugins.
+    pub plugins: Option<Plugins>,
     pub tls: Option<Tls>,
     /// P-CSCFs of the home network: their integrity-protected and P- headers count.
     pub trusted_peers: Vec<IpAddr>,

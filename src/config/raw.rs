@@ -1,7 +1,10 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 use super::*;
+use crate::policy::document::{Fields, Node, Value};
+use crate::policy::finding::Findings;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::ops::Range;
 use toml::Spanned;
 
@@ -11,6 +14,9 @@ pub enum ConfigError {
     Read { path: PathBuf, why: String },
     #[error("{}:{line}: {why}", path.display())]
     At { path: PathBuf, line: usize, why: String },
+    /// Several at once, each with its file and line.
+    #[error(transparent)]
+    All(#[from] Findings),
 }
 
 type Text = Option<Spanned<String>>;
@@ -24,6 +30,8 @@ pub(super) struct Raw {
     data_dir: Option<PathBuf>,
     workers: Option<Spanned<usize>>,
     policy: Option<PathBuf>,
+    /// Read by [`Raw::plugins`], which keeps the lines of the settings.
+    plugins: Option<IgnoredAny>,
     log: Option<String>,
     trace: Option<PathBuf>,
     tls: Option<RawTls>,
@@ -200,6 +208,7 @@ impl Raw {
             data_dir: beside(self.data_dir.clone().unwrap_or_else(|| PathBuf::from("imscript-data"))),
             workers,
             policy: self.policy.clone().map(beside),
+            plugins: self.plugins(beside)?,
             tls: self.tls.as_ref().map(|t| Tls {
                 certificate: beside(t.certificate.clone()),
                 key: beside(t.key.clone()),
@@ -224,6 +233,35 @@ impl Raw {
             trace: self.trace.clone().map(beside),
             domain,
         })
+    }
+
+    /// `plugins = "DIR"`, or the table `[plugins]`.
+    fn plugins(&self, beside: impl Fn(PathBuf) -> PathBuf) -> Result<Option<Plugins>, ConfigError> {
+        if self.plugins.is_none() {
+            return Ok(None);
+        }
+        let mut found = Findings::of(self.path.display().to_string());
+        let root = Node::parse(&self.text, &mut found);
+        let plugins = root.get("plugins").and_then(|entry| {
+            if let Some(dir) = entry.node.as_str() {
+                return Some(Plugins { file: found.file().clone(), ..Plugins::of(beside(dir.into())) });
+            }
+            let mut fields = Fields::of(entry, &mut found)?;
+            let dir = fields.string("dir", &mut found).map_or("plugins", |(dir, _)| dir);
+            let plugins = Plugins {
+                dir: beside(dir.into()),
+                order: fields.strings("order", &mut found),
+                disabled: fields.strings("disabled", &mut found),
+                config: fields.get("config").map(|entry| entry.node.entries().to_vec()).unwrap_or_default(),
+                file: found.file().clone(),
+            };
+            if let Some(config) = entry.node.get("config").filter(|c| !matches!(c.node.value, Value::Table(_))) {
+                found.hinted(config.line, "config: expected a table", "[plugins.config.NAME]");
+            }
+            fields.finish("key of [plugins]", &mut found);
+            Some(plugins)
+        });
+        Ok(found.or(Some(plugins))?)
     }
 
     fn roles(&self) -> Result<Roles, ConfigError> {

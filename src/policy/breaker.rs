@@ -1,6 +1,7 @@
 //! A breaker (rank 1): a member of the chain that fails again and again is left out for a while, since every failure
 //! costs more than its answer would.
 
+use super::manifest;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use std::time::Duration;
 /// Counts the faults of one member on one worker.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
+    /// So many faults within the window open it.
+    threshold: manifest::Breaker,
     /// When the last faults were, oldest first.
     faults: RefCell<VecDeque<Duration>>,
     /// Some while it is open: until when nobody is asked.
@@ -15,10 +18,11 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// So many faults within the window open it.
-    const FAULTS: usize = 10;
-    const WINDOW: Duration = Duration::from_secs(10);
     pub(super) const PAUSE: Duration = Duration::from_secs(30);
+
+    pub(super) fn new(threshold: manifest::Breaker) -> Self {
+        Breaker { threshold, ..Breaker::default() }
+    }
 
     /// Whether the member may be asked. After the pause one call is a trial: it closes the breaker or opens it again.
     pub(super) fn admits(&self, now: impl FnOnce() -> Duration) -> bool {
@@ -39,11 +43,11 @@ impl Breaker {
             return true;
         }
         let mut faults = self.faults.borrow_mut();
-        while faults.front().is_some_and(|first| now.saturating_sub(*first) > Self::WINDOW) {
+        while faults.front().is_some_and(|first| now.saturating_sub(*first) > self.threshold.window) {
             faults.pop_front();
         }
         faults.push_back(now);
-        let opens = faults.len() >= Self::FAULTS;
+        let opens = u32::try_from(faults.len()).is_ok_and(|faults| faults >= self.threshold.failures);
         if opens {
             self.until.set(Some(now.saturating_add(Self::PAUSE)));
         }

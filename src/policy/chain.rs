@@ -82,10 +82,10 @@ impl Chain {
         order: [Box<[usize]>; Stage::COUNT],
         clock: Clock,
     ) -> Self {
-        let member = |(link, counters)| Member {
+        let member = |(link, counters): (Box<dyn Link>, _)| Member {
+            breaker: Breaker::new(link.breaker()),
             link,
             counters,
-            breaker: Breaker::default(),
             throttle: Throttle::new(LOG_RATE),
         };
         let members = links.into_iter().map(member).collect();

@@ -29,7 +29,7 @@ pub enum Value {
     Table(Vec<Entry>),
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub key: String,
     /// Of the key.

@@ -2,6 +2,7 @@
 //! writes, one method a stage, and [`super::Native`] makes a link of it.
 
 use super::fault::{Fault, OnError};
+use super::manifest::Breaker;
 use super::stage::{Context, FailureView, Outcome, PortionView, Question, Stage, StatusEvent};
 use super::verdict::{self, Opinion};
 use crate::sip::Message;
@@ -24,6 +25,11 @@ pub trait Link {
     /// Whether a call that takes too long is cut short. Where it is not, the chain measures it and tells.
     fn interruptible(&self) -> bool {
         true
+    }
+
+    /// How many failures in what time leave it out for a while.
+    fn breaker(&self) -> Breaker {
+        Breaker::default()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy::lua::{Env, Generation, Host, PolicySource, Seat, Unit};
+use crate::policy::lua::{Env, Host, Seat, package};
 use crate::policy::native::{Maker, NativeError};
 use crate::policy::{Decide, Plugin, ServerView, native, order};
 use crate::registrar::scscf::sip_uri;
@@ -38,9 +38,9 @@ pub enum StartError {
     Policy(#[from] crate::policy::lua::PolicyError),
     #[error("plugin: {0}")]
     Plugin(#[from] NativeError),
-    /// One fault a line, each with its place.
-    #[error("{0}")]
-    Order(#[from] crate::policy::finding::Findings),
+    /// Policies and plugins that are not taken, a line each.
+    #[error("policy: {0}")]
+    Refused(#[from] crate::policy::finding::Findings),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -330,17 +330,12 @@ fn policy_maker(
         }
         return Ok((given, "(embedded)".into()));
     }
-    let source = match &config.policy {
-        Some(path) => PolicySource::read(path)?,
-        None => crate::policy::lua::builtin("default")
-            .ok_or_else(|| StartError::Config("the built-in policy is missing".into()))?,
-    };
-    let name = source.name.clone();
     native::check_names(plugins.iter().map(|plugin| &**plugin.name()))?;
-    let members: Vec<_> =
-        plugins.iter().map(|plugin| plugin.place().clone()).chain([order::Member::policy(name.as_str())]).collect();
-    let order = order::resolve(&members, &[], &name)?.names;
-    let generation = Generation::new(1, [Arc::new(Unit::policy(source.compile()?))]).in_order(order);
+    let natives: Vec<order::Member> = plugins.iter().map(|plugin| plugin.place().clone()).collect();
+    let loaded = package::read_among(config.policy.as_deref(), config.plugins.as_ref(), &natives)?;
+    loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let name = loaded.name();
+    let generation = loaded.generation(1);
     Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
 }
 

@@ -43,12 +43,17 @@ impl PolicySource {
 
     /// Compiles the text. The result can be given to every worker.
     pub fn compile(&self) -> Result<Program, PolicyError> {
+        let compiler = Compiler::new().set_optimization_level(2).set_debug_level(1);
+        let bytecode = self.compile_with(&compiler)?.into();
+        Ok(Program { name: self.name.as_str().into(), bytecode })
+    }
+
+    pub(super) fn compile_with(&self, compiler: &Compiler) -> Result<Vec<u8>, PolicyError> {
         if self.text.len() > MAX_TEXT {
             return Err(PolicyError::TooLarge { name: self.name.clone() });
         }
-        let compiler = Compiler::new().set_optimization_level(2).set_debug_level(1);
         match compiler.compile(self.text.as_bytes()) {
-            Ok(bytecode) => Ok(Program { name: self.name.as_str().into(), bytecode: bytecode.into() }),
+            Ok(bytecode) => Ok(bytecode),
             Err(mlua::Error::SyntaxError { message, .. }) => {
                 // The compiler does not know the name and begins with ":line: ".
                 let message = first_line(&message);

@@ -4,15 +4,19 @@ use super::PolicyError;
 use super::env::Env;
 use super::source::Program;
 use super::vm::Vm;
+use crate::policy::capability::{Capabilities, Origin};
+use crate::policy::conf::Conf;
+use crate::policy::manifest::{Breaker, Limits, Manifest};
 use crate::policy::verdict::Opinion;
 use crate::policy::{Fault, Link, OnError, Question, Stage};
+use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of the operator's policy among the members.
-pub const POLICY: &str = "policy";
+pub use crate::policy::manifest::POLICY;
+
 /// A VM that cannot be built again is not tried at every call.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
@@ -26,8 +30,15 @@ pub struct Unit {
     /// What `require` finds: the other files of a plugin, by module name.
     pub modules: BTreeMap<String, Program>,
     /// The settings that the author's schema and the operator's values come to.
-    pub conf: serde_json::Value,
+    pub conf: Conf,
     pub on_error: OnError,
+    /// What it may do beyond answering.
+    pub capabilities: Capabilities,
+    /// Where its HTTP requests may go: its capability `http` under its settings.
+    pub origins: Vec<Origin>,
+    pub limits: Limits,
+    /// Of everything above, in hexadecimal: the same for the same files and settings.
+    pub digest: String,
 }
 
 impl Unit {
@@ -36,12 +47,51 @@ impl Unit {
         Unit {
             name: POLICY.into(),
             version: String::new(),
+            digest: digest([&*main.bytecode]),
             main,
             modules: BTreeMap::new(),
-            conf: serde_json::Value::Null,
+            conf: Conf::empty(),
             on_error: OnError::Skip,
+            capabilities: Capabilities::of_operator(),
+            origins: Vec::new(),
+            limits: Limits::default(),
         }
     }
+
+    /// A plugin out of its checked parts. `text` is that of its manifest.
+    pub fn plugin(
+        manifest: &Manifest,
+        text: &str,
+        main: Program,
+        modules: BTreeMap<String, Program>,
+        conf: Conf,
+    ) -> Self {
+        let shown = conf.shown().to_string();
+        let mut parts: Vec<&[u8]> = vec![text.as_bytes(), shown.as_bytes(), &main.bytecode];
+        parts.extend(modules.iter().flat_map(|(name, program)| [name.as_bytes(), &*program.bytecode]));
+        Unit {
+            name: manifest.name.as_str().into(),
+            version: manifest.version.to_string(),
+            digest: digest(parts),
+            main,
+            modules,
+            on_error: manifest.on_error,
+            capabilities: manifest.capabilities.clone(),
+            origins: manifest.capabilities.origins(&conf),
+            limits: manifest.limits,
+            conf,
+        }
+    }
+}
+
+fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // The lengths keep one part from running into the next.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(8).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// A unit on one worker.
@@ -75,6 +125,11 @@ impl LuaLink {
         &self.unit
     }
 
+    /// The line of the main file on which the function of a stage begins; 0 if it is not known.
+    pub fn line_of(&self, stage: Stage) -> Option<usize> {
+        self.vm.borrow().as_ref()?.line_of(stage)
+    }
+
     fn rebuild(&self) -> Option<Vm> {
         let now = self.env.clock.now().mono;
         if self.rebuild_after.get().is_some_and(|after| now < after) {
@@ -106,6 +161,10 @@ impl Link for LuaLink {
 
     fn on_error(&self) -> OnError {
         self.unit.on_error
+    }
+
+    fn breaker(&self) -> Breaker {
+        self.unit.limits.breaker
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {

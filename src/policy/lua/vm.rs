@@ -21,10 +21,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Memory of one VM.
-const MEMORY: usize = 8 * 1024 * 1024;
-/// Time that one stage may take.
-pub(super) const CALL: Duration = Duration::from_millis(5);
 /// Time that the policy's top level may take, once.
 const LOAD: Duration = Duration::from_secs(1);
 /// The clock is read at every n-th interrupt: an interrupt costs 7 ns, a clock 30.
@@ -120,7 +116,7 @@ impl Vm {
         };
         self.take_stages(&returned)?;
         if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
-            let conf = self.at_load(|lua| lua.globals().raw_get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
+            let conf = self.at_load(|lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
             self.at_load(|_| setup.call::<()>(conf))?;
         }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
@@ -179,6 +175,10 @@ impl Vm {
         self.function(stage).is_some()
     }
 
+    pub(super) fn line_of(&self, stage: Stage) -> Option<usize> {
+        Some(self.function(stage)?.info().line_defined.unwrap_or_default())
+    }
+
     fn function(&self, stage: Stage) -> Option<&Function> {
         self.stages.get(stage as usize)?.as_ref()
     }
@@ -190,7 +190,7 @@ impl Vm {
         // What this does is our own work, not the policy's.
         self.deadline.start(LOAD);
         let prepared = self.prepare(question);
-        self.deadline.start(CALL);
+        self.deadline.start(self.unit.limits.wall);
         self.desk.open(stage);
         let outcome = prepared.and_then(|()| self.call(function, question));
         self.desk.close();
@@ -198,7 +198,7 @@ impl Vm {
         let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
         if self.deadline.expired.get() {
             let place = self.deadline.place.take().unwrap_or_else(|| self.defined_at(function));
-            let message = format!("{place}: stopped after {} ms", CALL.as_millis());
+            let message = format!("{place}: stopped after {} ms", self.unit.limits.wall.as_millis());
             return Err(fault(Cause::Timeout, message));
         }
         let returned = outcome.map_err(|error| {
@@ -270,7 +270,7 @@ fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<(Lua, Rc<D
     let desk = Rc::new(Desk::new(ServerList::new(&lua)?, NameList::new(&lua)?, generation));
     view::install(&lua, &desk)?;
     desk.servers.borrow_mut().update(&lua, &env.servers)?;
-    lua.set_memory_limit(MEMORY)?;
+    lua.set_memory_limit(unit.limits.memory)?;
     lua.sandbox(true)?;
 
     let deadline = Rc::new(Deadline {
@@ -289,7 +289,7 @@ fn about(lua: &Lua, unit: &Unit) -> mlua::Result<Table> {
     let about = lua.create_table()?;
     about.raw_set("name", &*unit.name)?;
     about.raw_set("version", unit.version.as_str())?;
-    about.raw_set("conf", from_json(lua, &unit.conf)?)?;
+    about.raw_set("conf", from_json(lua, unit.conf.values())?)?;
     about.set_readonly(true);
     Ok(about)
 }
