@@ -97,7 +97,18 @@ fn bad_values_by_line() {
 fn a_server_or_naf_twice() {
     let one = "[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\n";
     fault(&format!("{one}[[broadcast_server]]\nname = \"x\"\nnaf = [\"y.net\"]\n"), 5, "unique");
-    fault(&format!("{one}[[broadcast_server]]\nname = \"y\"\nnaf = [\"x.net\"]\n"), 6, "another");
+    fault(&format!("{one}[[broadcast_server]]\nname = \"y\"\nnaf = [\"x.net\"]\n"), 5, "tell the two apart");
+}
+
+#[test]
+fn servers_that_share_a_naf_stand_in_their_order() {
+    let server = |name: &str, port: u16| {
+        format!("[[broadcast_server]]\nname = \"{name}\"\nnaf = [\"x.net\"]\naddress = \"tcp:127.0.0.1:{port}\"\n")
+    };
+    let config = read(&(server("north", 1) + &server("south", 2))).unwrap();
+    let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["north", "south"]);
+    fault(&(server("north", 1) + &server("south", 1)), 6, "\"north\"");
 }
 
 #[test]

@@ -130,12 +130,13 @@ fn a_reload_leaves_the_instance_and_its_counters_alone() {
     });
     let makers = [maker.unwrap()];
     let (first, env) = among(1, "return {}", &makers);
-    let seat = Seat::new(first.chain(&env).unwrap());
+    let seat = Seat::new(&first, &env).unwrap();
     assert_eq!((status(&seat), status(&seat)), (481, 482));
     let kept = seat.pin("alice").unwrap();
     let second = Generation::new(2, first.units().iter().map(|(unit, _)| unit.clone()));
-    seat.switch(second.chain(&env).unwrap());
-    assert_eq!((status(&seat), seat.current().generation()), (483, 2));
+    seat.prepare(&second, &env).unwrap();
+    assert!(seat.switch(None));
+    assert_eq!((status(&seat), seat.serving()), (483, 2));
     assert_eq!(status(&*kept), 484, "a transaction of the old generation asks the same instance");
     assert_eq!(makers[0].counters().calls(), 4);
 }

@@ -1,9 +1,12 @@
 //! The alert module (150 of the patent): tells the IMS server when a broadcast registration changes other than by the
-//! answer to the IMS server's own request. Whether and whom to tell is the policy's decision (stage `status`).
+//! answer to the IMS server's own request. Whether, whom (another broadcast server too) and when is the policy's decision
+//! (stage `status`); what it holds back waits in [`super::held`].
 
 use super::Job;
+use super::held::{About, Step};
 use super::keys::BroadcastRegistration;
 use super::outgoing::Outgoing;
+use super::peer::Peer;
 use super::server::Bsm;
 use super::{ext::Ext, media};
 use crate::gba::btid::Btid;
@@ -33,9 +36,19 @@ pub struct Change {
     pub ims_peer: usize,
 }
 
+/// A change on its way to somebody.
+#[derive(Debug, Clone)]
+pub struct Word {
+    change: Change,
+    to: Peer,
+    /// When it was said, on the monotonic clock.
+    at: Duration,
+}
+
 impl Bsm {
-    /// Asks the policy and, if it wants so, tells the IMS, in the background.
+    /// Asks the policy and, if it wants so, tells the IMS or another server, in the background.
     pub(super) fn alert(self: &Rc<Self>, change: Change) {
+        let now = (self.env.now)();
         let event = StatusEvent {
             system: System::Broadcast,
             previous: change.previous,
@@ -48,21 +61,51 @@ impl Bsm {
             naf_fqdn: Some(change.naf.fqdn()),
             servers: &[&self.config.name],
             expires: change.expires,
-            unix: (self.env.now)().unix.as_secs(),
+            unix: now.unix.as_secs(),
         };
-        let told = match self.decide.status(&event) {
-            Status::Notify { to, .. } => to.iter().any(|to| to == "ims"),
-            Status::Silent => false,
-        };
-        if told {
-            let bsm = Rc::clone(self);
-            let job: Job = Box::pin(async move { bsm.tell(change).await });
-            (self.env.spawn)(job);
+        let Status::Notify { to, after, .. } = self.decide.status(&event) else { return };
+        let step = Step { previous: change.previous, state: change.state, renews: false };
+        for name in to {
+            let Some(peer) = self.recipient(&name, &change) else {
+                tracing::debug!(name, "a policy names somebody whom this server cannot tell");
+                continue;
+            };
+            let word = Word { change: change.clone(), to: peer.clone(), at: now.mono };
+            let about = || About { user: change.impu.to_string(), system: System::Broadcast, to: name };
+            if let Some(word) = self.state.held.offer(about, step, word, after, now.mono) {
+                self.tell_later(word);
+            }
         }
     }
 
-    async fn tell(&self, change: Change) {
-        let Some(ims) = self.config.ims.get(change.ims_peer).or(self.config.ims.first()) else { return };
+    /// "ims", or another broadcast server by its configured name.
+    fn recipient(&self, name: &str, change: &Change) -> Option<&Peer> {
+        match name {
+            "ims" => self.config.ims.get(change.ims_peer).or(self.config.ims.first()),
+            name => self.config.servers.iter().find(|server| server.name == name),
+        }
+    }
+
+    /// What was held back, when its time has come. Called with the other timers.
+    pub(super) fn tell_due(self: &Rc<Self>) {
+        let now = (self.env.now)().mono;
+        for mut word in self.state.held.due(now) {
+            if self.state.registration_state(&word.change.impu) != word.change.state {
+                continue; // what the IMS server did itself meanwhile it knows
+            }
+            let waited = u32::try_from(now.saturating_sub(word.at).as_secs()).unwrap_or(u32::MAX);
+            word.change.expires = word.change.expires.saturating_sub(waited);
+            self.tell_later(word);
+        }
+    }
+
+    fn tell_later(self: &Rc<Self>, word: Word) {
+        let bsm = Rc::clone(self);
+        let job: Job = Box::pin(async move { bsm.tell(word).await });
+        (self.env.spawn)(job);
+    }
+
+    async fn tell(&self, Word { change, to: peer, .. }: Word) {
         let document = BroadcastRegistration {
             state: change.state,
             impu: change.impu.clone(),
@@ -81,21 +124,21 @@ impl Bsm {
         };
         for attempt in 0..=PAUSES.len() {
             let message = Outgoing {
-                to: &ims.uri,
+                to: &peer.uri,
                 from: &self.config.uri,
                 ext: Some(ext.clone()),
                 body: Some((media::BCAST_REGISTRATION, &document)),
             }
             .request();
-            match self.outbound.request(&ims.hop, message, WITHIN).await {
+            match self.outbound.request(&peer.hop, message, WITHIN).await {
                 Ok(answer) if answer.status() < 300 => return,
                 // It was understood and not wanted; saying it again changes nothing.
                 Ok(answer) if (400..500).contains(&answer.status()) && answer.status() != 408 => {
-                    tracing::warn!(peer = ims.name, status = answer.status(), "status message refused");
+                    tracing::warn!(peer = peer.name, status = answer.status(), "status message refused");
                     return;
                 }
-                Ok(answer) => tracing::info!(peer = ims.name, status = answer.status(), "status message not taken"),
-                Err(why) => tracing::info!(peer = ims.name, %why, "status message not delivered"),
+                Ok(answer) => tracing::info!(peer = peer.name, status = answer.status(), "status message not taken"),
+                Err(why) => tracing::info!(peer = peer.name, %why, "status message not delivered"),
             }
             let Some(pause) = PAUSES.get(attempt) else { break };
             (self.env.sleep)(*pause).await;

@@ -10,6 +10,7 @@ mod application;
 pub mod datetime;
 pub mod ext;
 pub mod forward;
+pub mod held;
 pub mod identify;
 pub mod keys;
 mod nonce;

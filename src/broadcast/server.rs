@@ -6,7 +6,7 @@
 
 use super::alert::Change;
 use super::ext::{Ext, state_token};
-use super::keys::{KeyDocument, KeyRefusal};
+use super::keys::{BroadcastRegistration, KeyDocument, KeyRefusal};
 use super::peer::Peer;
 use super::provisioning::{Operation, Request, Response};
 use super::state::{BsmState, KeyFault};
@@ -34,6 +34,8 @@ pub struct BsmConfig {
     pub naf_fqdns: Vec<String>,
     /// The IMS nodes that may register users, and are told of changes.
     pub ims: Vec<Peer>,
+    /// Other broadcast servers that a policy may tell of changes, and that may tell this one.
+    pub servers: Vec<Peer>,
     /// Where keys come from.
     pub bsf: Peer,
     /// BSF domains whose B-TIDs are accepted; empty: any that the configured nodes send.
@@ -65,7 +67,7 @@ pub struct Bsm {
 const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
 /// Bodies that a MESSAGE may have.
 const TAKEN: &str = "application/vnd.oma.bcast.sprov+xml, application/vnd.imscript.naf-key+xml, \
-    application/vnd.imscript.naf-key-error+xml";
+    application/vnd.imscript.naf-key-error+xml, application/vnd.imscript.bcast-reg+xml";
 
 /// An answer in the making.
 pub(super) struct Reply {
@@ -141,6 +143,7 @@ impl Bsm {
             b"MESSAGE" if media::is(content_type, media::NAF_KEY) => self.key_comes(request, source, now),
             b"MESSAGE" if media::is(content_type, media::NAF_KEY_ERROR) => self.refusal_comes(request, source),
             b"MESSAGE" if media::is(content_type, media::PROVISIONING) => self.application(request, source, now),
+            b"MESSAGE" if media::is(content_type, media::BCAST_REGISTRATION) => self.word_comes(request, source),
             b"MESSAGE" => Reply::plain(415),
             b"OPTIONS" => Reply::plain(200),
             b"ACK" => return None,
@@ -149,9 +152,10 @@ impl Bsm {
         Some(reply.write(request, source))
     }
 
-    /// Ends registrations that are over. Called now and then by one worker.
+    /// Ends registrations that are over, and tells what was held back. Called now and then by one worker.
     pub async fn sweep(self: Rc<Self>) {
         let now = (self.env.now)();
+        self.tell_due();
         for (impu, record) in self.state.sweep(now) {
             self.report(&impu, &record.naf, record.btid.as_ref(), RegState::NotRegistered).await;
             self.alert(Change {
@@ -228,6 +232,22 @@ impl Bsm {
                 } else {
                     Reply::refuse(403, "this key was not asked for")
                 }
+            }
+            Err(why) => Reply::refuse(400, why),
+        }
+    }
+
+    /// A policy elsewhere has this server told of a registration with another one. It changes nothing here: a
+    /// registration with this server is the IMS server's to make and to end.
+    fn word_comes(&self, request: &Message<'_>, source: &Source) -> Reply {
+        if self.ims_peer(source).is_none() && !self.config.servers.iter().any(|server| server.is_source(source)) {
+            return Reply::refuse(403, "neither the IMS nor a configured broadcast server");
+        }
+        match BroadcastRegistration::parse(request.body()) {
+            Ok(told) => {
+                let state = state_token(told.state);
+                tracing::info!(impu = %told.impu, naf = told.naf_fqdn, state, cause = told.cause, "told of a registration elsewhere");
+                Reply::plain(200)
             }
             Err(why) => Reply::refuse(400, why),
         }

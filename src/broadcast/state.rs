@@ -2,6 +2,8 @@
 //!
 //! No lock is held across an await: each method does one step and lets go.
 
+use super::alert::Word;
+use super::held::Held;
 use super::keys::KeyDocument;
 use super::nonce::Nonces;
 use super::retrieve::Waiting;
@@ -82,6 +84,8 @@ pub struct BsmState {
     by_btid: DashMap<Btid, Impu>,
     pub(super) waiting: Waiting,
     pub(super) nonces: Nonces,
+    /// Alerts that a policy holds back.
+    pub(super) held: Held<Word>,
     limit: usize,
 }
 
@@ -93,6 +97,7 @@ impl BsmState {
             by_btid: DashMap::new(),
             waiting: Waiting::default(),
             nonces: Nonces::new(),
+            held: Held::default(),
             limit,
         }
     }

@@ -33,6 +33,8 @@ use std::time::Duration;
 
 pub(crate) const IMS: &str = "127.0.0.1:5060";
 pub(crate) const BSM: &str = "127.0.0.1:5070";
+/// Another broadcast server; nobody is there unless a test says so.
+pub(crate) const OTHER: &str = "127.0.0.3:5070";
 pub(crate) const EPOCH: u64 = 1_767_225_600;
 
 type Handler = Rc<dyn Fn(Vec<u8>, Source) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>>;
@@ -278,6 +280,7 @@ impl Bed {
             uri: "sip:bsm.home1.net".into(),
             naf_fqdns: vec!["bsm.home1.net".into()],
             ims: vec![peer("scscf", Transport::Udp, IMS)],
+            servers: vec![peer("other", Transport::Udp, OTHER)],
             bsf: peer("bsf", Transport::Udp, IMS),
             bsf_domains: Vec::new(),
             offered: None,
@@ -312,7 +315,7 @@ impl Bed {
                 let request = Message::parse(&bytes).unwrap();
                 request.check().unwrap();
                 let answer = if crate::gba::bsf::is_key_request(&request) {
-                    let (answer, job) = Rc::clone(&node).answer(&request, &source, nodes_world.now());
+                    let (answer, job) = Rc::clone(&node).answer(&request, &source, None, nodes_world.now());
                     nodes_world.tasks.borrow_mut().extend(job);
                     answer
                 } else {

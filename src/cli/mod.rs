@@ -1,12 +1,16 @@
 //! The command line (rank 6): one verb a file.
 
 pub mod aka;
+pub mod control;
 pub mod demo;
 pub mod field;
 pub mod gba;
+pub mod generations;
 pub mod key_args;
 pub mod load;
+pub mod metrics;
 pub mod network;
+pub mod reload;
 pub mod run;
 pub mod subscriber;
 pub mod terminal;
@@ -34,6 +38,14 @@ enum Verb {
     Demo(demo::Args),
     /// Run a node
     Run(run::Args),
+    /// Have a running node take its policy and plugins anew
+    Reload(reload::Args),
+    /// Put an earlier generation of policy and plugins in force again
+    Rollback(generations::RollbackArgs),
+    /// List the generations that a running node keeps
+    Generations(generations::Args),
+    /// Print the metrics of a running node
+    Metrics(metrics::Args),
     /// Subscribers of the embedded HSS
     Subscriber(subscriber::Args),
     /// A smart-card terminal against any registrar
@@ -68,6 +80,10 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Demo(args) => demo::run(args),
+        Verb::Reload(args) => reload::run(args),
+        Verb::Rollback(args) => generations::rollback(args),
+        Verb::Generations(args) => generations::run(args),
+        Verb::Metrics(args) => metrics::run(args),
         Verb::Run(args) => run::run(args, extend),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),

@@ -69,9 +69,8 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut node = extend(Node::builder(config).trace(tracer)).start()?;
-    println!("{}", node.ready_line());
-    wait_for_a_signal()?;
+    let mut node = extend(Node::builder(config).trace(tracer).steered()).start()?;
+    until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)
 }
@@ -130,15 +129,22 @@ fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait_for_a_signal() -> anyhow::Result<()> {
+/// Says that it is ready, and waits for SIGTERM or SIGINT; SIGHUP has the node reload its policy.
+fn until_told_to_end(node: &Node) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        let mut hang_up = signal(SignalKind::hangup())?;
+        // From here on signals are heard.
+        println!("{}", node.ready_line());
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => node.reload(),
+            }
         }
         tracing::info!("stopping");
         Ok(())

@@ -31,7 +31,8 @@ pub struct Roles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BroadcastServer {
     pub name: String,
-    /// The NAF FQDNs that it may have keys for.
+    /// The NAF FQDNs that it may have keys for. Several servers may have one in common; the first of them is its
+    /// default.
     pub nafs: Vec<String>,
     /// None: the broadcast server of this same node.
     pub hop: Option<NextHop>,
@@ -60,6 +61,21 @@ pub struct Tls {
     pub ca: Option<PathBuf>,
 }
 
+/// How a running node takes a changed policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether changed files are taken by themselves.
+    pub watch: bool,
+    /// Percentage of the users that a new generation gets first; 0: all at once.
+    pub canary: u8,
+    /// Questions that a new generation is asked beside the old one first; 0: none.
+    pub shadow: u32,
+    /// How long a new generation may be taken back for its faults.
+    pub probation: Duration,
+    /// Whether the plugins' tests must pass.
+    pub require_tests: bool,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub domain: String,
@@ -71,6 +87,7 @@ pub struct Config {
     pub policy: Option<PathBuf>,
     /// None: no plugins.
     pub plugins: Option<Plugins>,
+    pub reload: Reload,
     pub tls: Option<Tls>,
     /// P-CSCFs of the home network: their integrity-protected and P- headers count.
     pub trusted_peers: Vec<IpAddr>,

@@ -46,6 +46,8 @@ pub(super) struct Raw {
     #[serde(default)]
     broadcast_server: Vec<RawServer>,
     bsm: Option<RawBsm>,
+    #[serde(default)]
+    reload: RawReload,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -118,6 +120,16 @@ struct RawBsm {
     tls_name: Option<String>,
     ims_addresses: Option<Vec<Spanned<String>>>,
     keys: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReload {
+    watch: Option<bool>,
+    canary: Option<Spanned<u8>>,
+    shadow: Option<Spanned<u32>>,
+    probation: Text,
+    require_tests: Option<bool>,
 }
 
 impl Raw {
@@ -209,6 +221,7 @@ impl Raw {
             workers,
             policy: self.policy.clone().map(beside),
             plugins: self.plugins(beside)?,
+            reload: self.reload()?,
             tls: self.tls.as_ref().map(|t| Tls {
                 certificate: beside(t.certificate.clone()),
                 key: beside(t.key.clone()),
@@ -291,6 +304,23 @@ impl Raw {
         Ok(roles)
     }
 
+    fn reload(&self) -> Result<Reload, ConfigError> {
+        let raw = &self.reload;
+        let probation = match &raw.probation {
+            Some(text) => {
+                self.read(text, |text| seconds(text).ok_or("probation: a time such as \"30s\" or \"5m\", 1 h at most"))?
+            }
+            None => Duration::from_secs(30),
+        };
+        Ok(Reload {
+            watch: raw.watch.unwrap_or(true),
+            canary: self.number(&raw.canary, "canary", 0..=99, 0)?,
+            shadow: self.number(&raw.shadow, "shadow", 0..=10_000, 0)?,
+            probation,
+            require_tests: raw.require_tests.unwrap_or(true),
+        })
+    }
+
     fn limits(&self) -> Result<Limits, ConfigError> {
         let raw = &self.registrar;
         let day = 86_400;
@@ -331,15 +361,16 @@ impl Raw {
                 return self.fault(raw.name.span(), "naf: one at least, what it is asked for by");
             }
             let nafs = self.read_all(&raw.naf, |t| naf_fqdn(t).map(|n| n.fqdn().to_string()))?;
-            if let Some((naf, _)) = raw.naf.iter().zip(&nafs).find(|(_, n)| servers.iter().any(|s| s.nafs.contains(n)))
-            {
-                return self.fault(naf.span(), "this NAF belongs to another broadcast_server already");
-            }
             let hop = match &raw.address {
                 Some(text) => Some(self.read(text, |t| next_hop(t, raw.tls_name.as_deref()))?),
                 None if bsm.is_some() => None,
                 None => return self.fault(raw.name.span(), "address is missing (this node has no bsm role)"),
             };
+            // Several may be one NAF, for fail-over and weighted splits; but who speaks must be told by its address.
+            if let Some(other) = servers.iter().find(|s| s.hop == hop && s.nafs.iter().any(|naf| nafs.contains(naf))) {
+                let why = format!("same address and NAF as {:?}: nobody could tell the two apart", other.name);
+                return self.fault(raw.name.span(), why);
+            }
             servers.push(BroadcastServer { name, nafs, hop, key_transport: self.key_transport(&raw.keys)? });
         }
         if servers.is_empty() && roles.ims() && bsm.is_some() {
@@ -419,6 +450,19 @@ pub(crate) fn own_addresses(listen: &[Listen]) -> Vec<IpAddr> {
 fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
     let end = span.map_or(0, |s| s.start).min(text.len());
     text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+/// `500ms`, `30s`, `5m`, up to an hour.
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text.get(..digits)?.parse().ok()?;
+    let time = match text.get(digits..)? {
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.checked_mul(60)?),
+        _ => return None,
+    };
+    (time <= Duration::from_secs(3600)).then_some(time)
 }
 
 fn domain_name(text: &str) -> Result<String, String> {

@@ -56,8 +56,15 @@ pub fn is_key_request(request: &Message<'_>) -> bool {
 }
 
 impl Bsf {
-    /// The answer, at once, and what is to be done after it.
-    pub fn answer(self: Rc<Self>, request: &Message<'_>, source: &Source, now: Now) -> (Vec<u8>, Option<Job>) {
+    /// The answer, at once, and what is to be done after it. `server`: the one that the B-TID's user is registered with,
+    /// or about to be.
+    pub fn answer(
+        self: Rc<Self>,
+        request: &Message<'_>,
+        source: &Source,
+        server: Option<&str>,
+        now: Now,
+    ) -> (Vec<u8>, Option<Job>) {
         let respond =
             |status, reason: &str| ResponseWriter::with_reason(request, status, reason, source.addr, &token()).finish();
         let known: Vec<usize> =
@@ -70,8 +77,12 @@ impl Bsf {
             Ok(_) => return (respond(400, "Bad Request: NAF_ID and B-TID are needed"), None),
             Err(_) => return (respond(400, "Bad Request: Bcast-Ext cannot be read"), None),
         };
-        // Several servers may share an address; the one that is this NAF gets the key, at its configured hop.
-        let (peer, allowed) = match known.iter().find(|&&at| self.peers.get(at).is_some_and(|peer| peer.is_naf(&naf))) {
+        // Several servers may share an address, and a NAF: one that is this NAF gets the key, at its configured hop, and
+        // of several the user's own.
+        let is = |at: &usize, fits: &dyn Fn(&Peer) -> bool| self.peers.get(*at).is_some_and(fits);
+        let nafs: Vec<usize> = known.iter().copied().filter(|at| is(at, &|peer| peer.is_naf(&naf))).collect();
+        let own = nafs.iter().find(|at| is(at, &|peer| server == Some(peer.name.as_str())));
+        let (peer, allowed) = match own.or(nafs.first()) {
             Some(&at) => (at, true),
             None => (first, false),
         };

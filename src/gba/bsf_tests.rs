@@ -10,7 +10,7 @@ fn ask(bed: &Bed, ext: Ext, from: &str) -> u16 {
     let request = Message::parse(&bytes).unwrap();
     assert_eq!(is_key_request(&request), ext.asks_key);
     let from = source(Transport::Udp, from, &[]);
-    let (answer, job) = Rc::clone(&bed.bsf).answer(&request, &from, bed.world.now());
+    let (answer, job) = Rc::clone(&bed.bsf).answer(&request, &from, None, bed.world.now());
     if let Some(job) = job {
         bed.world.run(job);
     }

@@ -17,6 +17,7 @@ pub mod native;
 pub mod order;
 pub mod plugin;
 pub mod quantity;
+pub mod record;
 pub mod schema;
 pub mod stage;
 pub(crate) mod throttle;

@@ -22,14 +22,14 @@ pub trait Link {
         OnError::Skip
     }
 
-    /// Whether a call that takes too long is cut short. Where it is not, the chain measures it and tells.
-    fn interruptible(&self) -> bool {
-        true
-    }
-
     /// How many failures in what time leave it out for a while.
     fn breaker(&self) -> Breaker {
         Breaker::default()
+    }
+
+    /// Whether a call that takes too long is cut short. Where it is not, the chain measures it and tells.
+    fn interruptible(&self) -> bool {
+        true
     }
 }
 

@@ -142,7 +142,7 @@ pub struct PortionView<'a> {
     pub payload_type: Option<&'a str>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum System {
     Ims,
     Broadcast,

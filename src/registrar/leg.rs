@@ -7,6 +7,7 @@
 use super::authenticate::Remembered;
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
+use super::subscription::Wanted;
 use super::table::Leg;
 use crate::broadcast::ext::{Ext, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
@@ -129,7 +130,7 @@ impl Scscf {
         };
         let subscribed = match verify.subscription {
             verdict::Subscription::Never => Ok(profile.broadcast.is_subscribed()),
-            how => self.is_subscribed(&asked.impi, how).await,
+            how => self.is_subscribed(&asked.impi, how, &portion).await,
         };
         match subscribed {
             Ok(true) => {}
@@ -227,23 +228,28 @@ impl Scscf {
     }
 
     /// Claims 3 and 10: what the HSS says, or said lately where the policy lets that do.
-    pub(super) async fn is_subscribed(&self, impi: &Impi, how: verdict::Subscription) -> Result<bool, Refusal> {
+    pub(super) async fn is_subscribed(
+        &self,
+        impi: &Impi,
+        how: verdict::Subscription,
+        portion: &Portion,
+    ) -> Result<bool, Refusal> {
         let mono = self.now().mono;
-        if let verdict::Subscription::Never = how {
-            return Ok(true);
+        let checks = &self.shared.subscriptions;
+        match how {
+            verdict::Subscription::Never => return Ok(true),
+            verdict::Subscription::Cached(age) if checks.is_fresh(impi, age, mono) => return Ok(true),
+            _ => {}
         }
-        if let verdict::Subscription::Cached(age) = how
-            && let Some(held) = self.shared.subscriptions.get(impi.as_str())
-            && mono.saturating_sub(held.0) <= age
-            && held.1.is_subscribed()
-        {
-            return Ok(true); // a refusal is asked anew: the user may have subscribed meanwhile
+        let wanted = Wanted::of(portion);
+        if how == verdict::Subscription::NewServices && checks.covers(impi, &wanted, mono) {
+            return Ok(true);
         }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription");
         let found = self.shared.hss.broadcast_subscription(impi).await.map_err(super::authenticate::refusal_of)?;
         tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "UDA", subscribed = found.is_subscribed());
         let subscribed = found.is_subscribed();
-        self.shared.subscriptions.insert(impi.clone(), (mono, found));
+        checks.record(impi, &wanted, found, mono);
         Ok(subscribed)
     }
 

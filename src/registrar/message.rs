@@ -29,25 +29,27 @@ impl Scscf {
         }
         let ext = Ext::of(request).map_err(|e| Refusal::because(400, e))?.unwrap_or_default();
         if ext.asks_key {
-            return Ok(self.key_request(request, source));
+            return Ok(self.key_request(request, source, &ext));
         }
         let kind = request.header(HeaderName::ContentType).unwrap_or_default();
         if media::is(kind, media::BCAST_REGISTRATION) {
             return self.alert(request, source, ext).await;
         }
         let uri = request.request_uri().map_err(|e| Refusal::because(400, e))?;
-        if let Some(peer) = self.named_server(&uri) {
-            return self.to_server(request, source, peer, &ext).await;
+        if self.named_servers(&uri).next().is_some() {
+            return self.to_server(request, source, &uri, &ext).await;
         }
-        match self.shared.server_at(source) {
-            Some(peer) => self.to_terminal(request, source, &uri, &peer.uri).await,
-            None => Err(Refusal::because(404, "MESSAGE goes to a configured broadcast server only")),
+        if self.shared.servers_at(source).next().is_some() {
+            return self.to_terminal(request, source, &uri).await;
         }
+        Err(Refusal::because(404, "MESSAGE goes to a configured broadcast server only"))
     }
 
     /// The BSF in the same box.
-    fn key_request(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
-        let (response, job) = self.bsf.clone().answer(request, source, self.now());
+    fn key_request(&self, request: &Message<'_>, source: &Source, ext: &Ext) -> Vec<u8> {
+        let held = ext.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now()));
+        let server = held.and_then(|held| self.shared.table.leg(held.impi.as_str())).map(|leg| leg.server);
+        let (response, job) = self.bsf.clone().answer(request, source, server.as_deref(), self.now());
         if let Some(job) = job {
             (self.spawn)(job);
         }
@@ -56,9 +58,7 @@ impl Scscf {
 
     /// Module 150's word on a registration that this server forwarded, or that the terminal began itself (figure 5).
     async fn alert(&self, request: &Message<'_>, source: &Source, ext: Ext) -> Result<Vec<u8>, Refusal> {
-        // Several servers may share an address: the one that is this NAF speaks.
-        let mut known = self.shared.settings.servers.iter().filter(|peer| peer.is_source(source)).peekable();
-        if known.peek().is_none() {
+        if self.shared.servers_at(source).next().is_none() {
             return Err(Refusal::because(403, "not a configured broadcast server"));
         }
         let told = BroadcastRegistration::parse(request.body()).map_err(|e| Refusal::because(400, e))?;
@@ -66,10 +66,13 @@ impl Scscf {
             Some(naf) if naf.fqdn() == told.naf_fqdn => naf,
             _ => NafId::new(&told.naf_fqdn, UaId::MBMS).map_err(|e| Refusal::because(400, e))?,
         };
-        let peer = known
-            .find(|peer| peer.is_naf(&naf))
-            .ok_or_else(|| Refusal::because(403, "that NAF is another server's"))?;
+        // Several servers may share an address: one that is this NAF speaks, of those the user's own.
+        let mut speakers = self.shared.servers_at(source).filter(|peer| peer.is_naf(&naf)).peekable();
+        if speakers.peek().is_none() {
+            return Err(Refusal::because(403, "that NAF is another server's"));
+        }
         let impi = self.owner(&told)?;
+        let Some(peer) = self.shared.of_user(speakers, Some(impi.as_str())) else { return Err(Refusal::new(403)) };
         let impu = self.shared.table.with(impi.as_str(), |r| {
             r.and_then(|r| r.impus.iter().find(|impu| **impu == told.impu).or(r.impus.first()).cloned())
         });
@@ -123,14 +126,17 @@ impl Scscf {
             .ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
     }
 
-    fn named_server(&self, uri: &Uri<'_>) -> Option<&Peer> {
-        let Uri::Sip(uri) = uri else { return None };
-        let Host::Name(host) = uri.host else { return None };
-        self.shared
-            .settings
-            .servers
-            .iter()
-            .find(|peer| peer.naf_fqdns.iter().any(|naf| naf.as_bytes().eq_ignore_ascii_case(host)))
+    /// The configured servers that are the NAF which a request names.
+    fn named_servers<'a>(&'a self, uri: &'a Uri<'_>) -> impl Iterator<Item = &'a Peer> {
+        let host = match uri {
+            Uri::Sip(uri) => match uri.host {
+                Host::Name(host) => Some(host),
+                Host::V4(_) | Host::V6(_) => None,
+            },
+            _ => None,
+        };
+        let is_host = move |naf: &String| host.is_some_and(|host| naf.as_bytes().eq_ignore_ascii_case(host));
+        self.shared.settings.servers.iter().filter(move |peer| peer.naf_fqdns.iter().any(is_host))
     }
 
     /// Figure 5 b: the IMS vouches for the terminal (P-Asserted-Identity, RFC 3325).
@@ -138,7 +144,7 @@ impl Scscf {
         &self,
         request: &Message<'_>,
         source: &Source,
-        peer: &Peer,
+        uri: &Uri<'_>,
         ext: &Ext,
     ) -> Result<Vec<u8>, Refusal> {
         // The server believes the IMS in what it says of keys; a terminal's words must not pass for that.
@@ -149,6 +155,8 @@ impl Scscf {
         {
             return Err(Refusal::because(403, "the B-TID is not this user's, or has ended"));
         }
+        let peer =
+            self.shared.of_user(self.named_servers(uri), Some(impi.as_str())).ok_or_else(|| Refusal::new(404))?;
         let mut out = RequestWriter::new("MESSAGE", &peer.uri);
         out.header(HeaderName::MaxForwards, hops_left(request))
             .copy(request, HeaderName::From)
@@ -162,14 +170,10 @@ impl Scscf {
     }
 
     /// The broadcast server's answer to an application request.
-    async fn to_terminal(
-        &self,
-        request: &Message<'_>,
-        source: &Source,
-        uri: &Uri<'_>,
-        asserted: &str,
-    ) -> Result<Vec<u8>, Refusal> {
+    async fn to_terminal(&self, request: &Message<'_>, source: &Source, uri: &Uri<'_>) -> Result<Vec<u8>, Refusal> {
         let impi = self.shared.table.private_identity(&uri.aor()).ok_or_else(|| Refusal::new(404))?;
+        let sender = self.shared.of_user(self.shared.servers_at(source), Some(impi.as_str()));
+        let asserted = &sender.ok_or_else(|| Refusal::new(403))?.uri;
         let mono = self.now().mono;
         let binding = self.shared.table.with(impi.as_str(), |r| {
             r.and_then(|r| r.bindings.iter().filter(|b| b.until > mono).max_by_key(|b| b.q).cloned())

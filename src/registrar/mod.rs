@@ -3,19 +3,21 @@
 //! * [`binding`], [`registration`]: contacts and what a REGISTER does to them, pure
 //! * [`table`]: who is registered, shared by all workers, with the expiry queue
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
-//!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] who is
+//!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] and [`notice`] who is
 //!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF;
-//!   `content` says which bodies are taken
+//!   [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
 
 pub mod authenticate;
 pub mod binding;
 mod content;
 pub mod leg;
 pub mod message;
+pub mod notice;
 pub mod register;
 pub mod registration;
 pub mod scscf;
 pub mod status;
+pub mod subscription;
 pub mod table;
 
 pub use registration::{Limits, Registration};

@@ -93,7 +93,7 @@ impl Scscf {
         };
         let verify = self.policy.verify(request, &ctx);
         if let (Some(portion), verdict::When::BeforeChallenge) = (&portion, verify.at)
-            && !self.is_subscribed(&asked.impi, verify.subscription).await?
+            && !self.is_subscribed(&asked.impi, verify.subscription, portion).await?
             && portion.all_or_nothing
         {
             return Err(Refusal::because(403, "no broadcast subscription"));

@@ -1,21 +1,24 @@
 //! The S-CSCF: what its procedures share. [`Shared`] is one per node, [`Scscf`] one per worker.
 
 use super::authenticate::Memo;
+use super::notice::Notice;
+use super::subscription::Checks;
 use super::table::Table;
 use crate::answer::Task;
 use crate::auth::challenge::Challenges;
 use crate::auth::digest::Algorithm;
+use crate::broadcast::held::Held;
 use crate::broadcast::peer::Peer;
 use crate::clock::{Clock, Now};
 use crate::gba::bootstrap::{Bootstraps, ShortCut};
 use crate::gba::bsf::Bsf;
-use crate::hss::{BroadcastSubscription, Hss};
+use crate::hss::Hss;
 use crate::identity::Impi;
 use crate::policy::{Decide, ServerView};
 use crate::registrar::Limits;
 use crate::sip::transaction::{Outbound, Source, Transport};
 use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method, reason_phrase};
-use dashmap::{DashMap, DashSet};
+use dashmap::DashSet;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -52,8 +55,10 @@ pub struct Shared {
     pub challenges: Challenges<Memo>,
     pub bootstraps: Arc<Bootstraps>,
     pub hss: Arc<dyn Hss>,
-    /// Results of subscription checks with the time they were made.
-    pub subscriptions: DashMap<Impi, (Duration, BroadcastSubscription)>,
+    /// Results of subscription checks.
+    pub subscriptions: Checks,
+    /// Notifications that a policy holds back.
+    pub held: Held<Notice>,
     /// Identities whose REGISTER is being worked on past its authentication.
     pub busy: DashSet<Impi>,
     pub clock: Clock,
@@ -82,7 +87,8 @@ impl Shared {
             challenges: Challenges::new(max_challenges, reg_await_auth),
             bootstraps,
             hss,
-            subscriptions: DashMap::new(),
+            subscriptions: Checks::default(),
+            held: Held::default(),
             busy: DashSet::new(),
             clock,
             tidied: AtomicU64::new(0),
@@ -93,9 +99,19 @@ impl Shared {
         self.settings.servers.iter().find(|s| s.name == name)
     }
 
-    /// The configured broadcast server that a request came from.
-    pub fn server_at(&self, source: &Source) -> Option<&Peer> {
-        self.settings.servers.iter().find(|s| s.is_source(source))
+    /// The configured servers that a request may have come from: several can share an address.
+    pub fn servers_at<'a>(&'a self, source: &'a Source) -> impl Iterator<Item = &'a Peer> {
+        self.settings.servers.iter().filter(move |peer| peer.is_source(source))
+    }
+
+    /// Of several that would do, the one that this user's broadcast registration is with; else the first configured.
+    pub(super) fn of_user<'a>(&self, mut fit: impl Iterator<Item = &'a Peer>, impi: Option<&str>) -> Option<&'a Peer> {
+        let held = impi.and_then(|impi| self.table.leg(impi)).map(|leg| leg.server);
+        let first = fit.next()?;
+        match held {
+            Some(held) if *held != *first.name => Some(fit.find(|peer| *held == *peer.name).unwrap_or(first)),
+            _ => Some(first),
+        }
     }
 
     pub fn is_trusted(&self, source: &Source) -> bool {

@@ -1,16 +1,20 @@
 //! Status both ways (claims 2 and 9; figure 2, step 235): the IMS side tells broadcast servers by third-party
 //! REGISTER what became of the IMS registration, and takes in what they tell of theirs. Whom, the policy says.
 
+use super::notice::Notice;
 use super::register::{Asked, Busy};
 use super::scscf::Scscf;
 use super::table::{Expired, Leg};
 use crate::broadcast::ext::Mode;
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
+use crate::broadcast::held::Step;
+use crate::broadcast::keys::BroadcastRegistration;
 use crate::broadcast::peer::Peer;
 use crate::hss::{Assignment, RegState};
 use crate::identity::Impi;
-use crate::policy::verdict::Status;
-use crate::policy::{StatusEvent, System};
+use crate::policy::verdict::{NotifyBy, Status};
+use crate::policy::{Decide, StatusEvent, System};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -26,31 +30,38 @@ impl Scscf {
     ) {
         let Some(leg) = self.shared.table.leg(asked.impi.as_str()) else { return };
         let previous = if was_registered { RegState::Registered } else { RegState::NotRegistered };
-        for server in self.whom_to_tell(&asked.impi, &leg, previous, RegState::Registered, cause, expires) {
-            if told.as_ref() != Some(&server.name) {
-                self.tell_server(&asked.impi, server);
-            }
+        if let Some(told) = &told {
+            self.overtake(&asked.impi, told);
         }
+        self.tell_of_ims(&asked.impi, &leg, previous, cause, expires, told.as_deref());
     }
 
     /// A broadcast server that came to a registered user by itself (figure 5) is told of the IMS registration.
     pub(super) fn introduce(&self, impi: &Impi) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
-        let expires = self.expires_left(impi);
-        let none = RegState::NotRegistered;
-        for server in self.whom_to_tell(impi, &leg, none, RegState::Registered, "registered", expires) {
-            self.tell_server(impi, server);
+        self.tell_of_ims(impi, &leg, RegState::NotRegistered, "registered", self.expires_left(impi), None);
+    }
+
+    fn tell_of_ims(&self, impi: &Impi, leg: &Leg, previous: RegState, cause: &str, expires: u32, told: Option<&str>) {
+        let state = RegState::Registered;
+        let (servers, after) = self.whom_to_tell(impi, leg, previous, state, cause, expires);
+        // Its time runs anew with every REGISTER, and the server must know.
+        let step = Step { previous, state, renews: true };
+        for server in servers.into_iter().filter(|server| told != Some(&server.name)) {
+            self.notify(impi, step, Notice::Ims { impi: impi.clone(), server }, after);
         }
     }
 
     /// The IMS registration has ended, or the user's right to the broadcast one: the broadcast one ends with it.
     pub(super) fn ims_ended(&self, impi: &Impi, leg: Leg, cause: &str) {
-        let servers = self.whom_to_tell(impi, &leg, RegState::Registered, RegState::NotRegistered, cause, 0);
+        let step = Step { previous: RegState::Registered, state: RegState::NotRegistered, renews: false };
+        let (servers, after) = self.whom_to_tell(impi, &leg, step.previous, step.state, cause, 0);
         let me = self.clone();
         let impi = impi.clone();
         (self.spawn)(Box::pin(async move {
             for server in servers {
-                me.end_at_server(&impi, server, &leg);
+                let notice = Notice::Ended { impi: impi.clone(), server, leg: Box::new(leg.clone()) };
+                me.notify(&impi, step, notice, after);
             }
             // The IMS no longer vouches for the user there, so no key lives on in the HSS's view, whoever is told.
             me.tell_hss(&leg.impu, &leg.server, &leg.naf, None, RegState::NotRegistered).await;
@@ -65,7 +76,7 @@ impl Scscf {
         state: RegState,
         cause: &str,
         expires: u32,
-    ) -> Vec<Peer> {
+    ) -> (Vec<Peer>, Duration) {
         let servers = [&*leg.server];
         let event = StatusEvent {
             system: System::Ims,
@@ -80,14 +91,22 @@ impl Scscf {
             expires,
             unix: self.now().unix.as_secs(),
         };
-        match self.policy.status(&event) {
-            Status::Notify { to, .. } => to.iter().filter_map(|name| self.shared.server(name)).cloned().collect(),
-            Status::Silent => Vec::new(),
+        // Whatever the policy says of the way: of the IMS registration a server is told by third-party REGISTER.
+        match self.decides_for(impi).status(&event) {
+            Status::Notify { to, after, .. } => {
+                (to.iter().filter_map(|name| self.shared.server(name)).cloned().collect(), after)
+            }
+            Status::Silent => (Vec::new(), Duration::ZERO),
         }
     }
 
+    /// Who decides for this user now.
+    pub(super) fn decides_for(&self, impi: &Impi) -> Rc<dyn Decide> {
+        self.policy.pin(impi.as_str()).unwrap_or_else(|| self.policy.clone())
+    }
+
     /// Third-party REGISTER without a key: the state alone, for as long as the IMS registration lasts.
-    fn tell_server(&self, impi: &Impi, server: Peer) {
+    pub(super) fn tell_server(&self, impi: &Impi, server: Peer) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
         let me = self.clone();
         let impi = impi.clone();
@@ -124,6 +143,7 @@ impl Scscf {
 
     /// Expires 0 to a broadcast server: it holds a key, or may. `leg` is out of the table by now.
     pub(super) fn end_at_server(&self, impi: &Impi, server: Peer, leg: &Leg) {
+        self.overtake(impi, &server.name);
         let me = self.clone();
         let (impi, mut leg) = (impi.clone(), leg.clone());
         if *leg.server != *server.name {
@@ -139,7 +159,7 @@ impl Scscf {
     }
 
     /// Sends what `next` writes until a server has answered, for some minutes; None: no longer needed.
-    fn insist(&self, mut next: impl FnMut() -> Option<(Peer, Vec<u8>)> + 'static) {
+    pub(super) fn insist(&self, mut next: impl FnMut() -> Option<(Peer, Vec<u8>)> + 'static) {
         let me = self.clone();
         (self.spawn)(Box::pin(async move {
             let mut pause = Duration::from_secs(2);
@@ -171,6 +191,7 @@ impl Scscf {
         if previous == state {
             return;
         }
+        let servers = [&*leg.server];
         let event = StatusEvent {
             system: System::Broadcast,
             previous,
@@ -180,15 +201,30 @@ impl Scscf {
             impu: impu.as_str(),
             btid: leg.btid.as_ref().map(|b| b.as_str()),
             naf_fqdn: Some(leg.naf.fqdn()),
-            servers: &[],
-            expires: 0,
+            servers: &servers,
+            expires: self.expires_left(impi),
             unix: self.now().unix.as_secs(),
         };
+        let Status::Notify { to, by, after } = self.decides_for(impi).status(&event) else { return };
+        let step = Step { previous, state, renews: false };
         // The server itself knows; a policy may name others.
-        if let Status::Notify { to, .. } = self.policy.status(&event) {
-            for server in to.iter().filter(|name| **name != *leg.server).filter_map(|name| self.shared.server(name)) {
-                self.tell_server(impi, server.clone());
-            }
+        for server in to.iter().filter(|name| **name != *leg.server).filter_map(|name| self.shared.server(name)) {
+            let server = server.clone();
+            let notice = match by {
+                NotifyBy::ThirdPartyRegister => Notice::Ims { impi: impi.clone(), server },
+                NotifyBy::Message => {
+                    let word = BroadcastRegistration {
+                        state,
+                        impu: impu.clone(),
+                        btid: leg.btid.clone(),
+                        naf_fqdn: leg.naf.fqdn().to_owned(),
+                        expires: self.expires_left(impi),
+                        cause: event.cause.to_owned(),
+                    };
+                    Notice::Broadcast { server, naf: leg.naf.clone(), word: Box::new(word), at: self.now().mono }
+                }
+            };
+            self.notify(impi, step, notice, after);
         }
     }
 
@@ -202,7 +238,7 @@ impl Scscf {
     pub fn withdraw(&self, impis: Vec<Impi>) {
         for impi in impis {
             self.shared.bootstraps.remove(&impi);
-            self.shared.subscriptions.remove(impi.as_str());
+            self.shared.subscriptions.forget(&impi);
             if let Some((_, leg)) = self.shared.table.remove(&impi) {
                 tracing::info!(%impi, "deregistered: no subscriber any more");
                 if let Some(leg) = leg {
@@ -216,6 +252,7 @@ impl Scscf {
     /// What the HSS is told is told by jobs of their own: a slow HSS must not stop the clock.
     pub async fn sweep(&self) {
         let now = self.now();
+        self.tell_due();
         for (ended, busy) in self.shared.table.expire(now.mono, |impi| Busy::enter(&self.shared, impi)) {
             let me = self.clone();
             (self.spawn)(Box::pin(async move {
@@ -238,7 +275,7 @@ impl Scscf {
         // These are not found any more once their time is over; this only gives the memory back.
         if self.shared.tidied.fetch_max(now.mono.as_secs() / 60, Ordering::Relaxed) < now.mono.as_secs() / 60 {
             self.shared.bootstraps.sweep(now);
-            self.shared.subscriptions.retain(|_, (made, _)| now.mono.saturating_sub(*made) < SUBSCRIPTION_KEPT);
+            self.shared.subscriptions.sweep(now.mono);
         }
     }
 
@@ -259,5 +296,3 @@ impl Scscf {
 
 /// How often a broadcast server is told the same thing: with doubling pauses, for some minutes.
 const ATTEMPTS: usize = 8;
-/// How long the result of a subscription check is remembered at most.
-const SUBSCRIPTION_KEPT: Duration = Duration::from_secs(24 * 3600);

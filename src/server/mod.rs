@@ -4,6 +4,9 @@
 //! S-CSCF and broadcast server objects on state that all share. A program that embeds the crate makes a node the same
 //! way ([`Node::builder`]) and may answer the stages itself.
 
+pub mod control;
+mod reload;
+mod steer;
 mod ua;
 mod worker;
 
@@ -14,13 +17,16 @@ use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy::lua::{Env, Host, Seat, package};
+use crate::policy::lua::{Env, Generation, Host};
 use crate::policy::native::{Maker, NativeError};
-use crate::policy::{Decide, Plugin, ServerView, native, order};
+use crate::policy::{Decide, Plugin, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
+use control::{Control, ControlSocket};
+pub use reload::Tests;
+use reload::{Jobs, Origin, Reloader};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,15 +42,19 @@ pub enum StartError {
     Tls(#[from] transport::TlsError),
     #[error("policy: {0}")]
     Policy(#[from] crate::policy::lua::PolicyError),
-    #[error("plugin: {0}")]
-    Plugin(#[from] NativeError),
     /// Policies and plugins that are not taken, a line each.
     #[error("policy: {0}")]
     Refused(#[from] crate::policy::finding::Findings),
+    #[error("plugin: {0}")]
+    Plugin(#[from] NativeError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
     Http { addr: SocketAddr, why: std::io::Error },
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    #[error(transparent)]
+    Watch(#[from] crate::policy::lua::watch::WatchError),
     #[error("worker: {0}")]
     Worker(String),
     #[error("{0}")]
@@ -60,6 +70,8 @@ pub struct Builder {
     tracer: Option<Tracer>,
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
+    tests: Option<Tests>,
+    steered: bool,
     plugins: Vec<Result<Maker, NativeError>>,
 }
 
@@ -90,6 +102,18 @@ impl Builder {
         self
     }
 
+    /// Runs the tests of every generation that is to be taken by a reload.
+    pub fn tests(mut self, tests: Tests) -> Self {
+        self.tests = Some(tests);
+        self
+    }
+
+    /// Opens the control socket in the data folder, and takes changed policy files if `reload.watch` says so.
+    pub fn steered(mut self) -> Self {
+        self.steered = true;
+        self
+    }
+
     pub fn start(self) -> Result<Node, StartError> {
         Node::assemble(self)
     }
@@ -104,6 +128,16 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
+    control: Option<Control>,
+    reloader: Option<Reloader>,
+}
+
+/// Where a worker's answers come from.
+enum Decides {
+    /// A policy that is compiled in.
+    Given(PolicyMaker),
+    /// This generation first, and what the loader has the worker do then.
+    Generation(Arc<Generation>, Jobs),
 }
 
 /// All that a worker gets; made before any of them starts.
@@ -112,7 +146,7 @@ struct Parts {
     tls: Tls,
     clock: Clock,
     tracer: Option<Tracer>,
-    policy: PolicyMaker,
+    policy: Decides,
     plugins: Arc<[Maker]>,
     views: Arc<[ServerView]>,
     host: Arc<Host>,
@@ -130,11 +164,12 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        Builder { config, tracer: None, hss: None, policy: None, plugins: Vec::new() }
+        let plugins = Vec::new();
+        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, steered: false }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy, plugins } = builder;
+        let Builder { config, tracer, hss, policy, plugins, tests, steered } = builder;
         let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
@@ -146,7 +181,19 @@ impl Node {
         for (all, more) in sockets.iter_mut().zip(bsm_sockets) {
             all.merge(more);
         }
-        let (policy, policy_name) = policy_maker(&config, policy, &plugins)?;
+        let origin = match (&policy, plugins.first()) {
+            (None, _) => Some(Origin::open(&config, &plugins, tests)?),
+            (Some(_), None) => None,
+            (Some(_), Some(plugin)) => {
+                let name = plugin.name();
+                let why = format!(
+                    "plugin {name:?} would never be asked: the program answers all stages itself (Builder::policy)"
+                );
+                return Err(StartError::Config(why));
+            }
+        };
+        let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
+        let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -164,7 +211,7 @@ impl Node {
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
         let ims = match (&hss, config.roles.scscf) {
             (Some(hss), true) => {
-                let settings = settings(&config, &listening, peers);
+                let settings = settings(&config, &listening, peers.clone());
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
                 let shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
@@ -177,7 +224,7 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, hss.clone())))
+                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone())))
             }
             None => None,
         };
@@ -195,18 +242,26 @@ impl Node {
             workers: Vec::new(),
             stop,
             hss: embedded.clone(),
+            control: None,
+            reloader: None,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut http = http;
         let host: Arc<Host> = Arc::default();
         let mut waiting = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
+        let (mailboxes, jobs) = reload::mailboxes(workers);
+        for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
+            let decides = match (&policy, &origin) {
+                (None, Some(origin)) => Decides::Generation(origin.first.clone(), jobs),
+                (Some(given), _) => Decides::Given(given.clone()),
+                (None, None) => return Err(StartError::Config("there is no policy".into())),
+            };
             let parts = Parts {
                 sockets,
                 tls: tls.clone(),
                 clock,
                 tracer: tracer.clone(),
-                policy: policy.clone(),
+                policy: decides,
                 plugins: plugins.clone(),
                 views: views.clone(),
                 host: host.clone(),
@@ -240,7 +295,21 @@ impl Node {
                 }
             }
         }
+        if let Some(origin) = origin {
+            let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
+            node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
+        }
+        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle));
+        node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
+    }
+
+    /// Takes the policy and plugins as they are in the files now; what comes of it is in the log.
+    pub fn reload(&self) {
+        match &self.reloader {
+            Some(reloader) => reloader.handle().signalled(),
+            None => tracing::warn!("this node's policy is compiled in: there is nothing to reload"),
+        }
     }
 
     /// Where the IMS role listens, ports known.
@@ -278,6 +347,8 @@ impl Node {
 
     /// Lets what runs finish for at most `within`, then ends; what the HSS holds is on disk afterwards.
     pub fn stop(&mut self, within: Duration) {
+        self.control.take();
+        self.reloader.take();
         let _ = self.stop.send(Some(within));
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
@@ -313,30 +384,6 @@ fn load_tls(config: &Config) -> Result<Tls, StartError> {
         }
         None => Ok(Tls::default()),
     }
-}
-
-fn policy_maker(
-    config: &Config,
-    given: Option<PolicyMaker>,
-    plugins: &[Maker],
-) -> Result<(PolicyMaker, String), StartError> {
-    if let Some(given) = given {
-        if let Some(plugin) = plugins.first() {
-            let name = plugin.name();
-            let why = format!(
-                "plugin {name:?} would never be asked: the program answers all stages itself (Builder::policy)"
-            );
-            return Err(StartError::Config(why));
-        }
-        return Ok((given, "(embedded)".into()));
-    }
-    native::check_names(plugins.iter().map(|plugin| &**plugin.name()))?;
-    let natives: Vec<order::Member> = plugins.iter().map(|plugin| plugin.place().clone()).collect();
-    let loaded = package::read_among(config.policy.as_deref(), config.plugins.as_ref(), &natives)?;
-    loaded.notes.iter().for_each(|note| tracing::warn!("{note}"));
-    let name = loaded.name();
-    let generation = loaded.generation(1);
-    Ok((Arc::new(move |env| Ok(Rc::new(Seat::new(generation.chain(env)?)) as Rc<dyn Decide>)), name))
 }
 
 /// Over what this node reaches itself: a stream if it has one, since keys and payloads outgrow datagrams.

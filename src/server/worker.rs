@@ -1,6 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
-use super::Parts;
+use super::{Decides, Parts, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -10,8 +10,9 @@ use crate::config::{self, Config};
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::observe::trace::Tracer;
-use crate::policy;
+use crate::policy::lua::Seat;
 use crate::policy::native::Maker;
+use crate::policy::{self, Decide};
 use crate::registrar::Scscf;
 use crate::server::StartError;
 use crate::sip::transaction::{NextHop, Outbound, Source};
@@ -33,15 +34,27 @@ pub(super) struct BsmShared {
 }
 
 impl BsmShared {
-    pub(super) fn new(config: &Config, bsm: &config::Bsm, ims: NextHop, hss: Option<Arc<dyn Hss>>) -> Self {
+    /// `peers`: the configured broadcast servers.
+    pub(super) fn new(
+        config: &Config,
+        bsm: &config::Bsm,
+        ims: NextHop,
+        peers: &[Peer],
+        hss: Option<Arc<dyn Hss>>,
+    ) -> Self {
         let ims = super::ims_peer(config, bsm, ims);
-        let name = config.servers.iter().find(|s| s.nafs.iter().any(|naf| naf == bsm.naf.fqdn()));
+        // Of several servers for this NAF, the one without an address is this node's own.
+        let mine = || config.servers.iter().filter(|s| s.nafs.iter().any(|naf| naf == bsm.naf.fqdn()));
+        let name = mine().find(|s| s.hop.is_none()).or_else(|| mine().next());
+        let name = name.map_or_else(|| "bsm".into(), |server| server.name.clone());
+        let servers = peers.iter().filter(|peer| peer.name != name).cloned().collect();
         let bsf = Peer { uri: format!("sip:{}", config.bsf_domain), ..ims.clone() };
         let config = BsmConfig {
-            name: name.map_or_else(|| "bsm".into(), |server| server.name.clone()),
+            name,
             uri: format!("sip:{}", bsm.naf.fqdn()),
             naf_fqdns: vec![bsm.naf.fqdn().to_string()],
             ims: vec![ims],
+            servers,
             bsf,
             bsf_domains: Vec::new(),
             offered: None,
@@ -125,7 +138,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let spawn: Rc<dyn Fn(Task)> = Rc::new(|task| drop(tokio::task::spawn_local(task)));
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
     let natives = parts.plugins.iter().map(Maker::native).collect::<Result<_, _>>()?;
-    let policy = (parts.policy)(&policy::lua::Env {
+    let surroundings = policy::lua::Env {
         clock: parts.clock,
         servers: parts.views,
         spawn: spawn.clone(),
@@ -133,7 +146,15 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
         first: parts.first,
         host: parts.host,
         natives,
-    })?;
+    };
+    let policy: Rc<dyn Decide> = match parts.policy {
+        Decides::Given(make) => make(&surroundings)?,
+        Decides::Generation(first, jobs) => {
+            let seat = Rc::new(Seat::new(&first, &surroundings)?);
+            tokio::task::spawn_local(reload::work(jobs, seat.clone(), surroundings));
+            seat
+        }
+    };
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));

@@ -11,3 +11,4 @@ mod model;
 mod network;
 mod phone;
 mod server_fails;
+mod shared_naf;

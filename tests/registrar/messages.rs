@@ -11,9 +11,9 @@ use imscript::policy::verdict::{KeyMovement, Order};
 use imscript::sip::transaction::{Source, Transport};
 use imscript::sip::{HeaderName, Message};
 
-const ALICE: &str = "alice@home1.net";
+pub(crate) const ALICE: &str = "alice@home1.net";
 
-fn message(uri: &str, from: &str, lines: &[&str], kind: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(uri: &str, from: &str, lines: &[&str], kind: &str, body: &[u8]) -> Vec<u8> {
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let head = format!(
         "MESSAGE {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:1;branch=z9hG4bKm\r\nMax-Forwards: 70\r\nFrom: <{from}>;tag=1\r\n\
@@ -23,16 +23,16 @@ fn message(uri: &str, from: &str, lines: &[&str], kind: &str, body: &[u8]) -> Ve
     [head.as_bytes(), body].concat()
 }
 
-fn bsm() -> Source {
+pub(crate) fn bsm() -> Source {
     source(Transport::Tcp, "127.0.0.1:33333")
 }
 
-fn btid(network: &Network) -> Btid {
+pub(crate) fn btid(network: &Network) -> Btid {
     let store = network.hss.0.lock().unwrap();
     Btid::new(&store.vectors.last().unwrap().1.rand, "bsf.home1.net")
 }
 
-fn alert(network: &Network, from: &Source, naf: &str, btid: Option<Btid>, state: RegState) -> u16 {
+pub(crate) fn alert(network: &Network, from: &Source, naf: &str, btid: Option<Btid>, state: RegState) -> u16 {
     let word = BroadcastRegistration {
         state,
         impu: Impu::from("sip:alice@home1.net"),
@@ -126,7 +126,7 @@ fn a_key_request_is_answered_in_a_message_of_its_own() {
     assert_eq!(sent[0].to.addr.to_string(), "127.0.0.1:5070", "where it is configured, not where it came from");
 }
 
-fn application(network: &Network, from: &str, lines: &[&str], source: &Source) -> Message<'static> {
+pub(crate) fn application(network: &Network, from: &str, lines: &[&str], source: &Source) -> Message<'static> {
     let request =
         message("sip:bsm.home1.net", from, lines, "application/vnd.oma.bcast.sprov+xml", b"<ServiceRequest/>");
     network.send(&request, source)

@@ -179,7 +179,10 @@ impl<'a> Reader<'a> {
     /// Names of locals and upvalues: not there at this debug level.
     fn names(&mut self) -> Option<()> {
         for _ in 0..self.count()? {
-            (self.count()?, self.count()?, self.count()?, self.byte()?);
+            self.count()?;
+            self.count()?;
+            self.count()?;
+            self.byte()?;
         }
         for _ in 0..self.count()? {
             self.count()?;

@@ -13,6 +13,7 @@
 //! | `view`, `snapshot`, `servers` | what a stage sees |
 //! | `ims`, `fields`, `decode` | what a stage may answer |
 //! | `failure`, `log` | what is reported |
+//! | `watch` | that the files have changed |
 
 mod decode;
 pub mod env;
@@ -23,18 +24,21 @@ mod globals;
 mod ims;
 mod log;
 pub mod package;
+mod seat;
 mod servers;
 mod snapshot;
 mod source;
 mod unit;
 mod view;
 mod vm;
+pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
 pub use env::{Env, Host};
-pub use generation::{Generation, Seat};
+pub use generation::Generation;
 pub use globals::{GlobalUse, globals};
 pub use package::Plugins;
+pub use seat::Seat;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
 

@@ -9,7 +9,6 @@ mod folder;
 
 use super::PolicyError;
 use super::env::Env;
-use super::generation::Generation;
 use super::globals::globals;
 use super::source::{PolicySource, Program, builtin};
 use super::unit::{LuaLink, POLICY, Unit};
@@ -68,21 +67,17 @@ impl Plugins {
 pub struct Loaded {
     /// The plugins and the policy, in the order in which they are asked.
     pub units: Vec<Arc<Unit>>,
-    /// The names of all, plugins in Rust among them, in that order.
+    /// The names of all members in that order, plugins in Rust among them.
     pub order: Vec<String>,
     /// Worth saying, no reason to refuse.
     pub notes: Vec<String>,
 }
 
 impl Loaded {
-    pub fn generation(self, id: u64) -> Generation {
-        Generation::new(id, self.units).in_order(self.order)
-    }
-
     /// Of the policy's file, and how many plugins there are beside it.
     pub fn name(&self) -> String {
         let policy = self.units.iter().find(|unit| &*unit.name == POLICY).map_or("", |unit| unit.main.name());
-        match self.order.len().saturating_sub(1) {
+        match self.units.len().saturating_sub(1) {
             0 => policy.to_owned(),
             1 => format!("{policy} and 1 plugin"),
             more => format!("{policy} and {more} plugins"),
@@ -91,12 +86,8 @@ impl Loaded {
 }
 
 /// Reads a policy (the one in the binary if none is named) and the plugins beside it.
-pub fn read(policy: Option<&Path>, plugins: Option<&Plugins>) -> Result<Loaded, Findings> {
-    read_among(policy, plugins, &[])
-}
-
-/// As [`read`], in one order with plugins in Rust.
-pub fn read_among(policy: Option<&Path>, plugins: Option<&Plugins>, natives: &[Member]) -> Result<Loaded, Findings> {
+/// `natives`: the places of plugins in Rust.
+pub fn read(policy: Option<&Path>, plugins: Option<&Plugins>, natives: &[Member]) -> Result<Loaded, Findings> {
     let source = match policy {
         Some(path) => PolicySource::read(path).map_err(|error| finding(&error, &path.display().to_string()))?,
         None => builtin_default(),
@@ -104,12 +95,11 @@ pub fn read_among(policy: Option<&Path>, plugins: Option<&Plugins>, natives: &[M
     let program = source.compile().map_err(|error| finding(&error, &source.name))?;
     let policy = Arc::new(Unit::policy(program));
     match plugins {
-        Some(plugins) => load_among(policy, plugins, natives),
+        Some(plugins) => load(policy, plugins, natives),
         None => {
-            let mut members = natives.to_vec();
-            members.push(Member::policy(policy.main.name()));
-            let order::Order { names, notes } = order::resolve(&members, &[], policy.main.name())?;
-            Ok(Loaded { units: vec![policy], order: names, notes })
+            let members: Vec<_> = natives.iter().cloned().chain([Member::policy(policy.main.name())]).collect();
+            let order = order::resolve(&members, &[], policy.main.name())?;
+            Ok(Loaded { units: vec![policy], order: order.names, notes: order.notes })
         }
     }
 }
@@ -122,11 +112,7 @@ fn builtin_default() -> PolicySource {
 }
 
 /// Reads, checks and compiles the plugins, and puts `policy` where it belongs among them.
-pub fn load(policy: Arc<Unit>, plugins: &Plugins) -> Result<Loaded, Findings> {
-    load_among(policy, plugins, &[])
-}
-
-fn load_among(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Result<Loaded, Findings> {
+pub fn load(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Result<Loaded, Findings> {
     let mut found = Findings::of(plugins.file.clone());
     let folders = folder::list(&plugins.dir, &mut found);
     let names: Vec<&str> = folders.iter().map(|folder| folder.name.as_str()).collect();
@@ -135,8 +121,7 @@ fn load_among(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Resul
     check_names("config", &settings, &names, plugins, &mut found);
 
     let mut units: BTreeMap<String, Arc<Unit>> = BTreeMap::new();
-    let mut members = natives.to_vec();
-    members.push(Member::policy(policy.main.name()));
+    let mut members: Vec<_> = natives.iter().cloned().chain([Member::policy(policy.main.name())]).collect();
     let disabled = |name: &str| plugins.disabled.iter().any(|(disabled, _)| disabled == name);
     let twice = |native: &&Member| names.contains(&native.name.as_str()) && !disabled(&native.name);
     for twice in natives.iter().filter(twice) {
@@ -158,8 +143,8 @@ fn load_among(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Resul
         return found.or(None);
     }
     let order = order::resolve(&members, &plugins.order, &plugins.file)?;
-    let ordered = order.names.iter().filter_map(|name| units.remove(name)).collect();
-    Ok(Loaded { units: ordered, order: order.names, notes: order.notes })
+    let units = order.names.iter().filter_map(|name| units.remove(name)).collect();
+    Ok(Loaded { units, order: order.names, notes: order.notes })
 }
 
 fn check_names(what: &str, list: &[(String, usize)], known: &[&str], plugins: &Plugins, found: &mut Findings) {

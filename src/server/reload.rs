@@ -1,0 +1,481 @@
+//! Hot reload: a new generation of policy and plugins takes the place of the old one while traffic runs.
+//!
+//! A thread of its own, the loader, reads, compiles, tries and tests; the workers only build their VMs and switch, all or
+//! none, each between two questions. Whatever goes wrong, the generation that serves goes on serving and the reason goes to
+//! whoever asked and to the log. docs/reload.md tells it step by step.
+
+mod load;
+mod probation;
+mod report;
+mod shadow;
+mod workers;
+
+pub(super) use load::Origin;
+pub use load::Tests;
+pub(super) use workers::{Jobs, Workers, mailboxes, work};
+
+use super::control::Reply;
+use super::control::protocol::Problem;
+use crate::clock::Clock;
+use crate::config::Reload as Settings;
+use crate::policy::ServerView;
+use crate::policy::lua::Generation;
+use crate::policy::lua::watch::{Digest, Timing, Watch, WatchError};
+use crate::policy::record::{KEPT, Record};
+use probation::{Counts, Judgement, Probation};
+use report::{Board, Kept, State};
+use serde_json::json;
+use shadow::Shadow;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Generations kept for going back to, beside the one that serves.
+const KEPT_GENERATIONS: usize = 5;
+/// How often the loader looks at a probation, and at generations that are ending.
+const TICK: Duration = Duration::from_millis(100);
+/// Longest wait for the questions that a shadow still wants.
+const SHADOW_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a reload is asked to do besides.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    pub(super) shadow: Option<u32>,
+    pub(super) canary: Option<u8>,
+    pub(super) skip_tests: bool,
+    pub(super) dry_run: bool,
+}
+
+/// Who asked for it.
+#[derive(Debug)]
+enum Why {
+    Asked(Reply, How),
+    Signal,
+    /// The files hold something else.
+    Files(Digest),
+}
+
+#[allow(clippy::large_enum_variant)] // one at a time
+enum Command {
+    Reload(Why),
+    Rollback {
+        to: Option<u64>,
+        reply: Reply,
+    },
+    /// A question that was just answered, for the shadow.
+    Answered(Record),
+    Stop,
+}
+
+/// The node's handle on its loader. The loader ends when this is dropped, after what it is doing.
+pub(super) struct Reloader {
+    commands: Sender<Command>,
+    board: Arc<Mutex<Board>>,
+    _watch: Option<Watch>,
+}
+
+/// What others may hold of it.
+#[derive(Clone)]
+pub(super) struct Handle {
+    commands: Sender<Command>,
+    board: Arc<Mutex<Board>>,
+}
+
+impl Reloader {
+    pub(super) fn start(
+        origin: Origin,
+        workers: Workers,
+        servers: Arc<[ServerView]>,
+        clock: Clock,
+        settings: Settings,
+    ) -> Result<Self, WatchError> {
+        let (commands, inbox) = mpsc::channel();
+        let watch = match settings.watch && !origin.roots.is_empty() {
+            true => {
+                let commands = commands.clone();
+                let told = move |digest| drop(commands.send(Command::Reload(Why::Files(digest))));
+                Some(Watch::start(origin.roots.clone(), origin.known, Timing::default(), told)?)
+            }
+            false => None,
+        };
+        let board = Arc::new(Mutex::new(Board::new(Kept::new(origin.first.clone(), State::Serving))));
+        let loader = Loader {
+            serving: origin.first.clone(),
+            next: origin.first.id.saturating_add(1),
+            known: Some(origin.known),
+            origin,
+            workers,
+            servers,
+            clock,
+            settings,
+            trial: None,
+            commands: commands.clone(),
+            inbox,
+            waiting: VecDeque::new(),
+            board: board.clone(),
+        };
+        std::thread::Builder::new().name("loader".into()).spawn(move || loader.run()).map_err(WatchError::Thread)?;
+        Ok(Reloader { commands, board, _watch: watch })
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        Handle { commands: self.commands.clone(), board: self.board.clone() }
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+}
+
+impl Handle {
+    pub(super) fn reload(&self, how: How, reply: Reply) {
+        let _ = self.commands.send(Command::Reload(Why::Asked(reply, how)));
+    }
+
+    /// What SIGHUP asks for; its outcome is in the log.
+    pub(super) fn signalled(&self) {
+        let _ = self.commands.send(Command::Reload(Why::Signal));
+    }
+
+    pub(super) fn rollback(&self, to: Option<u64>, reply: Reply) {
+        let _ = self.commands.send(Command::Rollback { to, reply });
+    }
+
+    pub(super) fn board(&self) -> std::sync::MutexGuard<'_, Board> {
+        report::lock(&self.board)
+    }
+}
+
+/// A generation on probation.
+struct Trial {
+    generation: Arc<Generation>,
+    /// What it is measured by, and what serves again if it fails.
+    before: Arc<Generation>,
+    /// Some while it has a share of the users only.
+    canary: Option<u8>,
+    probation: Probation,
+}
+
+struct Loader {
+    origin: Origin,
+    workers: Workers,
+    servers: Arc<[ServerView]>,
+    clock: Clock,
+    settings: Settings,
+    serving: Arc<Generation>,
+    /// Number of the next generation.
+    next: u64,
+    /// The contents that were taken, or refused, last: they need no second try when only a time stamp has changed.
+    known: Option<Digest>,
+    trial: Option<Trial>,
+    commands: Sender<Command>,
+    inbox: Receiver<Command>,
+    /// Came while a shadow was waiting for questions.
+    waiting: VecDeque<Command>,
+    board: Arc<Mutex<Board>>,
+}
+
+impl Loader {
+    fn run(mut self) {
+        loop {
+            let command = match self.waiting.pop_front() {
+                Some(command) => Ok(command),
+                None if self.trial.is_some() || report::lock(&self.board).is_ending() => self.inbox.recv_timeout(TICK),
+                None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match command {
+                Ok(Command::Reload(why)) => self.reload(why),
+                Ok(Command::Rollback { to, reply }) => self.rollback(to, reply),
+                Ok(Command::Answered(_)) => {} // late for a shadow that is over
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.judge();
+            report::lock(&self.board).note_ended();
+        }
+    }
+
+    fn reload(&mut self, why: Why) {
+        let (how, reply, asked_by) = match why {
+            Why::Asked(reply, how) => (how, Some(reply), "imscript reload"),
+            Why::Signal => (How::default(), None, "SIGHUP"),
+            Why::Files(digest) if self.known == Some(digest) => return,
+            Why::Files(_) => (How::default(), None, "changed files"),
+        };
+        let how = How {
+            shadow: how.shadow.or((self.settings.shadow > 0).then_some(self.settings.shadow)),
+            canary: how.canary.or((self.settings.canary > 0).then_some(self.settings.canary)),
+            skip_tests: how.skip_tests || !self.settings.require_tests,
+            ..how
+        };
+        let began = Instant::now();
+        let digest = self.origin.digest();
+        let outcome = self.try_reload(how, reply.as_ref(), began);
+        if !how.dry_run {
+            self.known = Some(digest);
+        }
+        match outcome {
+            Ok(done) => {
+                let result = if how.dry_run { "dry_run" } else { "ok" };
+                report::lock(&self.board).count(result);
+                if let Some(reply) = reply {
+                    reply.done(done);
+                }
+            }
+            Err(problem) => {
+                report::lock(&self.board).count("failed");
+                let (step, reason) = (&problem.step, &problem.message);
+                tracing::error!(
+                    target: "imscript::policy", generation = self.serving.id, asked_by, step, reason,
+                    "not reloaded; the generation that serves goes on"
+                );
+                if let Some(reply) = reply {
+                    reply.failed(problem);
+                }
+            }
+        }
+    }
+
+    fn try_reload(&mut self, how: How, reply: Option<&Reply>, began: Instant) -> Result<serde_json::Value, Problem> {
+        let say = |text: String| {
+            if let Some(reply) = reply {
+                reply.step(text);
+            }
+        };
+        let id = self.next;
+        let generation = Arc::new(self.origin.load(id)?);
+        say(format!("compiled generation {id}: {}", report::names(&generation)));
+        let slow = self.origin.rehearse(&generation, &self.servers)?;
+        say(format!("set up in {:.1} ms", slow.as_secs_f64() * 1000.0));
+        let tests = match how.skip_tests {
+            true => None,
+            false => self.origin.test(&generation)?,
+        };
+        if let Some(tests) = &tests {
+            say(format!("tests: {tests}"));
+        }
+        let shadow = match how.shadow {
+            Some(most) => Some(self.shadow(&generation, most as usize, &say)?),
+            None => None,
+        };
+        if how.dry_run {
+            return Ok(json!({
+                "dry_run": true, "serving": self.serving.id, "shadow": shadow, "tests": tests, "ms": millis(began),
+            }));
+        }
+        self.next = id.saturating_add(1);
+        self.publish(&generation, how.canary)?;
+        let (workers, ms) = (self.workers.count(), millis(began));
+        let canary = how.canary;
+        tracing::info!(
+            target: "imscript::policy", generation = id, before = self.trial.as_ref().map(|trial| trial.before.id), workers,
+            canary, ms, units = report::names(&generation), "serves"
+        );
+        Ok(json!({
+            "generation": id, "workers": workers, "canary": canary, "shadow": shadow, "tests": tests, "ms": ms,
+            "probation_s": self.settings.probation.as_secs_f64(),
+        }))
+    }
+
+    /// Puts a generation in force on all workers, for all users or for a share, and on probation.
+    fn publish(&mut self, generation: &Arc<Generation>, canary: Option<u8>) -> Result<(), Problem> {
+        let counts = Counts::of(generation);
+        self.workers.publish(generation, canary).map_err(|error| Problem::new("workers", error.to_string()))?;
+        let before = self.serving.clone();
+        let mut board = report::lock(&self.board);
+        if let Some(trial) = self.trial.take().filter(|trial| trial.canary.is_some()) {
+            board.set(trial.generation.id, State::Kept);
+        }
+        let state = canary.map_or(State::Serving, State::Canary);
+        board.add(Kept::new(generation.clone(), state), KEPT_GENERATIONS);
+        if canary.is_none() {
+            board.set(before.id, State::Kept);
+            self.serving = generation.clone();
+        }
+        drop(board);
+        let probation = Probation::begin(self.clock.now().mono, self.settings.probation, counts);
+        self.trial = Some(Trial { generation: generation.clone(), before, canary, probation });
+        Ok(())
+    }
+
+    /// Looks at the generation on probation.
+    fn judge(&mut self) {
+        let Some(trial) = &self.trial else { return };
+        let now = self.clock.now().mono;
+        let (id, before) = (trial.generation.id, trial.before.id);
+        match trial.probation.judge(now, Counts::of(&trial.generation), Counts::of(&trial.before)) {
+            Judgement::Open => {}
+            Judgement::Passed => self.pass(),
+            Judgement::Failed(reason) => {
+                tracing::error!(target: "imscript::policy", generation = id, reason, "fails on probation; generation {before} serves again");
+                self.fail();
+            }
+        }
+    }
+
+    /// The probation is over and nothing has happened.
+    fn pass(&mut self) {
+        let Some(trial) = self.trial.take() else { return };
+        let id = trial.generation.id;
+        if trial.canary.is_none() {
+            tracing::info!(target: "imscript::policy", generation = id, "has passed its probation");
+            return;
+        }
+        match self.workers.promote() {
+            Ok(()) => {
+                tracing::info!(target: "imscript::policy", generation = id, "has passed its probation and serves all users");
+                let mut board = report::lock(&self.board);
+                board.set(trial.before.id, State::Kept);
+                board.set(id, State::Serving);
+                drop(board);
+                self.serving = trial.generation;
+            }
+            Err(error) => {
+                tracing::error!(target: "imscript::policy", generation = id, %error, "cannot serve all users");
+                self.dismiss(&trial);
+            }
+        }
+    }
+
+    /// The probation has ended badly: what served before serves again.
+    fn fail(&mut self) {
+        let Some(trial) = self.trial.take() else { return };
+        report::lock(&self.board).count("rolled_back");
+        if trial.canary.is_some() {
+            return self.dismiss(&trial);
+        }
+        match self.workers.publish(&trial.before, None) {
+            Ok(()) => self.returned_to(trial.before, State::Failed),
+            Err(error) => {
+                tracing::error!(target: "imscript::policy", generation = trial.generation.id, %error, "cannot go back");
+            }
+        }
+    }
+
+    fn dismiss(&mut self, trial: &Trial) {
+        if let Err(error) = self.workers.dismiss() {
+            tracing::error!(target: "imscript::policy", generation = trial.generation.id, %error, "the canary is not ended");
+        }
+        report::lock(&self.board).set(trial.generation.id, State::Failed);
+    }
+
+    /// `generation` serves again; what served until now gets `state`.
+    fn returned_to(&mut self, generation: Arc<Generation>, state: State) {
+        let mut board = report::lock(&self.board);
+        board.set(self.serving.id, state);
+        board.set(generation.id, State::Serving);
+        drop(board);
+        self.serving = generation;
+    }
+
+    fn rollback(&mut self, to: Option<u64>, reply: Reply) {
+        match self.try_rollback(to) {
+            Ok(()) => {
+                let (generation, workers) = (self.serving.id, self.workers.count());
+                report::lock(&self.board).count("rolled_back");
+                tracing::warn!(target: "imscript::policy", generation, "serves again: imscript rollback");
+                reply.done(json!({ "generation": generation, "workers": workers }));
+            }
+            Err(problem) => reply.failed(problem),
+        }
+    }
+
+    fn try_rollback(&mut self, to: Option<u64>) -> Result<(), Problem> {
+        // While a canary is on, going back is to end it.
+        if to.is_none_or(|to| to == self.serving.id)
+            && let Some(trial) = self.trial.take_if(|trial| trial.canary.is_some())
+        {
+            self.dismiss(&trial);
+            return Ok(());
+        }
+        let target = report::lock(&self.board).target(to, self.serving.id)?;
+        self.workers.publish(&target, None).map_err(|error| Problem::new("workers", error.to_string()))?;
+        if let Some(trial) = self.trial.take().filter(|trial| trial.canary.is_some()) {
+            report::lock(&self.board).set(trial.generation.id, State::Kept);
+        }
+        self.returned_to(target, State::Kept);
+        Ok(())
+    }
+
+    /// Asks the new generation what the serving one was and will be asked, `most` questions each.
+    fn shadow(
+        &mut self,
+        generation: &Generation,
+        most: usize,
+        say: &dyn Fn(String),
+    ) -> Result<shadow::Outcome, Problem> {
+        let failed = |error: crate::policy::lua::PolicyError| Problem::new("shadow", error.to_string());
+        let mut shadow = Shadow::new(generation, &self.servers).map_err(failed)?;
+        for record in self.last(most) {
+            shadow.ask(&record);
+        }
+        let (past, end) = (shadow.asked(), Instant::now() + SHADOW_WITHIN);
+        say(format!(
+            "shadow: asked {past} of the last questions; waiting for {most} more, {} s at most",
+            SHADOW_WITHIN.as_secs()
+        ));
+        self.listen(most);
+        let mut heard = 0;
+        while heard < most {
+            match self.inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(Command::Answered(record)) => {
+                    heard = heard.saturating_add(1);
+                    shadow.ask(&record);
+                }
+                Ok(command @ (Command::Rollback { .. } | Command::Stop)) => {
+                    self.waiting.push_back(command);
+                    self.workers.post(|seat| seat.tap().listen(None));
+                    return Err(Problem::new("shadow", "interrupted: something more urgent was asked for"));
+                }
+                Ok(command) => self.waiting.push_back(command),
+                Err(_) => break,
+            }
+            self.judge();
+        }
+        self.workers.post(|seat| seat.tap().listen(None));
+        let outcome = shadow.outcome();
+        if let Some(fault) = outcome.fault.as_ref().filter(|_| outcome.faults > 0) {
+            let message = format!("{} of {} questions failed: {fault}", outcome.faults, outcome.asked);
+            return Err(Problem::new("shadow", message));
+        }
+        Ok(outcome)
+    }
+
+    /// The last questions of all workers.
+    fn last(&self, most: usize) -> Vec<Record> {
+        let (teller, told) = mpsc::channel();
+        let each = most.div_ceil(self.workers.count().max(1)).min(KEPT);
+        self.workers.post(move |seat| drop(teller.send(seat.tap().last(each))));
+        let end = Instant::now() + Duration::from_secs(1);
+        let mut records = Vec::new();
+        for _ in 0..self.workers.count() {
+            match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(more) => records.extend(more),
+                Err(_) => break,
+            }
+        }
+        records.truncate(most);
+        records
+    }
+
+    /// Has the workers send their next questions, `most` in all.
+    fn listen(&self, most: usize) {
+        let left = Arc::new(AtomicU32::new(u32::try_from(most).unwrap_or(u32::MAX)));
+        let commands = self.commands.clone();
+        self.workers.post(move |seat| {
+            let (left, commands) = (left.clone(), commands.clone());
+            seat.tap().listen(Some(Box::new(move |record| {
+                let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+                taken.is_ok() && commands.send(Command::Answered(record)).is_ok()
+            })));
+        });
+    }
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}

@@ -1,0 +1,132 @@
+//! Where generations come from: the files, compiled, set up once in VMs that nobody depends on, and tested.
+
+use crate::config::Config;
+use crate::policy::ServerView;
+use crate::policy::finding::Findings;
+use crate::policy::lua::package::{self, Loaded};
+use crate::policy::lua::watch::{self, Digest};
+use crate::policy::lua::{Env, Generation, PolicySource};
+use crate::policy::native::{self, Maker};
+use crate::server::StartError;
+use crate::server::control::protocol::Problem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A setting-up that holds each worker up for longer than this is worth a warning.
+const SLOW: Duration = Duration::from_millis(20);
+/// Longest source line that is shown.
+const MAX_SHOWN: usize = 160;
+
+/// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
+pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
+
+type Load = Box<dyn Fn() -> Result<Loaded, Findings> + Send>;
+
+pub(in crate::server) struct Origin {
+    load: Load,
+    tests: Option<Tests>,
+    /// What the files hold stands in these.
+    pub(in crate::server) roots: Vec<PathBuf>,
+    /// What they held before the first generation was read.
+    pub(super) known: Digest,
+    pub(in crate::server) first: Arc<Generation>,
+    /// What the ready line calls the policy.
+    pub(in crate::server) name: String,
+}
+
+impl Origin {
+    /// Loads the first generation.
+    pub(in crate::server) fn open(
+        config: &Config,
+        natives: &[Maker],
+        tests: Option<Tests>,
+    ) -> Result<Self, StartError> {
+        native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
+        let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
+        let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
+        let roots: Vec<PathBuf> = policy.iter().cloned().chain(plugins.iter().map(|p| p.dir.clone())).collect();
+        let known = watch::digest(&roots);
+        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref(), &natives));
+        let loaded = load()?;
+        let name = loaded.name();
+        let first = Arc::new(generation(1, loaded));
+        Ok(Origin { load, tests, roots, known, first, name })
+    }
+
+    pub(super) fn digest(&self) -> Digest {
+        watch::digest(&self.roots)
+    }
+
+    /// Reads and compiles what is there now.
+    pub(super) fn load(&self, id: u64) -> Result<Generation, Problem> {
+        (self.load)().map(|loaded| generation(id, loaded)).map_err(|found| problem("load", &found))
+    }
+
+    /// Sets it up where nothing depends on it; how long that took.
+    pub(super) fn rehearse(&self, generation: &Generation, servers: &[ServerView]) -> Result<Duration, Problem> {
+        let began = Instant::now();
+        let chain = generation.twin().chain(&Env::detached(servers)).map_err(|error| problem("set-up", &error))?;
+        let took = began.elapsed();
+        drop(chain);
+        if took > SLOW {
+            tracing::warn!(
+                target: "imscript::policy", generation = generation.id, ms = took.as_secs_f64() * 1000.0,
+                "slow to set up: each worker will stand still for as long"
+            );
+        }
+        Ok(took)
+    }
+
+    /// None: there is nothing that runs tests.
+    pub(super) fn test(&self, generation: &Generation) -> Result<Option<String>, Problem> {
+        let Some(tests) = &self.tests else { return Ok(None) };
+        tests(generation).map(Some).map_err(|message| Problem::new("tests", message))
+    }
+}
+
+fn generation(id: u64, loaded: Loaded) -> Generation {
+    loaded.notes.iter().for_each(|note| tracing::warn!(target: "imscript::policy", generation = id, "{note}"));
+    Generation::new(id, loaded.units).in_order(loaded.order)
+}
+
+fn problem(step: &str, error: &dyn std::fmt::Display) -> Problem {
+    let message = error.to_string();
+    let detail = shown(&message);
+    Problem { step: step.into(), message, detail }
+}
+
+/// A message `file:line: reason` with the line that it is about.
+fn shown(message: &str) -> Option<String> {
+    let (file, rest) = message.match_indices(':').find_map(|(at, _)| {
+        let (file, rest) = (message.get(..at)?, message.get(at + 1..)?);
+        rest.starts_with(|c: char| c.is_ascii_digit()).then_some((file, rest))
+    })?;
+    let number: usize = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    let text = PolicySource::read(Path::new(file)).ok()?.text;
+    let line = text.lines().nth(number.checked_sub(1)?)?;
+    let line: String = line.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+    let (number, marks) = (number.to_string(), "^".repeat(line.trim().chars().count().max(1)));
+    let margin = " ".repeat(number.len());
+    Some(format!("{message}\n  {number} | {}\n  {margin} | {}{marks}", line.trim_end(), " ".repeat(indent)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_shown_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.lua");
+        std::fs::write(&path, "local a = 1\n  local b = = 2\n").unwrap();
+        let error = package::read(Some(&path), None, &[]).unwrap_err();
+        let problem = problem("load", &error);
+        let detail = problem.detail.unwrap();
+        assert!(problem.message.starts_with(&format!("{}:2: ", path.display())), "{}", problem.message);
+        assert!(detail.ends_with("\n  2 |   local b = = 2\n    |   ^^^^^^^^^^^^^"), "{detail}");
+        assert_eq!(shown("no place in it: 7"), None);
+        assert_eq!(shown("absent.lua:3: why"), None);
+    }
+}
