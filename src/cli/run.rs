@@ -69,7 +69,11 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut node = extend(Node::builder(config).trace(tracer).steered()).start()?;
+    let mut builder = Node::builder(config).trace(tracer).steered();
+    if let Some(file) = args.config.clone() {
+        builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
+    }
+    let mut node = extend(builder).start()?;
     until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)

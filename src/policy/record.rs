@@ -27,8 +27,16 @@ pub struct Record {
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant)] // nearly all of them are messages
 enum What {
-    Message { stage: Stage, octets: Arc<[u8]>, ctx: KeptContext, failure: Option<KeptFailure> },
+    Message(Box<KeptMessage>),
     Status(Box<KeptEvent>),
+}
+
+#[derive(Debug, Clone)]
+struct KeptMessage {
+    stage: Stage,
+    octets: Arc<[u8]>,
+    ctx: KeptContext,
+    failure: Option<KeptFailure>,
 }
 
 #[derive(Debug, Clone)]
@@ -90,7 +98,8 @@ impl Record {
             }
             let same = last.and_then(Record::octets).filter(|last| ***last == *octets);
             let octets = same.map_or_else(|| octets.into(), Arc::clone);
-            Some(What::Message { stage: question.stage(), octets, ctx: KeptContext::of(ctx, portion), failure })
+            let ctx = KeptContext::of(ctx, portion);
+            Some(What::Message(Box::new(KeptMessage { stage: question.stage(), octets, ctx, failure })))
         };
         let what = match *question {
             Question::Receive { request, .. }
@@ -117,21 +126,21 @@ impl Record {
 
     fn octets(&self) -> Option<&Arc<[u8]>> {
         match &self.what {
-            What::Message { octets, .. } => Some(octets),
+            What::Message(kept) => Some(&kept.octets),
             What::Status(_) => None,
         }
     }
 
     pub fn stage(&self) -> Stage {
         match &self.what {
-            What::Message { stage, .. } => *stage,
+            What::Message(kept) => kept.stage,
             What::Status(_) => Stage::Status,
         }
     }
 
     pub fn impi(&self) -> &str {
         match &self.what {
-            What::Message { ctx, .. } => &ctx.impi,
+            What::Message(kept) => &kept.ctx.impi,
             What::Status(event) => &event.impi,
         }
     }
@@ -139,7 +148,8 @@ impl Record {
     /// What `decide` says to the same question. None: the record cannot be asked again.
     pub fn ask(&self, decide: &dyn Decide, servers: &[ServerView]) -> Option<Opinion> {
         match &self.what {
-            What::Message { stage, octets, ctx, failure } => {
+            What::Message(kept) => {
+                let KeptMessage { stage, octets, ctx, failure } = &**kept;
                 let message = Message::parse(octets).ok()?;
                 let portion = ctx.portion.as_ref().map(|portion| portion.view());
                 let ctx = ctx.view(portion.as_ref(), servers);

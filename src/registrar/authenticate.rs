@@ -45,6 +45,13 @@ pub enum Remembered {
 }
 
 impl Remembered {
+    pub(super) fn portion(&self) -> Option<&Portion> {
+        match self {
+            Remembered::Portion(portion) => Some(portion),
+            Remembered::Shed { .. } => None,
+        }
+    }
+
     pub(super) fn is_all_or_nothing(&self) -> bool {
         match self {
             Remembered::Portion(portion) => portion.all_or_nothing,

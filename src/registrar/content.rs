@@ -13,10 +13,7 @@ pub(super) fn check(request: &Message<'_>, kinds: &[&str]) -> Result<(), Refusal
 
 /// The same for a body that is sent on: optional or not, empty or not.
 pub(super) fn only(request: &Message<'_>, kinds: &[&str]) -> Result<(), Refusal> {
-    let identity = |coding: &[u8]| coding.eq_ignore_ascii_case(b"identity");
-    if !request.list(HeaderName::ContentEncoding).all(identity) {
-        return Err(Refusal::new(415).with(HeaderName::AcceptEncoding, "identity"));
-    }
+    not_encoded(request)?;
     let kind = request.header(HeaderName::ContentType).unwrap_or_default();
     let fits = |wanted: &&str| match wanted.strip_suffix('/') {
         Some(family) => kind.trim_ascii_start().get(..wanted.len()).is_some_and(|start| {
@@ -31,6 +28,15 @@ pub(super) fn only(request: &Message<'_>, kinds: &[&str]) -> Result<(), Refusal>
     let accept: Vec<String> =
         kinds.iter().map(|kind| if kind.ends_with('/') { format!("{kind}*") } else { kind.to_string() }).collect();
     Err(Refusal::new(415).with(HeaderName::Accept, accept.join(", ")))
+}
+
+/// A body whose octets mean what they are.
+pub(super) fn not_encoded(request: &Message<'_>) -> Result<(), Refusal> {
+    let identity = |coding: &[u8]| coding.eq_ignore_ascii_case(b"identity");
+    if request.list(HeaderName::ContentEncoding).all(identity) {
+        return Ok(());
+    }
+    Err(Refusal::new(415).with(HeaderName::AcceptEncoding, "identity"))
 }
 
 /// `Content-Disposition: …;handling=optional`

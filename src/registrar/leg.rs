@@ -5,10 +5,12 @@
 //! terminal or the policy asked for all or nothing. What did not get through is tried again while Ks lives.
 
 use super::authenticate::Remembered;
+use super::fail_over::Circumstances;
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
 use super::subscription::Wanted;
 use super::table::Leg;
+use super::turn::{Turn, view};
 use crate::broadcast::ext::{Ext, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::identify::{Payload, Portion};
@@ -19,7 +21,8 @@ use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastState, Profile, RegState};
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict::{self, KeyMovement, OnFailure, Order};
-use crate::policy::{Context, PortionView};
+use crate::policy::{Context, Decide};
+use crate::sip::transaction::Source;
 use crate::sip::{HeaderName, Message, RequestWriter};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,28 +73,32 @@ impl LegOutcome {
 
 /// One forwarding, owned: it may outlive the request.
 #[derive(Clone)]
-struct Job {
-    impi: Impi,
-    impu: Impu,
-    peer: Peer,
-    naf: NafId,
-    profile: Option<String>,
-    payload: Option<Payload>,
+pub(super) struct Job {
+    pub(super) impi: Impi,
+    pub(super) impu: Impu,
+    pub(super) peer: Peer,
+    pub(super) naf: NafId,
+    pub(super) profile: Option<String>,
+    pub(super) payload: Option<Payload>,
     key: KeyMovement,
     mode: Mode,
     expires: u32,
-    bootstrap: Arc<Bootstrap>,
+    pub(super) bootstrap: Arc<Bootstrap>,
     /// The leg that this job is for; it gives up when another one has taken its place.
-    serial: u64,
+    pub(super) serial: u64,
+    pub(super) circumstances: Option<Box<Circumstances>>,
 }
 
-enum Attempt {
+/// What came of one forwarding; with the status of the server's answer, if there was one.
+pub(super) enum Attempt {
     /// The server answered: its state and body.
-    Answered { state: RegState, cause: Option<String>, body: Option<(String, Vec<u8>)> },
+    Answered { state: RegState, cause: Option<String>, body: Option<(String, Vec<u8>)>, status: u16 },
     /// Not now: no answer, or one that says so.
-    Retry(String),
+    Retry(String, Option<u16>),
     /// The server, or this one, refuses.
-    Refused(String),
+    Refused(String, Option<u16>),
+    /// Another leg has taken the place of this one.
+    Superseded,
 }
 
 impl Scscf {
@@ -99,8 +106,9 @@ impl Scscf {
     pub(super) async fn broadcast_leg(
         &self,
         request: &Message<'_>,
+        source: &Source,
         asked: &Asked<'_>,
-        ctx: &Context<'_>,
+        turn: &Turn,
         verify: verdict::Verify,
         portion: Option<Remembered>,
         profile: &Profile,
@@ -144,14 +152,9 @@ impl Scscf {
             // The IMS registration is made already and does not fall with this question.
             Err(why) => return refuse(why.status, "subscription cannot be checked"),
         }
-        let view = PortionView {
-            naf_fqdn: portion.naf.fqdn(),
-            ua_id: portion.naf.ua.0,
-            profile: portion.profile.as_deref(),
-            payload: portion.payload.as_ref().map(|p| p.octets.as_slice()),
-            payload_type: portion.payload.as_ref().map(|p| p.content_type.as_str()),
-        };
-        let forward = match self.policy.broadcast(request, &view, ctx) {
+        let shown = view(&portion);
+        let ctx = Context { portion: Some(&shown), ..turn.context(&self.shared, source) };
+        let forward = match turn.decide.broadcast(request, &shown, &ctx) {
             verdict::Broadcast::Forward(forward) => forward,
             verdict::Broadcast::Skip { reason } => return refuse(403, &reason),
             verdict::Broadcast::Reject(reject) => {
@@ -178,8 +181,8 @@ impl Scscf {
         let before_200 = all_or_nothing
             || forward.order == Order::Before200
                 && !(forward.key == KeyMovement::OnUse && self.shared.settings.fig6_response_first);
-        let (serial, impu) = self.open_leg(asked, peer, &portion.naf, &bootstrap);
-        let job = Job {
+        let (serial, impu) = self.open_leg(&asked.impi, &asked.impu, peer, &portion.naf, &bootstrap);
+        let mut job = Job {
             impi: asked.impi.clone(),
             impu,
             peer: peer.clone(),
@@ -191,36 +194,41 @@ impl Scscf {
             expires,
             bootstrap: bootstrap.clone(),
             serial,
+            circumstances: Circumstances::of(turn, source),
         };
         let btid = Some(bootstrap.btid.clone());
-        let told = Some(peer.name.clone());
         if !before_200 {
+            let told = Some(job.peer.name.clone());
             self.forward_later(job, request, false);
             return Ok(LegOutcome { state: RegState::Pending, asked: true, btid, told, ..LegOutcome::none() });
         }
-        match self.attempt(&job, request).await {
+        let attempt = self.attempt_each(&mut job, request, &*turn.decide).await;
+        let told = Some(job.peer.name.clone());
+        match attempt {
             Attempt::Answered { state: RegState::Failed | RegState::NotRegistered, cause, .. } if all_or_nothing => {
                 self.close_leg(&job).await;
                 Err(Refusal::because(403, cause.unwrap_or_else(|| "broadcast server".into())))
             }
-            Attempt::Answered { state, cause, body } => {
-                self.settle(&job, state, cause.as_deref()).await;
+            Attempt::Answered { state, cause, body, .. } => {
+                self.settle(&*turn.decide, &job, state, cause.as_deref()).await;
                 Ok(LegOutcome { state, asked: true, cause, btid, body, told })
             }
-            Attempt::Refused(cause) if all_or_nothing => {
+            Attempt::Superseded if all_or_nothing => Err(Refusal::because(403, "superseded")),
+            Attempt::Superseded => Ok(LegOutcome { btid, ..LegOutcome::failed("superseded") }),
+            Attempt::Refused(cause, _) if all_or_nothing => {
                 self.close_leg(&job).await;
                 Err(Refusal::because(403, cause))
             }
-            Attempt::Refused(cause) => {
-                self.settle(&job, RegState::Failed, Some(&cause)).await;
+            Attempt::Refused(cause, _) => {
+                self.settle(&*turn.decide, &job, RegState::Failed, Some(&cause)).await;
                 Ok(LegOutcome { btid, told, ..LegOutcome::failed(cause) })
             }
-            Attempt::Retry(cause) if all_or_nothing => {
+            Attempt::Retry(cause, _) if all_or_nothing => {
                 self.close_leg(&job).await;
                 Err(Refusal::because(504, cause))
             }
-            Attempt::Retry(cause) => {
-                self.settle(&job, RegState::Pending, Some(&cause)).await;
+            Attempt::Retry(cause, _) => {
+                self.settle(&*turn.decide, &job, RegState::Pending, Some(&cause)).await;
                 self.forward_later(Job { mode: Mode::Subsequent, ..job }, request, true);
                 Ok(LegOutcome { state: RegState::Pending, asked: true, cause: Some(cause), btid, body: None, told })
             }
@@ -255,20 +263,27 @@ impl Scscf {
 
     /// Puts the leg into the table as pending; an attempt under an older serial gives up from here on. Answers with
     /// the public identity that the server knows the user by: the same for as long as it is the same server.
-    fn open_leg(&self, asked: &Asked<'_>, peer: &Peer, naf: &NafId, bootstrap: &Bootstrap) -> (u64, Impu) {
+    pub(super) fn open_leg(
+        &self,
+        impi: &Impi,
+        impu: &Impu,
+        peer: &Peer,
+        naf: &NafId,
+        bootstrap: &Bootstrap,
+    ) -> (u64, Impu) {
         let table = &self.shared.table;
         let serial = table.next_serial();
         let mut leg = Leg {
             server: peer.name.as_str().into(),
             naf: naf.clone(),
-            impu: asked.impu.clone(),
+            impu: impu.clone(),
             btid: Some(bootstrap.btid.clone()),
             state: RegState::Pending,
             serial,
             dialog: ThirdParty::new(&self.shared.settings.domain),
         };
-        let (impu, left) = table
-            .update_leg(asked.impi.as_str(), |held| {
+        let (known_as, left) = table
+            .update_leg(impi.as_str(), |held| {
                 let before = held.take();
                 let left = match before {
                     Some(before) if *before.server == *peer.name => {
@@ -286,15 +301,15 @@ impl Scscf {
                 *held = Some(leg);
                 (impu, left)
             })
-            .unwrap_or_else(|| (asked.impu.clone(), None));
+            .unwrap_or_else(|| (impu.clone(), None));
         if let Some(left) = left {
-            self.leave_server(&asked.impi, left);
+            self.leave_server(impi, left);
         }
-        (serial, impu)
+        (serial, known_as)
     }
 
-    /// One forwarding, bounded by the leg's time.
-    async fn attempt(&self, job: &Job, trigger: &Message<'_>) -> Attempt {
+    /// One forwarding.
+    pub(super) async fn attempt(&self, job: &Job, trigger: &Message<'_>, within: Duration) -> Attempt {
         let document = (job.key == KeyMovement::Push).then(|| job.bootstrap.key_document(&job.naf));
         let forward = Forward {
             peer: &job.peer,
@@ -322,17 +337,16 @@ impl Scscf {
             Some(Ok(request)) => request,
             Some(Err(why)) => {
                 tracing::warn!(impi = %job.impi, %why, "nothing forwarded");
-                return Attempt::Refused("no protected way to the broadcast server".into());
+                return Attempt::Refused("no protected way to the broadcast server".into(), None);
             }
-            None => return Attempt::Refused("superseded".into()),
+            None => return Attempt::Superseded,
         };
-        let within = self.shared.settings.broadcast_timeout;
         match self.outbound.request(&job.peer.hop, request, within).await {
             Ok(answer) => read_answer(&answer),
             Err(why) => {
                 // The terminal hears that it failed, not where the server is.
                 tracing::info!(impi = %job.impi, server = job.peer.name, %why, "broadcast server cannot be had");
-                Attempt::Retry("no answer from the broadcast server".into())
+                Attempt::Retry("no answer from the broadcast server".into(), None)
             }
         }
     }
@@ -368,23 +382,30 @@ impl Scscf {
                 return;
             }
             if self.shared.bootstraps.get(&job.bootstrap.btid, self.now()).is_none() {
-                self.settle(&job, RegState::Failed, Some("Ks has ended")).await;
+                let decide = self.decides_for(&job.impi);
+                self.settle(&*decide, &job, RegState::Failed, Some("Ks has ended")).await;
                 return;
             }
-            match self.attempt(&job, trigger).await {
-                Attempt::Answered { state, cause, .. } => return self.settle(&job, state, cause.as_deref()).await,
-                Attempt::Refused(cause) => return self.settle(&job, RegState::Failed, Some(&cause)).await,
-                Attempt::Retry(cause) if !told => {
-                    told = true;
-                    self.settle(&job, RegState::Pending, Some(&cause)).await;
+            let decide = self.decides_for(&job.impi);
+            match self.attempt_each(&mut job, trigger, &*decide).await {
+                Attempt::Answered { state, cause, .. } => {
+                    return self.settle(&*decide, &job, state, cause.as_deref()).await;
                 }
-                Attempt::Retry(_) => {}
+                Attempt::Refused(cause, _) => {
+                    return self.settle(&*decide, &job, RegState::Failed, Some(&cause)).await;
+                }
+                Attempt::Superseded => return,
+                Attempt::Retry(cause, _) if !told => {
+                    told = true;
+                    self.settle(&*decide, &job, RegState::Pending, Some(&cause)).await;
+                }
+                Attempt::Retry(..) => {}
             }
         }
     }
 
     /// The leg has a new state: table, HSS, whoever the policy names.
-    async fn settle(&self, job: &Job, state: RegState, cause: Option<&str>) {
+    async fn settle(&self, decide: &dyn Decide, job: &Job, state: RegState, cause: Option<&str>) {
         let previous = self.shared.table.update_leg(job.impi.as_str(), |leg| {
             let leg = leg.as_mut().filter(|l| l.serial == job.serial)?;
             // An answer that leaves the key outstanding does not undo an alert that came in between.
@@ -397,7 +418,7 @@ impl Scscf {
             if state == RegState::Failed {
                 tracing::warn!(impi = %job.impi, server = job.peer.name, cause, "broadcast registration failed");
             }
-            self.broadcast_changed(&job.impi, previous, state, cause).await;
+            self.broadcast_changed(decide, &job.impi, previous, state, cause).await;
         }
     }
 
@@ -447,10 +468,20 @@ fn read_answer(answer: &Message<'_>) -> Attempt {
                 let kind = answer.header(HeaderName::ContentType).unwrap_or_default();
                 (String::from_utf8_lossy(kind).into_owned(), answer.body().to_vec())
             });
-            Attempt::Answered { state: ext.state.unwrap_or(RegState::Registered), cause: ext.cause, body }
+            Attempt::Answered {
+                state: ext.state.unwrap_or(RegState::Registered),
+                cause: ext.cause,
+                body,
+                status: answer.status(),
+            }
         }
         // What may go better later (RFC 3261 §21.5); the rest is the server's last word.
-        408 | 480 | 500 | 503 | 504 => Attempt::Retry(format!("broadcast server answered {}", answer.status())),
-        status => Attempt::Refused(ext.cause.unwrap_or_else(|| format!("broadcast server answered {status}"))),
+        408 | 480 | 500 | 503 | 504 => {
+            Attempt::Retry(format!("broadcast server answered {}", answer.status()), Some(answer.status()))
+        }
+        status => {
+            let cause = ext.cause.unwrap_or_else(|| format!("broadcast server answered {status}"));
+            Attempt::Refused(cause, Some(status))
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::content;
 use super::scscf::{Refusal, Scscf};
+use super::turn::Turn;
 use crate::broadcast::ext::Ext;
 use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::keys::BroadcastRegistration;
@@ -16,14 +17,12 @@ use crate::sip::transaction::{NextHop, SendError, Source};
 use crate::sip::{HeaderName, Host, Message, RequestWriter, Uri};
 
 impl Scscf {
-    pub(super) async fn message(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
-        match self.message_procedure(request, source).await {
-            Ok(response) => response,
-            Err(refusal) => self.refuse(request, source, refusal),
-        }
-    }
-
-    async fn message_procedure(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+    pub(super) async fn message(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        turn: &mut Turn,
+    ) -> Result<Vec<u8>, Refusal> {
         if request.max_forwards().ok().flatten() == Some(0) {
             return Err(Refusal::new(483));
         }
@@ -37,7 +36,7 @@ impl Scscf {
         }
         let uri = request.request_uri().map_err(|e| Refusal::because(400, e))?;
         if self.named_servers(&uri).next().is_some() {
-            return self.to_server(request, source, &uri, &ext).await;
+            return self.to_server(request, source, &uri, &ext, turn).await;
         }
         if self.shared.servers_at(source).next().is_some() {
             return self.to_terminal(request, source, &uri).await;
@@ -106,7 +105,7 @@ impl Scscf {
         let response = self.response(request, 200, source).finish();
         if let Some(Some((previous, new))) = outcome {
             tracing::info!(%impi, server = peer.name, state = told.state.as_str(), "broadcast registration changed");
-            self.broadcast_changed(&impi, previous, told.state, Some(&told.cause)).await;
+            self.broadcast_changed(&*self.decides_for(&impi), &impi, previous, told.state, Some(&told.cause)).await;
             if let Some(left) = new {
                 // A server that registered the user without being told of the IMS registration is told now.
                 self.introduce(&impi);
@@ -146,6 +145,7 @@ impl Scscf {
         source: &Source,
         uri: &Uri<'_>,
         ext: &Ext,
+        turn: &mut Turn,
     ) -> Result<Vec<u8>, Refusal> {
         // The server believes the IMS in what it says of keys; a terminal's words must not pass for that.
         content::only(request, &[media::PROVISIONING])?;
@@ -157,6 +157,7 @@ impl Scscf {
         }
         let peer =
             self.shared.of_user(self.named_servers(uri), Some(impi.as_str())).ok_or_else(|| Refusal::new(404))?;
+        turn.server = Some(peer.name.clone());
         let mut out = RequestWriter::new("MESSAGE", &peer.uri);
         out.header(HeaderName::MaxForwards, hops_left(request))
             .copy(request, HeaderName::From)
@@ -214,7 +215,7 @@ impl Scscf {
 
     /// The registered user that a request comes from: the one whom a trusted P-CSCF asserts, or else the one in From if
     /// it comes from where a contact of his was registered from. (Everybody behind a P-CSCF comes from its address.)
-    fn registered_sender(&self, request: &Message<'_>, source: &Source) -> Result<(Impi, Impu), Refusal> {
+    pub(super) fn registered_sender(&self, request: &Message<'_>, source: &Source) -> Result<(Impi, Impu), Refusal> {
         let unknown = || Refusal::because(403, "the sender is not registered from there");
         let trusted = self.shared.is_trusted(source);
         let user = match trusted {
@@ -237,7 +238,7 @@ impl Scscf {
     }
 }
 
-fn hops_left(request: &Message<'_>) -> String {
+pub(super) fn hops_left(request: &Message<'_>) -> String {
     request.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1).to_string()
 }
 

@@ -10,15 +10,18 @@
 pub mod authenticate;
 pub mod binding;
 mod content;
+mod fail_over;
 pub mod leg;
 pub mod message;
 pub mod notice;
 pub mod register;
 pub mod registration;
+mod route;
 pub mod scscf;
 pub mod status;
 pub mod subscription;
 pub mod table;
+mod turn;
 
 pub use registration::{Limits, Registration};
 pub use scscf::{Scscf, Settings, Shared};

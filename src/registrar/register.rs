@@ -8,6 +8,7 @@ use super::content;
 use super::leg::LegOutcome;
 use super::registration::{BindingError, Plan, Registration};
 use super::scscf::{Refusal, Scscf, Shared, sip_uri};
+use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
 use crate::gba::bootstrap::{Access, Bootstrap};
@@ -49,18 +50,18 @@ impl Drop for Busy {
 }
 
 impl Scscf {
-    /// Answers a REGISTER, always.
-    pub async fn register(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
-        match self.procedure(request, source).await {
-            Ok(response) => response,
-            Err(refusal) => self.refuse(request, source, refusal),
-        }
-    }
-
-    async fn procedure(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+    /// The procedure; a refusal is an answer too.
+    pub(super) async fn register(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+        turn: &mut Turn,
+    ) -> Result<Vec<u8>, Refusal> {
         let settings = &self.shared.settings;
         self.check_extensions(request)?;
         let asked = self.read(request).await?;
+        turn.identify(self, &asked.impi, &asked.impu);
+        turn.visited_network.clone_from(&asked.visited_network);
         content::check(request, TAKEN)?;
         let in_progress =
             || Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5);
@@ -74,24 +75,17 @@ impl Scscf {
         } else {
             None
         };
-        let all_or_nothing = portion.as_ref().is_some_and(|p| p.all_or_nothing);
-        let unix = self.now().unix.as_secs();
-        let ctx = Context {
-            kind,
-            impi: asked.impi.as_str(),
-            impu: asked.impu.as_str(),
-            source,
-            visited_network: asked.visited_network.as_deref(),
-            servers: &self.shared.servers,
-            all_or_nothing,
-            portion: None,
-            unix,
+        turn.kind = kind;
+        turn.all_or_nothing = portion.as_ref().is_some_and(|p| p.all_or_nothing);
+        let (offer, verify) = {
+            let view = portion.as_ref().map(view);
+            let ctx = Context { portion: view.as_ref(), ..turn.context(&self.shared, source) };
+            let offer = match turn.decide.register(request, &ctx) {
+                verdict::Register::Challenge { algorithms } => algorithms,
+                verdict::Register::Reject(reject) => return Err(rejected(reject)),
+            };
+            (offer, turn.decide.verify(request, &ctx))
         };
-        let offer = match self.policy.register(request, &ctx) {
-            verdict::Register::Challenge { algorithms } => algorithms,
-            verdict::Register::Reject(reject) => return Err(rejected(reject)),
-        };
-        let verify = self.policy.verify(request, &ctx);
         if let (Some(portion), verdict::When::BeforeChallenge) = (&portion, verify.at)
             && !self.is_subscribed(&asked.impi, verify.subscription, portion).await?
             && portion.all_or_nothing
@@ -103,12 +97,11 @@ impl Scscf {
             Verdict::Authenticated(authenticated) => *authenticated,
         };
         // The portion of the first REGISTER may be the one that counts.
-        let all_or_nothing = authenticated.portion.as_ref().is_some_and(Remembered::is_all_or_nothing);
-        let ctx = Context { all_or_nothing, ..ctx };
+        turn.all_or_nothing = authenticated.portion.as_ref().is_some_and(Remembered::is_all_or_nothing);
         let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(in_progress)?;
         match kind {
             Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
-            _ => self.admit(request, source, &asked, &ctx, verify, authenticated).await,
+            _ => self.admit(request, source, &asked, turn, verify, authenticated).await,
         }
     }
 
@@ -193,14 +186,18 @@ impl Scscf {
         request: &Message<'_>,
         source: &Source,
         asked: &Asked<'_>,
-        ctx: &Context<'_>,
+        turn: &mut Turn,
         verify: verdict::Verify,
         authenticated: Authenticated,
     ) -> Result<Vec<u8>, Refusal> {
         let settings = &self.shared.settings;
-        let ceiling = match self.policy.authorized(request, ctx) {
-            verdict::Authorized::Accept { expires } => expires,
-            verdict::Authorized::Reject(reject) => return Err(rejected(reject)),
+        let ceiling = {
+            let view = authenticated.portion.as_ref().and_then(Remembered::portion).map(view);
+            let ctx = Context { portion: view.as_ref(), ..turn.context(&self.shared, source) };
+            match turn.decide.authorized(request, &ctx) {
+                verdict::Authorized::Accept { expires } => expires,
+                verdict::Authorized::Reject(reject) => return Err(rejected(reject)),
+            }
         };
         let plan = Plan::read(request, &settings.limits, ceiling).map_err(refuse_contacts)?;
         let previous = self.shared.table.get(asked.impi.as_str());
@@ -226,8 +223,9 @@ impl Scscf {
         }
         let new_key = self.bootstrap(asked, source, &profile, &authenticated);
         let expires = registration.expires_in(self.now().mono);
-        let outcome =
-            self.broadcast_leg(request, asked, ctx, verify, authenticated.portion, &profile, new_key, expires).await;
+        let outcome = self
+            .broadcast_leg(request, source, asked, turn, verify, authenticated.portion, &profile, new_key, expires)
+            .await;
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(refusal) => {
@@ -235,12 +233,14 @@ impl Scscf {
                 return Err(refusal);
             }
         };
+        turn.broadcast = outcome.asked.then_some(outcome.state);
+        turn.server.clone_from(&outcome.told);
         if previous.is_none() {
             tracing::info!(impi = %asked.impi, impu = %asked.impu, expires, broadcast = outcome.state.as_str(), "registered");
         }
         let cause = if previous.is_none() { "registered" } else { "refreshed" };
         let response = self.accepted(request, source, &registration, &outcome, authenticated.info);
-        self.ims_changed(asked, previous.is_some(), cause, expires, outcome.told);
+        self.ims_changed(&*turn.decide, asked, previous.is_some(), cause, expires, outcome.told);
         Ok(response)
     }
 
@@ -434,7 +434,7 @@ fn refuse_contacts(error: BindingError) -> Refusal {
     }
 }
 
-fn rejected(reject: verdict::Reject) -> Refusal {
+pub(super) fn rejected(reject: verdict::Reject) -> Refusal {
     let mut refusal = Refusal::new(reject.status);
     if let Some(reason) = reject.reason {
         refusal.reason = reason;

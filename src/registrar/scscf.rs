@@ -4,6 +4,7 @@ use super::authenticate::Memo;
 use super::notice::Notice;
 use super::subscription::Checks;
 use super::table::Table;
+use super::turn::Turn;
 use crate::answer::Task;
 use crate::auth::challenge::Challenges;
 use crate::auth::digest::Algorithm;
@@ -14,7 +15,8 @@ use crate::gba::bootstrap::{Bootstraps, ShortCut};
 use crate::gba::bsf::Bsf;
 use crate::hss::Hss;
 use crate::identity::Impi;
-use crate::policy::{Decide, ServerView};
+use crate::policy::throttle::Throttle;
+use crate::policy::{Decide, ServerView, Stage};
 use crate::registrar::Limits;
 use crate::sip::transaction::{Outbound, Source, Transport};
 use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method, reason_phrase};
@@ -62,6 +64,8 @@ pub struct Shared {
     /// Identities whose REGISTER is being worked on past its authentication.
     pub busy: DashSet<Impi>,
     pub clock: Clock,
+    /// In the branch of what this node sends on, so that it knows it again.
+    pub(super) mark: String,
     /// The minute in which ended things were last cleared away.
     pub(super) tidied: AtomicU64,
 }
@@ -91,6 +95,7 @@ impl Shared {
             held: Held::default(),
             busy: DashSet::new(),
             clock,
+            mark: Tokens::new().next(),
             tidied: AtomicU64::new(0),
         }
     }
@@ -131,6 +136,8 @@ pub struct Scscf {
     pub sleep: Rc<dyn Fn(Duration) -> Task>,
     pub(super) bsf: Rc<Bsf>,
     pub(super) tokens: Rc<Tokens>,
+    /// Verdicts that cannot be carried out are logged at a limited rate.
+    pub(super) complaints: Rc<Throttle>,
 }
 
 impl Scscf {
@@ -149,35 +156,64 @@ impl Scscf {
             uri: format!("sip:{}", shared.settings.bsf_domain),
             within: shared.settings.broadcast_timeout,
         });
-        Scscf { shared, policy, outbound, spawn, sleep, bsf, tokens: Rc::new(Tokens::new()) }
+        Scscf {
+            shared,
+            policy,
+            outbound,
+            spawn,
+            sleep,
+            bsf,
+            tokens: Rc::new(Tokens::new()),
+            complaints: Rc::new(Throttle::new(5)),
+        }
     }
 
     pub fn now(&self) -> Now {
         self.shared.clock.now()
     }
 
-    /// What this S-CSCF does with a request: REGISTER, MESSAGE and OPTIONS; any other method is refused (§8.2.1).
+    /// What this S-CSCF does with a request: REGISTER, MESSAGE and OPTIONS, or what stage `route` says; any other method
+    /// is refused (§8.2.1).
     pub async fn handle(&self, request: &Message<'_>, source: &Source) -> Option<Vec<u8>> {
         match request.method() {
-            b"REGISTER" => Some(self.register(request, source).await),
-            b"MESSAGE" => Some(self.message(request, source).await),
-            b"OPTIONS" => Some(self.options(request, source)),
-            b"ACK" => None,
-            b"CANCEL" => Some(self.response(request, 481, source).finish()),
+            b"ACK" => return None,
+            b"CANCEL" => return Some(self.response(request, 481, source).finish()),
+            _ => {}
+        }
+        let mut turn = Turn::begin(self);
+        let result = match request.method() {
+            b"REGISTER" => self.register(request, source, &mut turn).await,
+            _ => self.other(request, source, &mut turn).await,
+        };
+        let response = result.unwrap_or_else(|refusal| self.refuse(request, source, refusal));
+        Some(self.close(&turn, request, source, response))
+    }
+
+    async fn other(&self, request: &Message<'_>, source: &Source, turn: &mut Turn) -> Result<Vec<u8>, Refusal> {
+        let asked = |stage| self.policy.wants(stage);
+        if [Stage::Route, Stage::Reply, Stage::Finish].into_iter().any(asked)
+            && let Ok((impi, impu)) = self.registered_sender(request, source)
+        {
+            turn.identify(self, &impi, &impu);
+        }
+        if let Some(response) = self.routed(request, source, turn).await? {
+            return Ok(response);
+        }
+        match request.method() {
+            b"MESSAGE" => self.message(request, source, turn).await,
+            b"OPTIONS" => self.options(request, source),
             method => {
                 let status = if is_defined_method(method) { 405 } else { 501 };
-                Some(self.refuse(request, source, Refusal::new(status).with(HeaderName::Allow, ALLOW)))
+                Err(Refusal::new(status).with(HeaderName::Allow, ALLOW))
             }
         }
     }
 
-    fn options(&self, request: &Message<'_>, source: &Source) -> Vec<u8> {
-        if let Err(refusal) = self.check_require(request) {
-            return self.refuse(request, source, refusal);
-        }
+    fn options(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
+        self.check_require(request)?;
         let mut response = self.response(request, 200, source);
         response.header(HeaderName::Allow, ALLOW);
-        response.finish()
+        Ok(response.finish())
     }
 
     pub(super) fn response(&self, request: &Message<'_>, status: u16, source: &Source) -> ResponseWriter {

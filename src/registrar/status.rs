@@ -18,10 +18,20 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// A change of the IMS registration.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    previous: RegState,
+    state: RegState,
+    cause: &'a str,
+    expires: u32,
+}
+
 impl Scscf {
     /// The IMS registration was made or refreshed. `told`: the server that the forwarded portion told already.
     pub(super) fn ims_changed(
         &self,
+        decide: &dyn Decide,
         asked: &Asked<'_>,
         was_registered: bool,
         cause: &str,
@@ -33,20 +43,26 @@ impl Scscf {
         if let Some(told) = &told {
             self.overtake(&asked.impi, told);
         }
-        self.tell_of_ims(&asked.impi, &leg, previous, cause, expires, told.as_deref());
+        let change = Change { previous, state: RegState::Registered, cause, expires };
+        self.tell_of_ims(decide, &asked.impi, &leg, change, told.as_deref());
     }
 
     /// A broadcast server that came to a registered user by itself (figure 5) is told of the IMS registration.
     pub(super) fn introduce(&self, impi: &Impi) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
-        self.tell_of_ims(impi, &leg, RegState::NotRegistered, "registered", self.expires_left(impi), None);
+        let change = Change {
+            previous: RegState::NotRegistered,
+            state: RegState::Registered,
+            cause: "registered",
+            expires: self.expires_left(impi),
+        };
+        self.tell_of_ims(&*self.decides_for(impi), impi, &leg, change, None);
     }
 
-    fn tell_of_ims(&self, impi: &Impi, leg: &Leg, previous: RegState, cause: &str, expires: u32, told: Option<&str>) {
-        let state = RegState::Registered;
-        let (servers, after) = self.whom_to_tell(impi, leg, previous, state, cause, expires);
+    fn tell_of_ims(&self, decide: &dyn Decide, impi: &Impi, leg: &Leg, change: Change<'_>, told: Option<&str>) {
+        let (servers, after) = self.whom_to_tell(decide, impi, leg, change);
         // Its time runs anew with every REGISTER, and the server must know.
-        let step = Step { previous, state, renews: true };
+        let step = Step { previous: change.previous, state: change.state, renews: true };
         for server in servers.into_iter().filter(|server| told != Some(&server.name)) {
             self.notify(impi, step, Notice::Ims { impi: impi.clone(), server }, after);
         }
@@ -55,7 +71,8 @@ impl Scscf {
     /// The IMS registration has ended, or the user's right to the broadcast one: the broadcast one ends with it.
     pub(super) fn ims_ended(&self, impi: &Impi, leg: Leg, cause: &str) {
         let step = Step { previous: RegState::Registered, state: RegState::NotRegistered, renews: false };
-        let (servers, after) = self.whom_to_tell(impi, &leg, step.previous, step.state, cause, 0);
+        let change = Change { previous: step.previous, state: step.state, cause, expires: 0 };
+        let (servers, after) = self.whom_to_tell(&*self.decides_for(impi), impi, &leg, change);
         let me = self.clone();
         let impi = impi.clone();
         (self.spawn)(Box::pin(async move {
@@ -68,15 +85,8 @@ impl Scscf {
         }));
     }
 
-    fn whom_to_tell(
-        &self,
-        impi: &Impi,
-        leg: &Leg,
-        previous: RegState,
-        state: RegState,
-        cause: &str,
-        expires: u32,
-    ) -> (Vec<Peer>, Duration) {
+    fn whom_to_tell(&self, decide: &dyn Decide, impi: &Impi, leg: &Leg, change: Change<'_>) -> (Vec<Peer>, Duration) {
+        let Change { previous, state, cause, expires } = change;
         let servers = [&*leg.server];
         let event = StatusEvent {
             system: System::Ims,
@@ -92,7 +102,7 @@ impl Scscf {
             unix: self.now().unix.as_secs(),
         };
         // Whatever the policy says of the way: of the IMS registration a server is told by third-party REGISTER.
-        match self.decides_for(impi).status(&event) {
+        match decide.status(&event) {
             Status::Notify { to, after, .. } => {
                 (to.iter().filter_map(|name| self.shared.server(name)).cloned().collect(), after)
             }
@@ -180,6 +190,7 @@ impl Scscf {
     /// The broadcast registration has a new state: the HSS learns of it, and whoever the policy names.
     pub(super) async fn broadcast_changed(
         &self,
+        decide: &dyn Decide,
         impi: &Impi,
         previous: RegState,
         state: RegState,
@@ -205,7 +216,7 @@ impl Scscf {
             expires: self.expires_left(impi),
             unix: self.now().unix.as_secs(),
         };
-        let Status::Notify { to, by, after } = self.decides_for(impi).status(&event) else { return };
+        let Status::Notify { to, by, after } = decide.status(&event) else { return };
         let step = Step { previous, state, renews: false };
         // The server itself knows; a policy may name others.
         for server in to.iter().filter(|name| **name != *leg.server).filter_map(|name| self.shared.server(name)) {

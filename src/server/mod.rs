@@ -5,6 +5,7 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 pub mod control;
+mod receive;
 mod reload;
 mod steer;
 mod ua;
@@ -26,8 +27,9 @@ use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use control::{Control, ControlSocket};
 pub use reload::Tests;
-use reload::{Jobs, Origin, Reloader};
+use reload::{Following, Jobs, Origin, Reloader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -71,6 +73,7 @@ pub struct Builder {
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
     tests: Option<Tests>,
+    following: Option<Following>,
     steered: bool,
     plugins: Vec<Result<Maker, NativeError>>,
 }
@@ -105,6 +108,16 @@ impl Builder {
     /// Runs the tests of every generation that is to be taken by a reload.
     pub fn tests(mut self, tests: Tests) -> Self {
         self.tests = Some(tests);
+        self
+    }
+
+    /// Reads the configuration again at every reload, for what it says of policy and plugins; `file` is where it stands.
+    pub fn following(
+        mut self,
+        file: PathBuf,
+        read: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.following = Some(Following { file, read: Box::new(read) });
         self
     }
 
@@ -165,11 +178,11 @@ struct Parts {
 impl Node {
     pub fn builder(config: Config) -> Builder {
         let plugins = Vec::new();
-        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, steered: false }
+        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, following: None, steered: false }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy, plugins, tests, steered } = builder;
+        let Builder { config, tracer, hss, policy, plugins, tests, following, steered } = builder;
         let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
@@ -182,7 +195,7 @@ impl Node {
             all.merge(more);
         }
         let origin = match (&policy, plugins.first()) {
-            (None, _) => Some(Origin::open(&config, &plugins, tests)?),
+            (None, _) => Some(Origin::open(&config, &plugins, tests, following)?),
             (Some(_), None) => None,
             (Some(_), Some(plugin)) => {
                 let name = plugin.name();

@@ -10,8 +10,8 @@ mod report;
 mod shadow;
 mod workers;
 
-pub(super) use load::Origin;
 pub use load::Tests;
+pub(super) use load::{Following, Origin};
 pub(super) use workers::{Jobs, Workers, mailboxes, work};
 
 use super::control::Reply;
@@ -65,7 +65,7 @@ enum Command {
         reply: Reply,
     },
     /// A question that was just answered, for the shadow.
-    Answered(Record),
+    Answered(Box<Record>),
     Stop,
 }
 
@@ -414,11 +414,11 @@ impl Loader {
             shadow.ask(&record);
         }
         let (past, end) = (shadow.asked(), Instant::now() + SHADOW_WITHIN);
-        say(format!(
-            "shadow: asked {past} of the last questions; waiting for {most} more, {} s at most",
-            SHADOW_WITHIN.as_secs()
-        ));
-        self.listen(most);
+        self.listen(most).map_err(|error| Problem::new("shadow", error.to_string()))?;
+        let (serving, id) = (self.serving.id, generation.id);
+        tracing::info!(target: "imscript::policy", generation = id, serving, past, most, "asked beside the one that serves");
+        let seconds = SHADOW_WITHIN.as_secs();
+        say(format!("shadow: asked {past} of the last questions; waiting for {most} more, {seconds} s at most"));
         let mut heard = 0;
         while heard < most {
             match self.inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -463,16 +463,17 @@ impl Loader {
     }
 
     /// Has the workers send their next questions, `most` in all.
-    fn listen(&self, most: usize) {
+    fn listen(&self, most: usize) -> Result<(), workers::WorkerError> {
         let left = Arc::new(AtomicU32::new(u32::try_from(most).unwrap_or(u32::MAX)));
         let commands = self.commands.clone();
-        self.workers.post(move |seat| {
+        self.workers.everywhere(move |seat, _| {
             let (left, commands) = (left.clone(), commands.clone());
             seat.tap().listen(Some(Box::new(move |record| {
                 let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-                taken.is_ok() && commands.send(Command::Answered(record)).is_ok()
+                taken.is_ok() && commands.send(Command::Answered(Box::new(record))).is_ok()
             })));
-        });
+            Ok(())
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
-use super::{Decides, Parts, reload};
+use super::{Decides, Parts, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -140,7 +140,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     let natives = parts.plugins.iter().map(Maker::native).collect::<Result<_, _>>()?;
     let surroundings = policy::lua::Env {
         clock: parts.clock,
-        servers: parts.views,
+        servers: parts.views.clone(),
         spawn: spawn.clone(),
         sleep: sleep.clone(),
         first: parts.first,
@@ -155,6 +155,8 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
             seat
         }
     };
+    let of_the_ims = parts.ims.is_some().then(|| parts.bsm_addresses.clone());
+    transports.screen(receive::screen(policy.clone(), parts.views, of_the_ims, parts.clock));
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));

@@ -196,6 +196,18 @@ pub fn apply(message: &Message<'_>, edits: &[Edit]) -> Result<Vec<u8>, EditError
     Ok(out)
 }
 
+/// The octets of `message` without the fields of one name, for eyes that must not see them.
+pub fn without(message: &Message<'_>, name: HeaderName) -> Vec<u8> {
+    let layout = message.layout();
+    let line_end: &[u8] = if layout.start.ends_with(b"\r\n") { b"\r\n" } else { b"\n" };
+    let mut out = layout.start.to_vec();
+    let kept = layout.lines.into_iter().filter(|(field, _)| HeaderName::from_bytes(field) != name);
+    kept.for_each(|(_, octets)| out.extend_from_slice(octets));
+    out.extend_from_slice(line_end);
+    out.extend_from_slice(message.body());
+    out
+}
+
 /// A head cut into its lines, each with its line end.
 pub(super) struct Layout<'a> {
     pub(super) start: &'a [u8],

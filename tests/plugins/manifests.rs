@@ -47,7 +47,7 @@ fn stages_against_functions() {
         (
             "\"verify\", \"status\"",
             VERIFY,
-            "x/plugin.toml:4: stages: \"status\" is declared, but there is no such function (function plugin.status(…) in x/main.lua, or leave it out here)",
+            "x/plugin.toml:4: stages: \"status\" is declared, but there is no such function (put one into the table that x/main.lua returns, or leave it out here)",
         ),
         (
             "\"verify\"",

@@ -62,7 +62,7 @@ impl Dir {
     /// The message has the folder's path taken out of it.
     pub(crate) fn load_with(&self, plugins: Plugins) -> Result<Loaded, String> {
         let policy = PolicySource::new("policy.lua", "return {}").compile().unwrap();
-        let loaded = package::load(Arc::new(Unit::policy(policy)), &plugins);
+        let loaded = package::load(Arc::new(Unit::policy(policy)), &plugins, &[]);
         loaded.map_err(|e| e.to_string().replace(&format!("{}/", self.path().display()), ""))
     }
 

@@ -10,5 +10,8 @@ mod messages;
 mod model;
 mod network;
 mod phone;
+mod policies;
 mod server_fails;
 mod shared_naf;
+mod stages;
+mod status;

@@ -13,12 +13,12 @@ use imscript::gba::kdf::{Ks, ks_naf};
 use imscript::gba::naf_id::NafId;
 use imscript::hss::*;
 use imscript::identity::Impu;
-use imscript::policy::FixedPolicy;
+use imscript::policy::{Decide, FixedPolicy};
 use imscript::registrar::{Limits, Scscf, Settings, Shared};
 use imscript::sip::transaction::{NextHop, Outbound, SendError, Source, Transport};
 use imscript::sip::{HeaderName, Message, ResponseWriter};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -95,6 +95,7 @@ pub(crate) fn text<'a>(message: &'a Message<'_>, name: HeaderName) -> &'a str {
 struct Servers {
     sent: Rc<RefCell<Vec<Sent>>>,
     answer: Rc<RefCell<Reply>>,
+    by_port: Rc<RefCell<BTreeMap<u16, Reply>>>,
     time: Time,
 }
 
@@ -106,7 +107,8 @@ impl Outbound for Servers {
         within: Duration,
     ) -> Answer<'static, Result<Message<'static>, SendError>> {
         let request = Message::parse_owned(request).unwrap();
-        let mut reply = self.answer.borrow().clone();
+        let own = self.by_port.borrow().get(&to.addr.port()).cloned();
+        let mut reply = own.unwrap_or_else(|| self.answer.borrow().clone());
         let time = self.time.clone();
         let mut wait = Duration::ZERO;
         while let Reply::After(pause, then) = reply {
@@ -174,6 +176,8 @@ pub(crate) struct Network {
     pub(crate) hss: Arc<FakeHss>,
     pub(crate) sent: Rc<RefCell<Vec<Sent>>>,
     pub(crate) answer: Rc<RefCell<Reply>>,
+    /// Of servers that answer otherwise than the rest.
+    pub(crate) by_port: Rc<RefCell<BTreeMap<u16, Reply>>>,
     pub(crate) time: Time,
     jobs: Rc<RefCell<Vec<Task>>>,
     /// A 401 with ck and ik is expected: it goes to a P-CSCF.
@@ -220,15 +224,15 @@ impl Network {
         Self::with(settings(), FixedPolicy::default())
     }
 
-    pub(crate) fn policy(policy: FixedPolicy) -> Self {
+    pub(crate) fn policy(policy: impl Decide + 'static) -> Self {
         Self::with(settings(), policy)
     }
 
-    pub(crate) fn with(settings: Settings, policy: FixedPolicy) -> Self {
+    pub(crate) fn with(settings: Settings, policy: impl Decide + 'static) -> Self {
         Self::tuned(settings, policy, |_| {})
     }
 
-    pub(crate) fn tuned(settings: Settings, policy: FixedPolicy, tune: impl FnOnce(&mut Shared)) -> Self {
+    pub(crate) fn tuned(settings: Settings, policy: impl Decide + 'static, tune: impl FnOnce(&mut Shared)) -> Self {
         let hss = Arc::new(FakeHss::default());
         let user = |impus: &[&str], broadcast, password: Option<&str>| User {
             impus: impus.iter().map(|impu| Impu::from(*impu)).collect(),
@@ -246,7 +250,9 @@ impl Network {
         hands.advance(seconds(1000));
         let time = Time { clock, hands, timers: Rc::default() };
         let (sent, answer) = (Rc::default(), Rc::new(RefCell::new(Reply::ok())));
-        let outbound = Servers { sent: Rc::clone(&sent), answer: answer.clone(), time: time.clone() };
+        let by_port: Rc<RefCell<BTreeMap<u16, Reply>>> = Rc::default();
+        let outbound =
+            Servers { sent: Rc::clone(&sent), answer: answer.clone(), by_port: by_port.clone(), time: time.clone() };
         let mut shared = Shared::new(settings, hss.clone(), Arc::new(Bootstraps::new(1000)), 100, seconds(240), clock);
         tune(&mut shared);
         let jobs: Rc<RefCell<Vec<Task>>> = Rc::default();
@@ -258,7 +264,7 @@ impl Network {
             Rc::new(move |job| spawned.borrow_mut().push(job)),
             Rc::new(move |pause| sleeper.sleep(pause)),
         );
-        Network { scscf, hss, sent, answer, time, jobs, keys_may_go: Cell::new(false) }
+        Network { scscf, hss, sent, answer, by_port, time, jobs, keys_may_go: Cell::new(false) }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -377,6 +383,11 @@ impl Network {
 
     pub(crate) fn answer(&self, reply: Reply) {
         *self.answer.borrow_mut() = reply;
+    }
+
+    /// One server's own way to answer.
+    pub(crate) fn answer_at(&self, port: u16, reply: Reply) {
+        self.by_port.borrow_mut().insert(port, reply);
     }
 
     pub(crate) fn is_registered(&self, impi: &str) -> bool {

@@ -10,11 +10,15 @@
 //! |---|---|
 //! | `source` | text, compiling, the policies in the binary |
 //! | `vm` | making the VM and calling into it, with its limits |
-//! | `view`, `snapshot`, `servers` | what a stage sees |
-//! | `ims`, `fields`, `decode` | what a stage may answer |
+//! | `deadline` | when a call's time is up |
+//! | `raw` | the C functions between Lua and Rust: the only `unsafe` here |
+//! | `view`, `message`, `servers` | what a stage sees |
+//! | `ims`, `args`, `decode` | what a stage may answer |
 //! | `failure`, `log` | what is reported |
 //! | `watch` | that the files have changed |
 
+mod args;
+mod deadline;
 mod decode;
 pub mod env;
 mod failure;
@@ -23,10 +27,11 @@ mod generation;
 mod globals;
 mod ims;
 mod log;
+mod message;
 pub mod package;
+mod raw;
 mod seat;
 mod servers;
-mod snapshot;
 mod source;
 mod unit;
 mod view;

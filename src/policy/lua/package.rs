@@ -248,7 +248,7 @@ fn rehearse(unit: &Unit, manifest: &Manifest, files: &folder::Files, found: &mut
         let name = stage.as_str();
         match (manifest.place_of(stage), link.line_of(stage)) {
             (Some(place), None) => {
-                let hint = format!("function plugin.{name}(…) in {}, or leave it out here", files.main.name);
+                let hint = format!("put one into the table that {} returns, or leave it out here", files.main.name);
                 found.hinted(place.line, format!("stages: {name:?} is declared, but there is no such function"), hint);
             }
             (None, Some(line)) => {

@@ -8,7 +8,7 @@ use crate::policy::capability::{Capabilities, Origin};
 use crate::policy::conf::Conf;
 use crate::policy::manifest::{Breaker, Limits, Manifest};
 use crate::policy::verdict::Opinion;
-use crate::policy::{Fault, Link, OnError, Question, Stage};
+use crate::policy::{Cause, Fault, Link, OnError, Question, Stage};
 use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -130,21 +130,21 @@ impl LuaLink {
         self.vm.borrow().as_ref()?.line_of(stage)
     }
 
-    fn rebuild(&self) -> Option<Vm> {
+    /// Builds the VM again, if the last attempt is not just past. The reason why there is none is a fault of each call:
+    /// it counts, and a unit that fails closed stays closed.
+    fn rebuild(&self) -> Result<Vm, String> {
         let now = self.env.clock.now().mono;
         if self.rebuild_after.get().is_some_and(|after| now < after) {
-            return None;
+            return Err(format!("{}: could not be loaded again", self.unit.main.name()));
         }
         match Vm::new(&self.unit, &self.env, self.generation) {
             Ok(vm) => {
                 self.rebuild_after.set(None);
-                Some(vm)
+                Ok(vm)
             }
             Err(error) => {
                 self.rebuild_after.set(Some(now.saturating_add(REBUILD_PAUSE)));
-                let unit = &*self.unit.name;
-                tracing::error!(target: "imscript::policy", unit, %error, "cannot be loaded again; defaults apply");
-                None
+                Err(format!("cannot be loaded again: {error}"))
             }
         }
     }
@@ -170,10 +170,15 @@ impl Link for LuaLink {
     fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {
         // Only a stage asked from within a stage finds it borrowed, and nothing does that.
         let Ok(mut vm) = self.vm.try_borrow_mut() else { return Ok(None) };
-        if vm.is_none() {
-            *vm = self.rebuild();
-        }
-        let Some(built) = vm.as_ref() else { return Ok(None) };
+        let built = match &mut *vm {
+            Some(built) => built,
+            empty => empty.insert(self.rebuild().map_err(|message| Fault {
+                unit: self.unit.name.clone(),
+                stage: question.stage(),
+                cause: Cause::Error,
+                message,
+            })?),
+        };
         built.ask(question).inspect_err(|fault| {
             if super::failure::spoils(fault.cause) {
                 *vm = None;

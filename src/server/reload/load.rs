@@ -21,7 +21,13 @@ const MAX_SHOWN: usize = 160;
 /// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
 pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
 
-type Load = Box<dyn Fn() -> Result<Loaded, Findings> + Send>;
+type Load = Box<dyn Fn() -> Result<Loaded, Problem> + Send>;
+
+/// The configuration, to be read again.
+pub(in crate::server) struct Following {
+    pub(in crate::server) file: PathBuf,
+    pub(in crate::server) read: Box<dyn Fn() -> Result<Config, String> + Send + Sync>,
+}
 
 pub(in crate::server) struct Origin {
     load: Load,
@@ -41,14 +47,27 @@ impl Origin {
         config: &Config,
         natives: &[Maker],
         tests: Option<Tests>,
+        following: Option<Following>,
     ) -> Result<Self, StartError> {
         native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
         let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
-        let roots: Vec<PathBuf> = policy.iter().cloned().chain(plugins.iter().map(|p| p.dir.clone())).collect();
+        let file = following.as_ref().map(|following| following.file.clone());
+        let folder = plugins.as_ref().map(|plugins| plugins.dir.clone());
+        let roots: Vec<PathBuf> = policy.iter().cloned().chain(folder).chain(file).collect();
         let known = watch::digest(&roots);
-        let load: Load = Box::new(move || package::read(policy.as_deref(), plugins.as_ref(), &natives));
-        let loaded = load()?;
+        let loaded = package::read(policy.as_deref(), plugins.as_ref(), &natives)?;
+        let load: Load = Box::new(move || {
+            // Settings of plugins stand in the configuration. What else has changed in it waits for a restart.
+            let anew = following.as_ref().map(|following| (following.read)()).transpose();
+            let anew = anew.map_err(|why| problem("configuration", &why))?;
+            let (policy, plugins) = match &anew {
+                Some(config) => (&config.policy, &config.plugins),
+                None => (&policy, &plugins),
+            };
+            let found = package::read(policy.as_deref(), plugins.as_ref(), &natives);
+            found.map_err(|found: Findings| problem("load", &found))
+        });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
         Ok(Origin { load, tests, roots, known, first, name })
@@ -60,7 +79,7 @@ impl Origin {
 
     /// Reads and compiles what is there now.
     pub(super) fn load(&self, id: u64) -> Result<Generation, Problem> {
-        (self.load)().map(|loaded| generation(id, loaded)).map_err(|found| problem("load", &found))
+        (self.load)().map(|loaded| generation(id, loaded))
     }
 
     /// Sets it up where nothing depends on it; how long that took.

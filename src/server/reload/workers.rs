@@ -82,7 +82,7 @@ impl Workers {
     }
 
     /// Does something on every worker and waits for all of them.
-    fn everywhere(
+    pub(super) fn everywhere(
         &self,
         job: impl Fn(&Seat, &Env) -> Result<(), String> + Clone + Send + 'static,
     ) -> Result<(), WorkerError> {
