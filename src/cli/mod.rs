@@ -63,7 +63,8 @@ enum Verb {
 /// Ok(false): as far as it goes, but something that is required is missing.
 #[doc(hidden)]
 pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<bool, String> {
-    use clap::error::ErrorKind;
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_valueless = |error: &clap::Error| matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.is_empty());
     match Cli::try_parse_from(std::iter::once("imscript").chain(arguments)) {
         Ok(_) => Ok(true),
         Err(error) => match error.kind() {
@@ -71,6 +72,7 @@ pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<bool, 
             ErrorKind::MissingRequiredArgument
             | ErrorKind::MissingSubcommand
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(false),
+            ErrorKind::InvalidValue if is_valueless(&error) => Ok(false),
             _ => Err(error.to_string()),
         },
     }
