@@ -90,12 +90,15 @@ pub mod clock;
 pub mod config;
 pub mod gba;
 pub mod hss;
+pub mod http;
 pub mod identity;
+pub mod metrics;
 pub mod observe;
 pub mod policy;
 pub mod registrar;
 pub mod server;
 pub mod sip;
+pub mod store;
 pub mod terminal;
 
 /// The programs in the book.

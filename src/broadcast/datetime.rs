@@ -82,7 +82,8 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     (days_before_year(year)? + before_month + day - 1).checked_sub(EPOCH)
 }
 
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+/// Year, month and day of the day that is so many after 1970-01-01.
+pub fn civil_from_days(days: u64) -> (u64, u64, u64) {
     // 400 years have 146 097 days; the estimate is at most one year off.
     let mut year = 1 + (days + EPOCH) * 400 / 146_097;
     while days_before_year(year).is_some_and(|start| start > days + EPOCH) {

@@ -3,6 +3,7 @@
 pub mod aka;
 pub mod control;
 pub mod demo;
+pub mod doc;
 pub mod field;
 pub mod gba;
 pub mod generations;
@@ -53,6 +54,8 @@ enum Verb {
 
     /// Many terminals at once: registrations per second, latency, errors
     Load(load::LoadArgs),
+    /// Reference of the functions that policies and plugins can call, and stubs for editors
+    Doc(doc::Args),
     /// Authentication vectors, resynchronisation, digest responses
     Aka(aka::AkaArgs),
     /// Bootstrapping keys and identifiers
@@ -108,6 +111,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Terminal(args) => terminal::run(args),
 
         Verb::Load(args) => load::run(args),
+        Verb::Doc(args) => doc::run(args),
         Verb::Aka(args) => aka::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Gba(args) => gba::run(args).map(|()| ExitCode::SUCCESS),
     };

@@ -12,6 +12,7 @@ use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::Now;
 use crate::identity::{Impi, Impu};
+use std::sync::Arc;
 
 /// SIP-Authentication-Scheme asked for in a MAR (TS 29.229 §6.3.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,20 @@ pub struct BroadcastState {
     pub btid: Option<String>,
 }
 
+/// What a UDA tells of a user (TS 29.328 §6.1.1), as far as others than the S-CSCF may know it: no keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserData {
+    pub impi: Impi,
+    /// The implicit registration set, default identity first.
+    pub impus: Arc<[Impu]>,
+    pub broadcast: BroadcastSubscription,
+    pub ims: RegState,
+    /// When `ims` last changed, in seconds since 1970.
+    pub ims_since: Option<u64>,
+    /// The broadcast registration, and since when it is so; None: there never was one.
+    pub registration: Option<(BroadcastState, u64)>,
+}
+
 pub trait Hss: Send + Sync {
     /// MAR/MAA: a fresh vector (or password). With `resync`, MAC-S is verified first and the SQN follows the card's.
     fn multimedia_auth<'a>(
@@ -108,4 +123,9 @@ pub trait Hss: Send + Sync {
 
     /// Which private identity a public one belongs to, for a REGISTER without Authorization.
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>>;
+
+    /// Sh UDR: what is known of the user with this identity, private or public.
+    fn user_data<'a>(&'a self, _identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {
+        Answer::now(Err(HssError::Unavailable("it gives no user data".to_owned())))
+    }
 }

@@ -101,6 +101,11 @@ impl Chain {
         self.at(stage).map(|member| member.link.name())
     }
 
+    /// Another chain decides from now on: timers and answers that are waited for end.
+    pub fn retire(&self) {
+        self.members.iter().for_each(|member| member.link.retire());
+    }
+
     /// What went wrong last.
     pub fn last_fault(&self) -> Option<Fault> {
         self.last_fault.borrow().clone()
@@ -128,7 +133,7 @@ impl Chain {
             self.note(member, question, None, || StepAnswer::Bypassed);
             return self.instead(member, question);
         }
-        member.counters.count_call();
+        member.counters.count_call(question.stage());
         let unbounded = !member.link.interruptible();
         let began = (unbounded || self.steps.borrow().is_some()).then(|| self.clock.now().mono);
         let answer = member.link.ask(question);
@@ -180,7 +185,7 @@ impl Chain {
     }
 
     fn report(&self, member: &Member, fault: Fault) {
-        member.counters.count(fault.cause);
+        member.counters.count(fault.stage, fault.cause);
         let now = self.clock.now().mono;
         let unit = &*fault.unit;
         if member.breaker.failed(now) {

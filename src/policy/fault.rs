@@ -60,8 +60,7 @@ pub enum OnError {
 /// Counts of one member since the start, for any thread to read.
 #[derive(Debug, Default)]
 pub struct Counters {
-    calls: AtomicU64,
-    faults: [AtomicU64; Cause::ALL.len()],
+    stages: [OfStage; Stage::COUNT],
     /// Calls that were not made since the breaker was open.
     bypassed: AtomicU64,
     /// Times that the breaker opened.
@@ -70,13 +69,27 @@ pub struct Counters {
     slow: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct OfStage {
+    calls: AtomicU64,
+    faults: [AtomicU64; Cause::ALL.len()],
+}
+
 impl Counters {
     pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        Stage::ALL.into_iter().map(|stage| self.calls_at(stage)).sum()
+    }
+
+    pub fn calls_at(&self, stage: Stage) -> u64 {
+        self.stages[stage as usize].calls.load(Ordering::Relaxed)
     }
 
     pub fn of(&self, cause: Cause) -> u64 {
-        self.faults[cause as usize].load(Ordering::Relaxed)
+        Stage::ALL.into_iter().map(|stage| self.of_at(stage, cause)).sum()
+    }
+
+    pub fn of_at(&self, stage: Stage, cause: Cause) -> u64 {
+        self.stages[stage as usize].faults[cause as usize].load(Ordering::Relaxed)
     }
 
     /// All faults.
@@ -96,12 +109,12 @@ impl Counters {
         self.slow.load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_call(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count_call(&self, stage: Stage) {
+        self.stages[stage as usize].calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn count(&self, cause: Cause) {
-        self.faults[cause as usize].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn count(&self, stage: Stage, cause: Cause) {
+        self.stages[stage as usize].faults[cause as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_bypassed(&self) {

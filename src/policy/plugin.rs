@@ -31,6 +31,9 @@ pub trait Link {
     fn interruptible(&self) -> bool {
         true
     }
+
+    /// A later generation decides from now on; only transactions that began before still ask.
+    fn retire(&self) {}
 }
 
 /// A plugin in Rust, compiled in. A method that is left out has no opinion, and neither has one that returns None: the

@@ -25,6 +25,7 @@ use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
+use crate::store::Store;
 use control::{Control, ControlSocket};
 pub use reload::Tests;
 use reload::{Following, Jobs, Origin, Reloader};
@@ -49,6 +50,8 @@ pub enum StartError {
     Refused(#[from] crate::policy::finding::Findings),
     #[error("plugin: {0}")]
     Plugin(#[from] NativeError),
+    #[error("data: {0}")]
+    Store(#[from] crate::store::StoreError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -141,6 +144,7 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
+    store: Arc<Store>,
     control: Option<Control>,
     reloader: Option<Reloader>,
 }
@@ -219,6 +223,12 @@ impl Node {
             }
             None => None,
         };
+        // Scripts that an operator put there may keep things; the built-in policy keeps nothing.
+        let store = match config.policy.is_some() || config.plugins.is_some() {
+            true => Store::open(&config.data_dir)?,
+            false => Store::in_memory(),
+        };
+        let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
@@ -255,12 +265,12 @@ impl Node {
             workers: Vec::new(),
             stop,
             hss: embedded.clone(),
+            store,
             control: None,
             reloader: None,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut http = http;
-        let host: Arc<Host> = Arc::default();
         let mut waiting = Vec::new();
         let (mailboxes, jobs) = reload::mailboxes(workers);
         for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
@@ -312,7 +322,7 @@ impl Node {
             let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
-        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle));
+        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone());
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }
@@ -368,6 +378,7 @@ impl Node {
                 tracing::error!("a worker had ended by a panic");
             }
         }
+        self.store.close();
         if let Some(hss) = self.hss.take() {
             hss.close();
         }

@@ -3,14 +3,19 @@
 use super::control::protocol::{Problem, Request};
 use super::control::{Handler, Reply};
 use super::reload::{Handle, How};
+use crate::metrics::Metrics;
 use serde_json::json;
 use std::sync::Arc;
 
-/// `policy`: the loader; None where the node's policy is compiled in.
-pub(super) fn handler(policy: Option<Handle>) -> Handler {
-    Arc::new(move |request, reply| match &policy {
-        Some(policy) => steer(policy, request, reply),
-        None => without(&request, reply),
+/// `policy`: the loader; None where the node's policy is compiled in. `metrics`: those of the node and its plugins.
+pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>) -> Handler {
+    Arc::new(move |request, reply| match (&policy, request) {
+        (policy, Request::Metrics {}) => {
+            let generations = policy.as_ref().map(|policy| policy.board().metrics()).unwrap_or_default();
+            reply.done(json!({ "text": generations + &metrics.exposition() }));
+        }
+        (Some(policy), request) => steer(policy, request, reply),
+        (None, request) => without(&request, reply),
     })
 }
 
@@ -21,8 +26,8 @@ fn steer(policy: &Handle, request: Request, reply: Reply) {
         }
         Request::Rollback { to } => policy.rollback(to, reply),
         Request::Generations {} => reply.done(policy.board().generations()),
-        Request::Metrics {} => reply.done(json!({ "text": policy.board().metrics() })),
         Request::Status {} => reply.done(json!({ "pid": std::process::id(), "policy": policy.board().status() })),
+        Request::Metrics {} => {} // answered above, with or without a loader
     }
 }
 

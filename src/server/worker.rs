@@ -144,6 +144,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
         spawn: spawn.clone(),
         sleep: sleep.clone(),
         first: parts.first,
+        seed: None,
         host: parts.host,
         natives,
     };

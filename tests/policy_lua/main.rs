@@ -263,8 +263,11 @@ fn a_policy_is_read_from_a_text_file_only() {
 
 #[test]
 fn a_policy_may_write_to_the_log() {
-    let policy =
-        stage("authorized", "req, ctx", "for i = 1, 40 do log.info('impi', req.impi, i, nil, {}) end log.warn('x')");
+    let policy = stage(
+        "authorized",
+        "req, ctx",
+        "for i = 1, 40 do log.info('impi', { impi = req.impi, i = i }) end log.warn('x')",
+    );
     World::new().authorized(&policy);
     assert_eq!(policy.last_fault(), None);
 }

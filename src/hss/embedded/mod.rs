@@ -22,7 +22,7 @@ pub use database::{Conflict, Database};
 pub use subscriber::{BroadcastRegistration, Credentials, Registration, Stored, StoredSqn, Subscriber};
 
 use super::{
-    Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Hss, HssError, Profile, RegState,
+    Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Hss, HssError, Profile, RegState, UserData,
 };
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::aka::{SqnClock, sqn};
@@ -351,6 +351,31 @@ impl Hss for EmbeddedHss {
 
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
         self.look_up(move |directory| directory.by_impu(impu), |record| Answer::now(Ok(record.subscriber.impi.clone())))
+    }
+
+    fn user_data<'a>(&'a self, identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {
+        let (impi, impu) = (Impi::new(identity), Impu::new(identity));
+        self.look_up(
+            move |directory| directory.by_impi(&impi).or_else(|_| directory.by_impu(&impu)),
+            |record| Answer::now(Ok(user_data(&record))),
+        )
+    }
+}
+
+fn user_data(record: &Record) -> UserData {
+    let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
+    let registration = record.registration().clone();
+    let of_broadcast = |b: BroadcastRegistration| {
+        let BroadcastRegistration { state, server, naf_fqdn, btid, since } = b;
+        (BroadcastState { state, server, naf_fqdn, btid }, since)
+    };
+    UserData {
+        impi: impi.clone(),
+        impus: impus.clone(),
+        broadcast: broadcast.clone(),
+        ims: registration.ims,
+        ims_since: registration.ims_since,
+        registration: registration.broadcast.map(of_broadcast),
     }
 }
 

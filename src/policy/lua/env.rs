@@ -1,6 +1,7 @@
 //! What surrounds the units of a worker: time, tasks, the configured servers, and the node's services behind the host
 //! functions ([`Host`]).
 
+use super::host::Host;
 use crate::answer::Task;
 use crate::clock::Clock;
 use crate::policy::{Native, ServerView};
@@ -17,16 +18,14 @@ pub struct Env {
     /// Runs a job on this worker.
     pub spawn: Rc<dyn Fn(Task)>,
     pub sleep: Rc<dyn Fn(Duration) -> Task>,
-    /// Timers run on the first worker only.
+    /// Timers that `setup` sets run on the first worker only.
     pub first: bool,
+    /// Scripts get the same chance again and again: for tests.
+    pub seed: Option<u64>,
     pub host: Arc<Host>,
     /// This worker's plugins in Rust, the same for all generations.
     pub natives: Rc<[Native]>,
 }
-
-/// The node's services that scripts reach; shared by all workers and generations.
-#[derive(Debug, Default)]
-pub struct Host {}
 
 impl Env {
     /// Without a node around it: jobs are dropped, nothing is durable. For checks, and for embedders that ask a policy alone.
@@ -37,6 +36,7 @@ impl Env {
             spawn: Rc::new(drop),
             sleep: Rc::new(|_| Box::pin(std::future::pending())),
             first: false,
+            seed: None,
             host: Arc::default(),
             natives: Rc::new([]),
         }

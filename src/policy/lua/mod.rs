@@ -14,7 +14,8 @@
 //! | `raw` | the C functions between Lua and Rust: the only `unsafe` here |
 //! | `view`, `message`, `servers` | what a stage sees |
 //! | `ims`, `args`, `decode` | what a stage may answer |
-//! | `failure`, `log` | what is reported |
+//! | `host` | what a script can do beside: logs, metrics, storage, HTTP, timers |
+//! | `failure` | what is reported |
 //! | `watch` | that the files have changed |
 
 mod args;
@@ -25,8 +26,8 @@ mod failure;
 mod fields;
 mod generation;
 mod globals;
+pub mod host;
 mod ims;
-mod log;
 mod message;
 pub mod package;
 mod raw;
@@ -39,9 +40,10 @@ mod vm;
 pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
-pub use env::{Env, Host};
+pub use env::Env;
 pub use generation::Generation;
 pub use globals::{GlobalUse, globals};
+pub use host::Host;
 pub use package::Plugins;
 pub use seat::Seat;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};

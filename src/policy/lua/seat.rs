@@ -6,6 +6,7 @@
 use super::PolicyError;
 use super::env::Env;
 use super::generation::Generation;
+use crate::answer::Task;
 use crate::policy::record::Tap;
 use crate::policy::stage::{Context, Decide, FailureView, Outcome, PortionView, Question, Stage, StatusEvent};
 use crate::policy::verdict::{self, Opinion};
@@ -31,7 +32,7 @@ impl Seat {
     pub fn new(generation: &Generation, env: &Env) -> Result<Self, PolicyError> {
         let tap = Rc::new(Tap::default());
         Ok(Seat {
-            serving: RefCell::new(Sitting::new(generation, env, &tap)?),
+            serving: RefCell::new(Sitting::new(generation, env, &tap)?.begun()),
             prepared: RefCell::new(None),
             candidate: RefCell::new(None),
             share: Cell::new(0),
@@ -51,14 +52,15 @@ impl Seat {
     /// nothing is prepared.
     pub fn switch(&self, share: Option<u8>) -> bool {
         let Some(next) = self.prepared.take() else { return false };
+        let next = next.begun();
         match share {
             Some(percent) => {
-                self.candidate.replace(Some(next));
+                retire(self.candidate.replace(Some(next)));
                 self.share.set(percent.min(100));
             }
             None => {
-                self.serving.replace(next);
-                self.candidate.replace(None);
+                retire(Some(self.serving.replace(next)));
+                retire(self.candidate.replace(None));
             }
         }
         true
@@ -72,13 +74,13 @@ impl Seat {
     /// The candidate decides for all. False: there is none.
     pub fn promote(&self) -> bool {
         let Some(next) = self.candidate.take() else { return false };
-        self.serving.replace(next);
+        retire(Some(self.serving.replace(next)));
         true
     }
 
     /// The candidate decides no more; its users are the serving generation's again.
     pub fn dismiss(&self) {
-        self.candidate.replace(None);
+        retire(self.candidate.replace(None));
     }
 
     /// The number of the generation that serves.
@@ -117,13 +119,41 @@ fn is_in_share(impi: &str, percent: u8) -> bool {
 struct Sitting {
     chain: Chain,
     tap: Rc<Tap>,
+    /// What its `setup` functions asked for (timers, requests) waits here until it decides. None: it does.
+    held: Rc<RefCell<Option<Vec<Task>>>>,
+    spawn: Rc<dyn Fn(Task)>,
     _in_use: Arc<()>,
+}
+
+/// Transactions that began with it may still ask it, but nothing more comes from itself.
+fn retire(sitting: Option<Rc<Sitting>>) {
+    if let Some(sitting) = sitting {
+        sitting.chain.retire();
+    }
 }
 
 impl Sitting {
     fn new(generation: &Generation, env: &Env, tap: &Rc<Tap>) -> Result<Rc<Self>, PolicyError> {
-        let chain = generation.chain(env)?;
-        Ok(Rc::new(Sitting { chain, tap: tap.clone(), _in_use: generation.hold() }))
+        let held = Rc::new(RefCell::new(Some(Vec::new())));
+        let (gate, spawn) = (held.clone(), env.spawn.clone());
+        let through_gate = move |task| {
+            let mut held = gate.borrow_mut();
+            if let Some(held) = held.as_mut() {
+                return held.push(task);
+            }
+            drop(held); // the task may run at once, and spawn more
+            spawn(task);
+        };
+        let chain = generation.chain(&Env { spawn: Rc::new(through_gate), ..env.clone() })?;
+        let (tap, spawn) = (tap.clone(), env.spawn.clone());
+        Ok(Rc::new(Sitting { chain, tap, held, spawn, _in_use: generation.hold() }))
+    }
+
+    /// It decides from now on.
+    fn begun(self: Rc<Self>) -> Rc<Self> {
+        let held = self.held.borrow_mut().take();
+        held.into_iter().flatten().for_each(|task| (self.spawn)(task));
+        self
     }
 }
 

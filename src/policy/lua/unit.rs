@@ -2,16 +2,20 @@
 
 use super::PolicyError;
 use super::env::Env;
+use super::host::{Occasion, Runner};
 use super::source::Program;
 use super::vm::Vm;
 use crate::policy::capability::{Capabilities, Origin};
 use crate::policy::conf::Conf;
 use crate::policy::manifest::{Breaker, Limits, Manifest};
+use crate::policy::throttle::Throttle;
 use crate::policy::verdict::Opinion;
 use crate::policy::{Cause, Fault, Link, OnError, Question, Stage};
+use mlua::{Function, MultiValue};
 use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +23,8 @@ pub use crate::policy::manifest::POLICY;
 
 /// A VM that cannot be built again is not tried at every call.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+/// Faults of timers and callbacks that are logged, a second.
+const LOG_RATE: u32 = 5;
 
 /// What a generation is made of; the same for all workers.
 #[derive(Debug, Clone)]
@@ -95,51 +101,76 @@ fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 }
 
 /// A unit on one worker.
-pub struct LuaLink {
+pub struct LuaLink(Rc<Home>);
+
+/// Where a unit's VM lives: stages come through the link, timers and callbacks through the runner.
+struct Home {
     unit: Arc<Unit>,
     env: Env,
     generation: u64,
-    /// The stages that it has a function for.
-    stages: [bool; Stage::COUNT],
     /// None after a timeout or an exhausted memory, until the next call.
     vm: RefCell<Option<Vm>>,
+    /// Whether it has been replaced by a later generation.
+    retired: Cell<bool>,
     rebuild_after: Cell<Option<Duration>>,
+    throttle: Throttle,
+    /// The stages that it has a function for.
+    stages: Cell<[bool; Stage::COUNT]>,
 }
 
 impl LuaLink {
     /// Builds the VM and runs the unit's top level and `setup`.
     pub fn new(unit: Arc<Unit>, env: &Env, generation: u64) -> Result<LuaLink, PolicyError> {
-        let vm = Vm::new(&unit, env, generation)?;
-        let stages = Stage::ALL.map(|stage| vm.has(stage));
-        Ok(LuaLink {
+        let home = Rc::new(Home {
             unit,
             env: env.clone(),
             generation,
-            stages,
-            vm: RefCell::new(Some(vm)),
+            vm: RefCell::new(None),
+            retired: Cell::new(false),
             rebuild_after: Cell::new(None),
-        })
+            throttle: Throttle::new(LOG_RATE),
+            stages: Cell::default(),
+        });
+        let vm = home.build()?;
+        home.stages.set(Stage::ALL.map(|stage| vm.has(stage)));
+        home.vm.replace(Some(vm));
+        Ok(LuaLink(home))
     }
 
     pub fn unit(&self) -> &Arc<Unit> {
-        &self.unit
+        &self.0.unit
     }
 
     /// The line of the main file on which the function of a stage begins; 0 if it is not known.
     pub fn line_of(&self, stage: Stage) -> Option<usize> {
-        self.vm.borrow().as_ref()?.line_of(stage)
+        self.0.vm.borrow().as_ref()?.line_of(stage)
+    }
+}
+
+impl Home {
+    fn build(self: &Rc<Self>) -> Result<Vm, PolicyError> {
+        let home = Rc::downgrade(self);
+        let runner: Runner = Rc::new(move |occasion, function, arguments| {
+            if let Some(home) = home.upgrade() {
+                home.run(occasion, function, arguments);
+            }
+        });
+        Vm::new(&self.unit, &self.env, self.generation, runner)
     }
 
     /// Builds the VM again, if the last attempt is not just past. The reason why there is none is a fault of each call:
     /// it counts, and a unit that fails closed stays closed.
-    fn rebuild(&self) -> Result<Vm, String> {
+    fn rebuild(self: &Rc<Self>) -> Result<Vm, String> {
         let now = self.env.clock.now().mono;
         if self.rebuild_after.get().is_some_and(|after| now < after) {
             return Err(format!("{}: could not be loaded again", self.unit.main.name()));
         }
-        match Vm::new(&self.unit, &self.env, self.generation) {
+        match self.build() {
             Ok(vm) => {
                 self.rebuild_after.set(None);
+                if self.retired.get() {
+                    vm.retire();
+                }
                 Ok(vm)
             }
             Err(error) => {
@@ -148,32 +179,82 @@ impl LuaLink {
             }
         }
     }
+
+    /// A timer or a callback. Nobody waits for it, so a fault is only counted and logged.
+    fn run(self: &Rc<Self>, occasion: Occasion, function: &Function, arguments: MultiValue) {
+        // Tasks run between two calls: it is never borrowed.
+        let outcome = match self.vm.try_borrow().as_deref() {
+            Ok(Some(vm)) => vm.run(occasion, function, arguments),
+            _ => return,
+        };
+        let Err((cause, reason)) = outcome else { return };
+        self.report(occasion, cause, &reason);
+        if super::failure::spoils(cause) {
+            self.vm.replace(None);
+            self.rebuild_soon();
+        }
+    }
+
+    fn report(&self, occasion: Occasion, cause: Cause, reason: &str) {
+        let unit = &*self.unit.name;
+        let generation = self.generation.to_string();
+        let labels = [("unit", unit), ("generation", &*generation), ("cause", cause.as_str())];
+        let help = "Timers and callbacks of a unit that failed.";
+        if let Ok(counter) = self.env.host.metrics.counter("imscript_policy_background_faults_total", help, &labels) {
+            counter.add(1);
+        }
+        if let Some(held_back) = self.throttle.admit(self.env.clock.now().mono) {
+            let (generation, cause) = (self.generation, cause.as_str());
+            tracing::warn!(
+                target: "imscript::policy", unit, generation, cause, reason, held_back, "{occasion} failed",
+            );
+        }
+    }
+
+    /// Its timers would not come back with the next request of a quiet node.
+    fn rebuild_soon(self: &Rc<Self>) {
+        let (home, pause) = (Rc::downgrade(self), (self.env.sleep)(REBUILD_PAUSE));
+        (self.env.spawn)(Box::pin(async move {
+            pause.await;
+            if let Some(home) = home.upgrade()
+                && home.vm.borrow().is_none()
+            {
+                match home.rebuild() {
+                    Ok(vm) => drop(home.vm.replace(Some(vm))),
+                    Err(reason) => {
+                        let unit = &*home.unit.name;
+                        tracing::error!(target: "imscript::policy", unit, generation = home.generation, reason);
+                    }
+                }
+            }
+        }));
+    }
 }
 
 impl Link for LuaLink {
     fn name(&self) -> &str {
-        &self.unit.name
+        &self.0.unit.name
     }
 
     fn answers(&self, stage: Stage) -> bool {
-        self.stages[stage as usize]
+        self.0.stages.get()[stage as usize]
     }
 
     fn on_error(&self) -> OnError {
-        self.unit.on_error
+        self.0.unit.on_error
     }
 
     fn breaker(&self) -> Breaker {
-        self.unit.limits.breaker
+        self.0.unit.limits.breaker
     }
 
     fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {
         // Only a stage asked from within a stage finds it borrowed, and nothing does that.
-        let Ok(mut vm) = self.vm.try_borrow_mut() else { return Ok(None) };
+        let Ok(mut vm) = self.0.vm.try_borrow_mut() else { return Ok(None) };
         let built = match &mut *vm {
             Some(built) => built,
-            empty => empty.insert(self.rebuild().map_err(|message| Fault {
-                unit: self.unit.name.clone(),
+            empty => empty.insert(self.0.rebuild().map_err(|message| Fault {
+                unit: self.0.unit.name.clone(),
                 stage: question.stage(),
                 cause: Cause::Error,
                 message,
@@ -184,5 +265,12 @@ impl Link for LuaLink {
                 *vm = None;
             }
         })
+    }
+
+    fn retire(&self) {
+        self.0.retired.set(true);
+        if let Ok(Some(vm)) = self.0.vm.try_borrow().as_deref() {
+            vm.retire();
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::failure::{describe, located};
 use super::fields::line;
+use super::host::table::class;
 use super::ims::Made;
 use super::message;
 use crate::policy::verdict::Edit;
@@ -55,23 +56,21 @@ impl Object {
         }
     }
 
-    fn fields(self) -> &'static str {
+    /// Its type in the table of the host API.
+    fn class(self) -> &'static str {
         match self {
-            Object::Request => {
-                "method, uri, impi, impu, kind, expires, source, transport, header(), set_header(), add_header(), \
-                 remove_header()"
-            }
-            Object::Context => {
-                "servers, impi, impu, kind, source, transport, visited_network, all_or_nothing, portion, now, generation"
-            }
-            Object::Portion => "naf_id, ua_id, profile, payload, payload_type",
-            Object::Event => {
-                "system, state, previous, cause, impi, impu, btid, naf_id, servers, expires; the time is ctx.now"
-            }
-            Object::Failure => "server, cause, status, attempt",
-            Object::Response => "status, reason, header(), set_header(), add_header(), remove_header()",
-            Object::Outcome => "method, status, broadcast, server, micros",
+            Object::Request => "Request",
+            Object::Context => "Context",
+            Object::Portion => "Portion",
+            Object::Event => "Event",
+            Object::Failure => "Failure",
+            Object::Response => "Response",
+            Object::Outcome => "Outcome",
         }
+    }
+
+    fn fields(self) -> String {
+        class(self.class()).map(|class| class.names()).unwrap_or_default()
     }
 }
 

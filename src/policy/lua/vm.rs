@@ -7,15 +7,16 @@ use super::deadline::{Expired, limited};
 use super::env::Env;
 use super::failure::{describe, describe_at, first_line, is_out_of_memory, located};
 use super::fields::{from_json, type_name};
+use super::host::{self, Guest, Occasion};
 use super::servers::{NameList, ServerList};
 use super::source::Program;
 use super::unit::{POLICY, Unit};
 use super::view::{self, Desk, How, Kept, Returned};
-use super::{PolicyError, decode, log, raw};
+use super::{PolicyError, decode, raw};
 use crate::policy::verdict::Opinion;
 use crate::policy::{Cause, Fault, Question, ServerView, Stage};
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -57,6 +58,7 @@ pub(super) struct Vm {
     event_servers: RefCell<NameList>,
     /// What the C functions hand out; indexed by [`Kept`].
     kept: Table,
+    guest: Rc<Guest>,
     unit: Arc<Unit>,
     // Last: mlua panics when a function is called after its VM is gone.
     lua: Lua,
@@ -70,9 +72,10 @@ struct StageFunction {
 }
 
 impl Vm {
-    /// Builds the VM, runs the unit's top level and its `setup`.
-    pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64) -> Result<Vm, PolicyError> {
+    /// Builds the VM, runs the unit's top level and its `setup`. `runner`: how timers and callbacks get back in.
+    pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64, runner: host::Runner) -> Result<Vm, PolicyError> {
         let mut vm = bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
+        vm.guest.set_runner(runner);
         vm.load()?;
         Ok(vm)
     }
@@ -84,7 +87,7 @@ impl Vm {
 
     /// Runs the unit's top level, takes the stage functions out of the table that it returns, and calls `setup`.
     fn load(&mut self) -> Result<(), PolicyError> {
-        let returned = match self.at_load(|lua| chunk(lua, &self.unit.main).eval::<Value>())? {
+        let returned = match self.at_load(Occasion::Load, |lua| chunk(lua, &self.unit.main).eval::<Value>())? {
             Value::Table(table) => table,
             other => {
                 let found = type_name(&other);
@@ -93,8 +96,8 @@ impl Vm {
         };
         self.take_stages(&returned)?;
         if let Ok(Value::Function(setup)) = returned.raw_get::<Value>("setup") {
-            let conf = self.at_load(|lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf"))?;
-            self.at_load(|_| setup.call::<()>(conf))?;
+            let conf = |lua: &Lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf");
+            self.at_load(Occasion::Setup, |lua| setup.call::<()>(conf(lua)?))?;
         }
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
         self.lua.globals().set_readonly(true);
@@ -102,8 +105,10 @@ impl Vm {
     }
 
     /// Runs a part of loading within the time that loading has.
-    fn at_load<T>(&self, part: impl FnOnce(&Lua) -> mlua::Result<T>) -> Result<T, PolicyError> {
+    fn at_load<T>(&self, occasion: Occasion, part: impl FnOnce(&Lua) -> mlua::Result<T>) -> Result<T, PolicyError> {
+        self.guest.enter(occasion);
         let (outcome, expired) = limited(LOAD, || part(&self.lua));
+        self.guest.leave(outcome.is_ok() && expired.is_none());
         if let Some(Expired { place }) = expired {
             let place = place.unwrap_or_else(|| self.file().to_owned());
             return Err(PolicyError::Load { why: format!("{place}: not loaded within {} ms", LOAD.as_millis()) });
@@ -116,7 +121,7 @@ impl Vm {
         let name = self.file().to_owned();
         let mut stages: [Option<StageFunction>; Stage::COUNT] = Default::default();
         let mut refused = None;
-        self.at_load(|lua| {
+        self.at_load(Occasion::Load, |lua| {
             let taken = policy.for_each(|key: Value, value: Value| {
                 let key = key.to_string()?;
                 if LIFECYCLE.contains(&key.as_str()) && value.is_function() {
@@ -168,22 +173,14 @@ impl Vm {
         // What this does is our own work, not the policy's.
         let prepared = self.prepare(question);
         self.desk.open(stage);
-        let (outcome, expired) = limited(self.unit.limits.wall, || {
+        let begins = || format!("{}:{}", self.file(), function.line);
+        let outcome = self.guarded(Occasion::Stage(stage), begins, || {
             prepared.and_then(|()| self.desk.question.during(question, || function.ask.call::<()>(())))
         });
         self.desk.close();
 
-        let begins = || format!("{}:{}", self.file(), function.line);
         let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
-        if let Some(Expired { place }) = expired {
-            let message =
-                format!("{}: stopped after {} ms", place.unwrap_or_else(begins), self.unit.limits.wall.as_millis());
-            return Err(fault(Cause::Timeout, message));
-        }
-        outcome.map_err(|error| {
-            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
-            fault(cause, describe_at(&error, self.file(), begins))
-        })?;
+        outcome.map_err(|(cause, message)| fault(cause, message))?;
         let configured = |name: &str| self.servers.borrow().has(name);
         let bad = |why: String| fault(Cause::BadVerdict, format!("{}: {why}", begins()));
         match self.desk.returned.take() {
@@ -197,6 +194,44 @@ impl Vm {
                 Err(bad(format!("returned a {kind}; a verdict is made by a function of ims, and nil is none")))
             }
         }
+    }
+
+    /// Runs a timer or a callback.
+    pub(super) fn run(
+        &self,
+        occasion: Occasion,
+        function: &Function,
+        arguments: MultiValue,
+    ) -> Result<(), (Cause, String)> {
+        let begins = || format!("{}:{}", self.file(), function.info().line_defined.unwrap_or_default());
+        self.guarded(occasion, begins, || function.call::<MultiValue>(arguments)).map(drop)
+    }
+
+    /// A call within the unit's time. What it asked the host for is begun if it ends well; else the cause and
+    /// `file:line: reason`, where `begins` is the place if there is no better one.
+    fn guarded<T>(
+        &self,
+        occasion: Occasion,
+        begins: impl Fn() -> String,
+        call: impl FnOnce() -> mlua::Result<T>,
+    ) -> Result<T, (Cause, String)> {
+        let wall = self.unit.limits.wall;
+        self.guest.enter(occasion);
+        let (outcome, expired) = limited(wall, call);
+        self.guest.leave(outcome.is_ok() && expired.is_none());
+        if let Some(Expired { place }) = expired {
+            let place = place.unwrap_or_else(begins);
+            return Err((Cause::Timeout, format!("{place}: stopped after {} ms", wall.as_millis())));
+        }
+        outcome.map_err(|error| {
+            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
+            (cause, describe_at(&error, self.file(), begins))
+        })
+    }
+
+    /// Nothing that it asked for is done any more.
+    pub(super) fn retire(&self) {
+        self.guest.retire();
     }
 
     /// Brings the lists of servers up to date.
@@ -243,7 +278,7 @@ fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
         kept.raw_set(slot as i32, view::edit_method(&lua, &desk, how)?)?;
     }
     globals.set("ims", raw::install(&lua, &desk, &kept)?)?;
-    globals.set("log", log::table(&lua, unit, env.clock)?)?;
+    let guest = host::install(&lua, unit, env, generation)?;
     globals.set("plugin", about(&lua, unit)?)?;
     if &*unit.name != POLICY {
         globals.set("require", require(&lua, unit.clone())?)?;
@@ -257,6 +292,7 @@ fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
         servers: RefCell::new(servers),
         event_servers: RefCell::new(event_servers),
         kept,
+        guest,
         unit: unit.clone(),
         lua,
     };

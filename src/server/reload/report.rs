@@ -2,8 +2,8 @@
 //! control socket reads it at any time.
 
 use super::probation::Counts;
-use crate::policy::Cause;
 use crate::policy::lua::Generation;
+use crate::policy::{Cause, Stage};
 use crate::server::control::protocol::Problem;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -196,10 +196,18 @@ impl Board {
                     .map(move |(unit, counters)| (format!("generation=\"{id}\",unit=\"{}\"", unit.name), counters))
             })
         };
-        let calls = units().map(|(labels, counters)| (labels, counters.calls())).collect();
+        let by_stage = || {
+            units().flat_map(|(labels, counters)| {
+                Stage::ALL.map(|stage| (format!("{labels},stage=\"{}\"", stage.as_str()), stage, counters))
+            })
+        };
+        // A unit has nothing to say at most stages.
+        let asked = || by_stage().filter(|(_, stage, counters)| counters.calls_at(*stage) > 0);
+        let calls = asked().map(|(labels, stage, counters)| (labels, counters.calls_at(stage))).collect();
         family("imscript_policy_calls_total", "counter", "Calls of a unit's stages", calls);
-        let faults = units().flat_map(|(labels, counters)| {
-            Cause::ALL.map(|cause| (format!("{labels},cause=\"{}\"", cause.as_str()), counters.of(cause)))
+        let faults = asked().flat_map(|(labels, stage, counters)| {
+            let of = |cause: Cause| (format!("{labels},cause=\"{}\"", cause.as_str()), counters.of_at(stage, cause));
+            Cause::ALL.map(of)
         });
         family("imscript_policy_faults_total", "counter", "Calls that failed", faults.collect());
         let bypassed = units().map(|(labels, counters)| (labels, counters.bypassed())).collect();

@@ -1,0 +1,95 @@
+//! Standard library file for selene.
+
+use super::super::table::{Class, Function, MODULES, Param, Role, Type, When, classes};
+use super::WRITTEN_BY;
+use std::fmt::Write;
+
+pub(super) fn text() -> String {
+    let mut text = format!("# {WRITTEN_BY}\n---\nbase: luau\nname: imscript\nglobals:\n");
+    // The sandbox has none of these.
+    for name in [
+        "collectgarbage",
+        "debug",
+        "dofile",
+        "getfenv",
+        "load",
+        "loadfile",
+        "loadstring",
+        "newproxy",
+        "os",
+        "print",
+        "setfenv",
+    ] {
+        let _ = writeln!(text, "  {name}:\n    removed: true");
+    }
+    for module in MODULES {
+        for field in module.fields {
+            let _ = writeln!(text, "  {}.{}:\n    property: read-only", module.name, field.name);
+        }
+        for function in module.functions {
+            let _ = writeln!(text, "  {}.{}:", module.name, function.name);
+            write_arguments(&mut text, function);
+        }
+    }
+    text.push_str("structs:\n");
+    for class in classes().filter(|class| matches!(class.role, Role::View | Role::Handle)) {
+        write_class(&mut text, class);
+    }
+    text
+}
+
+fn write_arguments(text: &mut String, function: &Function) {
+    if function.params.is_empty() {
+        text.push_str("    args: []\n");
+        return;
+    }
+    text.push_str("    args:\n");
+    for Param { kind, optional, .. } in function.params {
+        match kind {
+            Type::Words(words) => {
+                text.push_str("      - type:\n");
+                words.iter().for_each(|word| {
+                    let _ = writeln!(text, "          - {word}");
+                });
+            }
+            kind => {
+                let _ = writeln!(text, "      - type: {}", name(kind));
+            }
+        }
+        if *optional {
+            text.push_str("        required: false\n");
+        }
+    }
+    if function.when == When::Anywhere && !function.returns.is_empty() {
+        text.push_str("    must_use: true\n");
+    }
+}
+
+fn write_class(text: &mut String, class: &Class) {
+    if class.fields.is_empty() && class.methods.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "  {}:", class.name);
+    for field in class.fields {
+        let _ = writeln!(text, "    {}:\n      property: read-only", field.name);
+    }
+    for method in class.methods {
+        let _ = writeln!(text, "    {}:\n      method: true", method.name);
+        let mut arguments = String::new();
+        write_arguments(&mut arguments, method);
+        for line in arguments.lines().filter(|line| !line.contains("must_use")) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+}
+
+fn name(kind: &Type) -> &'static str {
+    match kind {
+        Type::String => "string",
+        Type::Number | Type::Integer => "number",
+        Type::Boolean => "bool",
+        Type::List(_) | Type::Map(_) | Type::Class(_) => "table",
+        Type::Function(..) => "function",
+        Type::Any | Type::Storable | Type::Words(_) | Type::Either(_) => "any",
+    }
+}
