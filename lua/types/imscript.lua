@@ -304,11 +304,11 @@ function Timer:cancel() end
 ---@class imslib
 ims = {}
 
----`receive`, `route`: goes on. Errors: An unknown key or word.
+---`receive`, `route`: goes on.
 ---@return Verdict # The verdict.
 function ims.next() end
 
----`receive`: nothing is answered. Errors: An unknown key or word.
+---`receive`: nothing is answered.
 ---@return Verdict # The verdict.
 function ims.drop() end
 
@@ -349,7 +349,7 @@ function ims.skip(reason) end
 ---@return Verdict # The verdict.
 function ims.retry(options) end
 
----`failure`: tries no other. Errors: An unknown key or word.
+---`failure`: tries no other.
 ---@return Verdict # The verdict.
 function ims.give_up() end
 
@@ -358,7 +358,7 @@ function ims.give_up() end
 ---@return Verdict # The verdict.
 function ims.notify(options) end
 
----`status`: nobody is told. Errors: An unknown key or word.
+---`status`: nobody is told.
 ---@return Verdict # The verdict.
 function ims.silent() end
 

@@ -1,24 +1,8 @@
 //! From what a stage's function returned to the verdict of the stage.
 
-use super::fields::type_name;
 use super::ims::Made;
 use crate::policy::verdict::{self, Edit, Opinion};
 use crate::policy::{Question, Stage};
-use mlua::Value;
-
-/// What a constructor made, in a return value; None is nil.
-pub(super) fn made(value: &Value) -> Result<Option<mlua::UserDataRef<Made>>, String> {
-    match value {
-        Value::Nil => Ok(None),
-        Value::UserData(object) => match object.borrow::<Made>() {
-            Ok(made) => Ok(Some(made)),
-            Err(_) => Err("returned an object that is no verdict".to_owned()),
-        },
-        other => {
-            Err(format!("returned a {}; a verdict is made by a function of ims, and nil is none", type_name(other)))
-        }
-    }
-}
 
 /// What may answer each stage.
 fn fit(stage: Stage) -> &'static str {
@@ -48,7 +32,7 @@ pub(super) fn edits_alone(stage: Stage, edits: Vec<Edit>) -> Option<Opinion> {
 /// `edits`: what the stage changed in its message; `configured`: whether a broadcast server of that name is there.
 pub(super) fn opinion(
     question: &Question<'_>,
-    made: &Made,
+    made: Made,
     edits: Vec<Edit>,
     configured: impl Fn(&str) -> bool,
 ) -> Result<Opinion, String> {
@@ -57,7 +41,7 @@ pub(super) fn opinion(
         true => Ok(()),
         false => Err(format!("no server {name:?} is configured")),
     };
-    Ok(match (question, made.clone()) {
+    Ok(match (question, made) {
         (Question::Receive { .. }, Made::Drop) => Opinion::Receive(verdict::Receive::Drop),
         (Question::Receive { .. }, Made::Reject(reject)) => Opinion::Receive(verdict::Receive::Reject(reject)),
         (Question::Receive { .. }, Made::Next) => Opinion::Receive(verdict::Receive::Next { edits }),

@@ -3,11 +3,9 @@
 //! A constructor checks every key and every word at once, so that a slip is reported with the line
 //! it stands on, and gives a value that the policy may return, or keep and return many times.
 
-use super::failure::{describe, located};
-use super::fields::{each_field, known_word, line, list, number, octets, pairs, text, word};
+use super::args::{Arg, Refusal, each_entry, each_field, line, list, number, octets, pairs, text, word};
 use crate::auth::digest::Algorithm;
 use crate::policy::verdict::{self, KeyMovement, NotifyBy, OnFailure, Order, Reject, Subscription, When};
-use mlua::{Error, Lua, MetaMethod, Table, UserData, UserDataMethods, Value};
 use std::time::Duration;
 
 /// Age of a cached subscription that is good enough when a policy does not say.
@@ -57,91 +55,86 @@ impl Made {
     }
 }
 
-impl UserData for Made {
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(this.made_by()));
+/// The functions of the table `ims`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Constructor(u8);
+
+type Make = fn([Arg<'_>; 3]) -> Result<Made, Refusal>;
+
+const CONSTRUCTORS: [(&str, Make); 14] = [
+    ("challenge", |[argument, ..]| challenge(argument)),
+    ("verify", |[argument, ..]| verify(argument)),
+    ("accept", |[argument, ..]| accept(argument)),
+    ("forward", |[argument, ..]| forward(argument)),
+    ("notify", |[argument, ..]| notify(argument)),
+    ("skip", |[why, ..]| match why {
+        Arg::Nil => Ok(Made::Skip { reason: String::new() }),
+        why => Ok(Made::Skip { reason: line("reason", why)?.to_owned() }),
+    }),
+    ("reject", |[status, reason, more]| reject(status, reason, more)),
+    ("retry", |[argument, ..]| Ok(Made::Retry { to: destination(argument)? })),
+    ("route", |[argument, ..]| Ok(Made::Route { to: destination(argument)? })),
+    ("answer", |[argument, ..]| answer(argument)),
+    ("silent", |_| Ok(Made::Silent)),
+    ("next", |_| Ok(Made::Next)),
+    ("drop", |_| Ok(Made::Drop)),
+    ("give_up", |_| Ok(Made::GiveUp)),
+];
+
+impl Constructor {
+    pub(super) fn all() -> impl Iterator<Item = Constructor> {
+        (0..CONSTRUCTORS.len()).filter_map(|at| u8::try_from(at).ok()).map(Constructor)
+    }
+
+    /// As a number that a closure can carry.
+    pub(super) fn number(self) -> u8 {
+        self.0
+    }
+
+    pub(super) fn numbered(number: u8) -> Option<Constructor> {
+        CONSTRUCTORS.get(usize::from(number)).map(|_| Constructor(number))
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        CONSTRUCTORS.get(usize::from(self.0)).map_or("", |(name, _)| name)
+    }
+
+    /// Makes the verdict; the refusal begins with the constructor's name.
+    pub(super) fn make(self, arguments: [Arg<'_>; 3]) -> Result<Made, Refusal> {
+        let (name, make) = CONSTRUCTORS.get(usize::from(self.0)).ok_or_else(String::new)?;
+        make(arguments).map_err(|why| format!("ims.{name}: {why}"))
     }
 }
 
-/// The table `ims`.
-pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
-    let ims = lua.create_table()?;
-    install(lua, &ims, "challenge", challenge)?;
-    install(lua, &ims, "verify", verify)?;
-    install(lua, &ims, "accept", accept)?;
-    install(lua, &ims, "forward", forward)?;
-    install(lua, &ims, "notify", notify)?;
-    install(lua, &ims, "skip", |why| match why {
-        Value::Nil => Ok(Made::Skip { reason: String::new() }),
-        why => Ok(Made::Skip { reason: line("reason", &why)? }),
-    })?;
-    install(lua, &ims, "retry", |argument| Ok(Made::Retry { to: destination(&argument)? }))?;
-    install(lua, &ims, "route", |argument| Ok(Made::Route { to: destination(&argument)? }))?;
-    install(lua, &ims, "answer", answer)?;
-    let plain = [("silent", Made::Silent), ("next", Made::Next), ("drop", Made::Drop), ("give_up", Made::GiveUp)];
-    for (name, made) in plain {
-        let made = lua.create_userdata(made)?;
-        ims.set(name, lua.create_function(move |_, ()| Ok(made.clone()))?)?;
-    }
-    ims.set(
-        "reject",
-        lua.create_function(|lua, (status, reason, more): (Value, Value, Value)| {
-            reject(&status, &reason, &more).map_err(|error| refuse(lua, "reject", &error))
-        })?,
-    )?;
-    ims.set_readonly(true);
-    Ok(ims)
-}
-
-fn install(
-    lua: &Lua,
-    ims: &Table,
-    name: &'static str,
-    make: impl Fn(Value) -> mlua::Result<Made> + 'static,
-) -> mlua::Result<()> {
-    let function = lua.create_function(move |lua, argument: Value| {
-        let opinion = make(argument).map_err(|error| refuse(lua, name, &error))?;
-        lua.create_userdata(opinion)
-    })?;
-    ims.set(name, function)
-}
-
-fn refuse(lua: &Lua, name: &str, error: &Error) -> Error {
-    match error {
-        Error::MemoryError(_) => error.clone(),
-        error => located(lua, &format!("ims.{name}: {}", describe(error))),
-    }
-}
-
-fn challenge(argument: Value) -> mlua::Result<Made> {
+fn challenge(argument: Arg<'_>) -> Result<Made, Refusal> {
     let mut algorithms = None;
-    each_field(&argument, &["algorithms"], |key, value| {
+    each_field(argument, &["algorithms"], |key, value| {
         if key == "algorithms" {
             let names = list(key, value)?;
             if names.is_empty() {
-                return Err(Error::runtime("algorithms is empty"));
+                return Err("algorithms is empty".to_owned());
             }
-            algorithms = Some(names.iter().map(|name| algorithm(name)).collect::<mlua::Result<Vec<_>>>()?);
+            algorithms = Some(names.iter().map(|name| algorithm(name)).collect::<Result<Vec<_>, Refusal>>()?);
         }
         Ok(())
     })?;
     Ok(Made::Challenge { algorithms })
 }
 
-fn algorithm(name: &str) -> mlua::Result<Algorithm> {
-    Algorithm::from_bytes(name.as_bytes()).ok_or_else(|| Error::runtime(format!("unknown algorithm {name:?}")))
+fn algorithm(name: &str) -> Result<Algorithm, Refusal> {
+    Algorithm::from_bytes(name.as_bytes()).ok_or_else(|| format!("unknown algorithm {name:?}"))
 }
 
 /// The status must be one that a registrar may answer by itself: 401 and 407 carry a challenge.
-fn reject(status: &Value, reason: &Value, more: &Value) -> mlua::Result<Made> {
+fn reject(status: Arg<'_>, reason: Arg<'_>, more: Arg<'_>) -> Result<Made, Refusal> {
     let status = match number("status", status)? {
-        401 | 407 => return Err(Error::runtime("a 401 or 407 is a challenge: use ims.challenge")),
-        status @ 400..=699 => u16::try_from(status).map_err(Error::external)?,
-        status => return Err(Error::runtime(format!("status {status} is not between 400 and 699"))),
+        401 | 407 => return Err("a 401 or 407 is a challenge: use ims.challenge".to_owned()),
+        status @ 400..=699 => u16::try_from(status).map_err(|e| e.to_string())?,
+        status => return Err(format!("status {status} is not between 400 and 699")),
     };
     let reason = match reason {
-        Value::Nil => None,
-        reason => Some(line("reason", reason)?),
+        Arg::Nil => None,
+        reason => Some(line("reason", reason)?.to_owned()),
     };
     let mut retry_after = None;
     each_field(more, &["retry_after"], |key, value| {
@@ -152,46 +145,46 @@ fn reject(status: &Value, reason: &Value, more: &Value) -> mlua::Result<Made> {
 }
 
 /// `{ to = name }` of a configured server.
-fn destination(argument: &Value) -> mlua::Result<String> {
+fn destination(argument: Arg<'_>) -> Result<String, Refusal> {
     let mut to = None;
     each_field(argument, &["to"], |key, value| {
-        to = Some(text(key, value)?);
+        to = Some(text(key, value)?.to_owned());
         Ok(())
     })?;
-    to.ok_or_else(|| Error::runtime("to is missing: the name of a configured server"))
+    to.ok_or_else(|| "to is missing: the name of a configured server".to_owned())
 }
 
 /// Longest body of an answer of a policy's own.
 const MAX_BODY: usize = 16 * 1024;
 
-fn answer(argument: Value) -> mlua::Result<Made> {
+fn answer(argument: Arg<'_>) -> Result<Made, Refusal> {
     let mut answer = verdict::Answer { status: 200, reason: None, headers: Vec::new(), body: None };
     let (mut body, mut kind) = (None, None);
-    each_field(&argument, &["status", "reason", "headers", "body", "content_type"], |key, value| {
+    each_field(argument, &["status", "reason", "headers", "body", "content_type"], |key, value| {
         match key {
             "status" => {
                 answer.status = match number(key, value)? {
-                    401 | 407 => return Err(Error::runtime("a 401 or 407 is a challenge: use ims.challenge")),
-                    status @ 200..=699 => u16::try_from(status).map_err(Error::external)?,
-                    status => return Err(Error::runtime(format!("status {status} is not between 200 and 699"))),
+                    401 | 407 => return Err("a 401 or 407 is a challenge: use ims.challenge".to_owned()),
+                    status @ 200..=699 => u16::try_from(status).map_err(|e| e.to_string())?,
+                    status => return Err(format!("status {status} is not between 200 and 699")),
                 }
             }
-            "reason" => answer.reason = Some(line(key, value)?),
+            "reason" => answer.reason = Some(line(key, value)?.to_owned()),
             "headers" => answer.headers = pairs(key, value)?,
             "body" => body = Some(octets(key, value, MAX_BODY)?),
-            _ => kind = Some(line(key, value)?),
+            _ => kind = Some(line(key, value)?.to_owned()),
         }
         Ok(())
     })?;
     answer.body = match (body, kind) {
         (Some(body), kind) => Some((kind.unwrap_or_else(|| "text/plain".to_owned()), body)),
-        (None, Some(_)) => return Err(Error::runtime("content_type belongs to a body")),
+        (None, Some(_)) => return Err("content_type belongs to a body".to_owned()),
         (None, None) => None,
     };
     Ok(Made::Answer(answer))
 }
 
-fn verify(argument: Value) -> mlua::Result<Made> {
+fn verify(argument: Arg<'_>) -> Result<Made, Refusal> {
     #[derive(Clone, Copy, PartialEq)]
     enum Asked {
         Always,
@@ -200,7 +193,7 @@ fn verify(argument: Value) -> mlua::Result<Made> {
         Never,
     }
     let (mut asked, mut at, mut max_age) = (Asked::Always, When::AfterAuthentication, None);
-    each_field(&argument, &["subscription", "at", "max_age"], |key, value| {
+    each_field(argument, &["subscription", "at", "max_age"], |key, value| {
         match key {
             "subscription" => {
                 let known = [
@@ -221,7 +214,7 @@ fn verify(argument: Value) -> mlua::Result<Made> {
         Ok(())
     })?;
     if max_age.is_some() && asked != Asked::Cached {
-        return Err(Error::runtime("max_age belongs to subscription = \"cached\""));
+        return Err("max_age belongs to subscription = \"cached\"".to_owned());
     }
     let subscription = match asked {
         Asked::Always => Subscription::Always,
@@ -232,26 +225,26 @@ fn verify(argument: Value) -> mlua::Result<Made> {
     Ok(Made::Verify(verdict::Verify { subscription, at }))
 }
 
-fn accept(argument: Value) -> mlua::Result<Made> {
+fn accept(argument: Arg<'_>) -> Result<Made, Refusal> {
     let mut expires = None;
-    each_field(&argument, &["expires"], |key, value| {
+    each_field(argument, &["expires"], |key, value| {
         expires = Some(number(key, value)?);
         Ok(())
     })?;
     if expires == Some(0) {
-        return Err(Error::runtime("expires = 0 would undo the registration: use ims.reject"));
+        return Err("expires = 0 would undo the registration: use ims.reject".to_owned());
     }
     Ok(Made::Accept { expires })
 }
 
 const FORWARD: [&str; 5] = ["to", "parts", "key", "when", "on_failure"];
 
-fn forward(argument: Value) -> mlua::Result<Made> {
+fn forward(argument: Arg<'_>) -> Result<Made, Refusal> {
     let (mut to, mut parts, mut key_movement) = (None, None, None);
     let (mut order, mut on_failure) = (Order::Before200, OnFailure::Pending);
-    each_field(&argument, &FORWARD, |key, value| {
+    each_field(argument, &FORWARD, |key, value| {
         match key {
-            "to" => to = Some(text(key, value)?),
+            "to" => to = Some(text(key, value)?.to_owned()),
             "parts" => parts = Some(Parts::read(key, value)?),
             "key" => {
                 let known = [("push", KeyMovement::Push), ("pull", KeyMovement::Pull), ("on_use", KeyMovement::OnUse)];
@@ -269,14 +262,14 @@ fn forward(argument: Value) -> mlua::Result<Made> {
         }
         Ok(())
     })?;
-    let to = to.ok_or_else(|| Error::runtime("to is missing: the name of a configured server"))?;
+    let to = to.ok_or_else(|| "to is missing: the name of a configured server".to_owned())?;
     let parts = parts.unwrap_or(Parts { key: order != Order::ByTerminal, payload: order != Order::ByTerminal });
     let key = match (key_movement, order) {
         (Some(KeyMovement::Push), Order::ByTerminal) => {
-            return Err(Error::runtime("when = \"by_terminal\" forwards nothing, so the key cannot be pushed"));
+            return Err("when = \"by_terminal\" forwards nothing, so the key cannot be pushed".to_owned());
         }
         (Some(KeyMovement::Push), _) if !parts.key => {
-            return Err(Error::runtime("key = \"push\" needs \"key\" among the parts"));
+            return Err("key = \"push\" needs \"key\" among the parts".to_owned());
         }
         (Some(movement), _) => movement,
         (None, Order::ByTerminal) => KeyMovement::OnUse,
@@ -284,7 +277,7 @@ fn forward(argument: Value) -> mlua::Result<Made> {
         (None, _) => KeyMovement::Pull,
     };
     if parts.payload && order == Order::ByTerminal {
-        return Err(Error::runtime("when = \"by_terminal\" forwards nothing, so the payload cannot go along"));
+        return Err("when = \"by_terminal\" forwards nothing, so the payload cannot go along".to_owned());
     }
     Ok(Made::Forward(verdict::Forward { to, payload: parts.payload, key, order, on_failure }))
 }
@@ -297,24 +290,25 @@ struct Parts {
 }
 
 impl Parts {
-    fn read(key: &str, value: &Value) -> mlua::Result<Parts> {
+    fn read(key: &str, value: Arg<'_>) -> Result<Parts, Refusal> {
         let mut parts = Parts { key: false, payload: false };
-        for part in list(key, value)? {
-            match known_word(key, &part, &[("key", 0), ("payload", 1), ("identity", 2)])? {
+        each_entry(key, value, |part| {
+            match word(key, part, &[("key", 0), ("payload", 1), ("identity", 2)])? {
                 0 => parts.key = true,
                 1 => parts.payload = true,
                 _ => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(parts)
     }
 }
 
-fn notify(argument: Value) -> mlua::Result<Made> {
+fn notify(argument: Arg<'_>) -> Result<Made, Refusal> {
     let (mut to, mut by, mut after) = (None, None, 0);
-    each_field(&argument, &["to", "by", "after"], |key, value| {
+    each_field(argument, &["to", "by", "after"], |key, value| {
         match key {
-            "to" => to = Some(if value.is_table() { list(key, value)? } else { vec![text(key, value)?] }),
+            "to" => to = Some(if value.is_table() { list(key, value)? } else { vec![text(key, value)?.to_owned()] }),
             "after" => after = number(key, value)?,
             _ => {
                 let known = [("third_party_register", NotifyBy::ThirdPartyRegister), ("message", NotifyBy::Message)];
@@ -323,13 +317,13 @@ fn notify(argument: Value) -> mlua::Result<Made> {
         }
         Ok(())
     })?;
-    let to = to.ok_or_else(|| Error::runtime("to is missing: names of broadcast servers, or \"ims\""))?;
-    let by = by.ok_or_else(|| Error::runtime("by is missing: \"third_party_register\" or \"message\""))?;
+    let to = to.ok_or_else(|| "to is missing: names of broadcast servers, or \"ims\"".to_owned())?;
+    let by = by.ok_or_else(|| "by is missing: \"third_party_register\" or \"message\"".to_owned())?;
     if by == NotifyBy::ThirdPartyRegister && to.iter().any(|name| name == "ims") {
-        return Err(Error::runtime("the IMS is told by = \"message\""));
+        return Err("the IMS is told by = \"message\"".to_owned());
     }
     if after > MAX_AFTER {
-        return Err(Error::runtime(format!("after is {after}; at most {MAX_AFTER} s")));
+        return Err(format!("after is {after}; at most {MAX_AFTER} s"));
     }
     Ok(Made::Notify { to, by, after: Duration::from_secs(after.into()) })
 }

@@ -20,9 +20,9 @@ impl Known {
     /// Of a VM made for `unit`, nothing of it run.
     pub fn of(unit: &Arc<Unit>) -> Result<Known, PolicyError> {
         let failed = |error: mlua::Error| PolicyError::Vm { why: describe(&error) };
-        let (lua, ..) = vm::bare(unit, &Env::detached(&[]), 0).map_err(failed)?;
+        let vm = vm::bare(unit, &Env::detached(&[]), 0).map_err(failed)?;
         let mut known = Known::default();
-        let globals = lua.globals();
+        let globals = vm.globals();
         known.add(&globals).map_err(failed)?;
         // A sandboxed VM has a table of its own in front of the one with everything in it.
         if let Some(Ok(Value::Table(behind))) = globals.metatable().map(|meta| meta.raw_get::<Value>("__index")) {

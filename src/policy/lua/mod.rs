@@ -10,13 +10,17 @@
 //! |---|---|
 //! | `source` | text, compiling, the policies in the binary |
 //! | `vm` | making the VM and calling into it, with its limits |
-//! | `view`, `snapshot`, `servers` | what a stage sees |
-//! | `ims`, `fields`, `decode` | what a stage may answer |
+//! | `deadline` | when a call's time is up |
+//! | `raw` | the C functions between Lua and Rust: the only `unsafe` here |
+//! | `view`, `message`, `servers` | what a stage sees |
+//! | `ims`, `args`, `decode` | what a stage may answer |
 //! | `host` | what a script can do beside: logs, metrics, storage, HTTP, timers |
 //! | `failure` | what is reported |
 //! | `watch` | that the files have changed |
 
+mod args;
 mod coverage;
+mod deadline;
 mod decode;
 pub mod env;
 mod failure;
@@ -26,11 +30,12 @@ mod globals;
 pub mod host;
 mod ims;
 mod known;
+mod message;
 pub mod package;
+mod raw;
 mod seat;
 mod servers;
 mod show;
-mod snapshot;
 mod source;
 mod unit;
 mod view;

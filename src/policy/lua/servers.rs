@@ -22,9 +22,10 @@ impl ServerList {
         Ok(ServerList { views: Vec::new(), table, index })
     }
 
-    pub(super) fn update(&mut self, lua: &Lua, views: &[ServerView]) -> mlua::Result<()> {
+    /// The new table, if the list is another one.
+    pub(super) fn update(&mut self, lua: &Lua, views: &[ServerView]) -> mlua::Result<Option<Table>> {
         if self.views == views {
-            return Ok(());
+            return Ok(None);
         }
         let list = lua.create_table_with_capacity(views.len(), 0)?;
         for view in views {
@@ -35,9 +36,9 @@ impl ServerList {
         }
         let table: Table = self.index.call(list)?;
         table.set_readonly(true);
-        self.table = table;
+        self.table = table.clone();
         self.views = views.to_vec();
-        Ok(())
+        Ok(Some(table))
     }
 
     pub(super) fn table(&self) -> Table {
@@ -62,14 +63,15 @@ impl NameList {
         Ok(NameList { names: Vec::new(), table })
     }
 
-    pub(super) fn update(&mut self, lua: &Lua, names: &[&str]) -> mlua::Result<()> {
-        if self.names != names {
-            let table = lua.create_sequence_from(names.iter().copied())?;
-            table.set_readonly(true);
-            self.table = table;
-            self.names = names.iter().map(|name| (*name).to_owned()).collect();
+    pub(super) fn update(&mut self, lua: &Lua, names: &[&str]) -> mlua::Result<Option<Table>> {
+        if self.names == names {
+            return Ok(None);
         }
-        Ok(())
+        let table = lua.create_sequence_from(names.iter().copied())?;
+        table.set_readonly(true);
+        self.table = table.clone();
+        self.names = names.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Some(table))
     }
 
     pub(super) fn table(&self) -> Table {

@@ -158,10 +158,12 @@ impl Home {
         Vm::new(&self.unit, &self.env, self.generation, runner)
     }
 
-    fn rebuild(self: &Rc<Self>) -> Option<Vm> {
+    /// Builds the VM again, if the last attempt is not just past. The reason why there is none is a fault of each call:
+    /// it counts, and a unit that fails closed stays closed.
+    fn rebuild(self: &Rc<Self>) -> Result<Vm, String> {
         let now = self.env.clock.now().mono;
         if self.rebuild_after.get().is_some_and(|after| now < after) {
-            return None;
+            return Err(format!("{}: could not be loaded again", self.unit.main.name()));
         }
         match self.build() {
             Ok(vm) => {
@@ -169,13 +171,11 @@ impl Home {
                 if self.retired.get() {
                     vm.retire();
                 }
-                Some(vm)
+                Ok(vm)
             }
             Err(error) => {
                 self.rebuild_after.set(Some(now.saturating_add(REBUILD_PAUSE)));
-                let unit = &*self.unit.name;
-                tracing::error!(target: "imscript::policy", unit, %error, "cannot be loaded again; defaults apply");
-                None
+                Err(format!("cannot be loaded again: {error}"))
             }
         }
     }
@@ -219,8 +219,13 @@ impl Home {
             if let Some(home) = home.upgrade()
                 && home.vm.borrow().is_none()
             {
-                let vm = home.rebuild();
-                home.vm.replace(vm);
+                match home.rebuild() {
+                    Ok(vm) => drop(home.vm.replace(Some(vm))),
+                    Err(reason) => {
+                        let unit = &*home.unit.name;
+                        tracing::error!(target: "imscript::policy", unit, generation = home.generation, reason);
+                    }
+                }
             }
         }));
     }
@@ -246,10 +251,15 @@ impl Link for LuaLink {
     fn ask(&self, question: &Question<'_>) -> Result<Option<Opinion>, Fault> {
         // Only a stage asked from within a stage finds it borrowed, and nothing does that.
         let Ok(mut vm) = self.0.vm.try_borrow_mut() else { return Ok(None) };
-        if vm.is_none() {
-            *vm = self.0.rebuild();
-        }
-        let Some(built) = vm.as_ref() else { return Ok(None) };
+        let built = match &mut *vm {
+            Some(built) => built,
+            empty => empty.insert(self.0.rebuild().map_err(|message| Fault {
+                unit: self.0.unit.name.clone(),
+                stage: question.stage(),
+                cause: Cause::Error,
+                message,
+            })?),
+        };
         built.ask(question).inspect_err(|fault| {
             if super::failure::spoils(fault.cause) {
                 *vm = None;

@@ -1,21 +1,21 @@
 //! What a stage sees: `req`, `ctx`, `portion` and `event`.
 //!
-//! Each is a light userdata whose address part is a ticket: the number of the call and which of the
-//! four it is. It costs no allocation, and one that was kept beyond its stage no longer matches the
-//! call in progress and raises an error. The fields behind it are read on demand from [`Snapshot`],
-//! whose buffers are used again call after call: nothing is turned into a Lua value that the policy
-//! does not ask for.
+//! Each is a light userdata whose address part is a ticket: the number of the call and which of the objects it is. It
+//! costs no allocation, and one that was kept beyond its stage no longer matches the call in progress and raises an
+//! error. The fields behind it are read on demand from the question at hand; [`super::raw`] hands them to Lua, and
+//! nothing is turned into a Lua value that the policy does not ask for.
 
 use super::failure::{describe, located};
 use super::fields::line;
 use super::host::table::class;
-use super::servers::{NameList, ServerList};
-use super::snapshot::Snapshot;
-use crate::policy::Stage;
+use super::ims::Made;
+use super::message;
 use crate::policy::verdict::Edit;
-use mlua::{Function, IntoLua, LightUserData, Lua, LuaString, Value};
+use crate::policy::{PortionView, Question, Stage};
+use crate::sip::Message;
+use mlua::{Function, Lua, Value};
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
+use std::io::Write;
 use std::rc::Rc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Object {
         }
     }
 
-    fn of(ticket: usize) -> Object {
+    pub(super) fn of(ticket: usize) -> Object {
         match ticket & 7 {
             0 => Object::Request,
             1 => Object::Context,
@@ -84,14 +84,17 @@ impl Object {
     }
 }
 
-/// The call in progress. The VM's index function and the caller share it.
+/// The call in progress. The C functions of the VM and the caller share it.
 pub(super) struct Desk {
     /// Number of the call in progress; 0 between calls.
     call: Cell<usize>,
     last: Cell<usize>,
-    pub(super) snapshot: RefCell<Snapshot>,
-    pub(super) servers: RefCell<ServerList>,
-    pub(super) event_servers: RefCell<NameList>,
+    /// Text made for Lua that is not in the question: an unfolded header, the words of an error.
+    pub(super) scratch: RefCell<Vec<u8>>,
+    /// What the stage returned.
+    pub(super) returned: RefCell<Returned>,
+    /// The question at hand; only [`super::raw`] looks through it.
+    pub(super) question: super::raw::Asked,
     /// Whether the message of the call in progress may be edited.
     editable: Cell<bool>,
     /// What the stage has changed so far; dropped if it fails.
@@ -99,17 +102,55 @@ pub(super) struct Desk {
     generation: u64,
 }
 
+/// What a stage gave back.
+#[derive(Debug, Default)]
+pub(super) enum Returned {
+    #[default]
+    Nothing,
+    Made(Made),
+    /// No verdict: the name of its type.
+    Other(&'static str),
+}
+
+/// A field's value on its way to Lua.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Field<'a> {
+    Nil,
+    Truth(bool),
+    Number(f64),
+    Text(&'a [u8]),
+    /// The text in [`Desk::scratch`].
+    Scratch,
+    Object(Object),
+    Kept(Kept),
+}
+
+/// Lua values that are made once, by their place in the table that the C functions have of them.
+#[derive(Debug, Clone, Copy)]
+#[repr(i32)]
+pub(super) enum Kept {
+    Servers = 1,
+    EventServers,
+    Header,
+    SetHeader,
+    AddHeader,
+    RemoveHeader,
+}
+
+/// An error is on its way: its words are in [`Desk::scratch`].
+pub(super) struct Refused;
+
 /// Most edits of one stage.
 const MAX_EDITS: usize = 16;
 
 impl Desk {
-    pub(super) fn new(servers: ServerList, event_servers: NameList, generation: u64) -> Self {
+    pub(super) fn new(generation: u64) -> Self {
         Desk {
             call: Cell::new(0),
             last: Cell::new(0),
-            snapshot: RefCell::new(Snapshot::default()),
-            servers: RefCell::new(servers),
-            event_servers: RefCell::new(event_servers),
+            scratch: RefCell::default(),
+            returned: RefCell::default(),
+            question: super::raw::Asked::default(),
             editable: Cell::new(false),
             edits: RefCell::default(),
             generation,
@@ -120,7 +161,8 @@ impl Desk {
     pub(super) fn open(&self, stage: Stage) {
         self.editable.set(matches!(stage, Stage::Receive | Stage::Reply));
         self.edits.borrow_mut().clear();
-        // 2^62 calls are never made, but a wrapped number must not be 0, which is "none".
+        self.returned.take();
+        // 2^61 calls are never made, but a wrapped number must not be 0, which is "none".
         let call = (self.last.get().wrapping_add(1) & (usize::MAX >> OBJECT_BITS)).max(1);
         self.last.set(call);
         self.call.set(call);
@@ -135,70 +177,245 @@ impl Desk {
         self.edits.take()
     }
 
-    /// The handle of one object for the call in progress.
-    pub(super) fn handle(&self, object: Object) -> LightUserData {
-        let ticket = (self.call.get() << OBJECT_BITS) | object as usize;
-        LightUserData(std::ptr::without_provenance_mut::<c_void>(ticket))
+    /// The ticket of one object for the call in progress.
+    pub(super) fn ticket(&self, object: Object) -> usize {
+        (self.call.get() << OBJECT_BITS) | object as usize
     }
 
-    fn check(&self, handle: LightUserData) -> Result<Object, Object> {
-        let ticket = handle.0.addr();
+    /// Which object a ticket of the call in progress is for.
+    pub(super) fn check(&self, ticket: usize) -> Result<Object, Refused> {
         let object = Object::of(ticket);
         let call = ticket >> OBJECT_BITS;
-        if call != 0 && call == self.call.get() { Ok(object) } else { Err(object) }
+        if call != 0 && call == self.call.get() {
+            Ok(object)
+        } else {
+            self.refuse(format_args!("{} is used after its stage has returned", object.name()))
+        }
+    }
+
+    pub(super) fn refuse<T>(&self, why: std::fmt::Arguments<'_>) -> Result<T, Refused> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.clear();
+        // Writing to memory does not fail.
+        let _ = scratch.write_fmt(why);
+        Err(Refused)
+    }
+
+    fn write(&self, text: &[u8]) -> Field<'static> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.clear();
+        scratch.extend_from_slice(text);
+        Field::Scratch
+    }
+
+    /// The first header field of that name; nil if there is none.
+    pub(super) fn header<'a>(
+        &self,
+        question: &'a Question<'_>,
+        ticket: Option<usize>,
+        name: Option<&[u8]>,
+    ) -> Result<Field<'a>, Refused> {
+        let Some(ticket) = ticket else {
+            return self.refuse(format_args!("call it with a colon: req:header(name)"));
+        };
+        let message = match self.check(ticket)? {
+            Object::Request | Object::Response => message_of(question),
+            object => return self.refuse(format_args!("{} has no headers", object.name())),
+        };
+        let Some(name) = name else {
+            return self.refuse(format_args!("req:header takes the name of a header field"));
+        };
+        Ok(match message.and_then(|message| message::header(message, name)) {
+            Some(std::borrow::Cow::Borrowed(value)) => Field::Text(value),
+            Some(std::borrow::Cow::Owned(value)) => self.write(&value),
+            None => Field::Nil,
+        })
+    }
+
+    /// The value of a field of an object.
+    pub(super) fn field<'a>(
+        &self,
+        question: &'a Question<'_>,
+        object: Object,
+        key: Option<&[u8]>,
+    ) -> Result<Field<'a>, Refused> {
+        match key.and_then(|key| self.known_field(question, object, key)) {
+            Some(field) => Ok(field),
+            None => {
+                let key = key.map_or(super::args::Arg::Other("value that is no string"), super::args::Arg::Text);
+                let key = super::args::quoted(key);
+                self.refuse(format_args!("{} has no field {key}; it has {}", object.name(), object.fields()))
+            }
+        }
+    }
+
+    fn known_field<'a>(&self, question: &'a Question<'_>, object: Object, key: &[u8]) -> Option<Field<'a>> {
+        Some(match object {
+            Object::Request => match key {
+                b"impi" => known(question.ctx()?.impi),
+                b"impu" => known(question.ctx()?.impu),
+                b"kind" => text(question.ctx()?.kind.as_str()),
+                b"method" => Field::Text(message_of(question)?.method()),
+                b"uri" => Field::Text(message_of(question)?.request_uri_raw()),
+                b"expires" => number(message_of(question).and_then(message::requested_expiry)),
+                b"source" | b"transport" => return self.known_field(question, Object::Context, key),
+                _ => return header_method(key),
+            },
+            Object::Response => match key {
+                b"status" => number(message_of(question).map(Message::status)),
+                b"reason" => Field::Text(message_of(question)?.reason()),
+                _ => return header_method(key),
+            },
+            Object::Context => return self.field_of_context(question, key),
+            Object::Portion => {
+                let portion = portion_of(question)?;
+                match key {
+                    b"naf_id" => text(portion.naf_fqdn),
+                    b"ua_id" => self.write(&message::ua_id_hex(portion.ua_id)),
+                    b"profile" => maybe(portion.profile),
+                    b"payload" => portion.payload.map_or(Field::Nil, Field::Text),
+                    b"payload_type" => maybe(portion.payload_type),
+                    _ => return None,
+                }
+            }
+            Object::Event => {
+                let Question::Status { event } = question else { return None };
+                match key {
+                    b"system" => text(event.system.as_str()),
+                    b"state" => text(event.state.as_str()),
+                    b"previous" => text(event.previous.as_str()),
+                    b"cause" => text(event.cause),
+                    b"impi" => known(event.impi),
+                    b"impu" => known(event.impu),
+                    b"btid" => maybe(event.btid),
+                    b"naf_id" => maybe(event.naf_fqdn),
+                    b"servers" => Field::Kept(Kept::EventServers),
+                    b"expires" => Field::Number(event.expires.into()),
+                    _ => return None,
+                }
+            }
+            Object::Failure => {
+                let Question::Failure { failure, .. } = question else { return None };
+                match key {
+                    b"server" => text(failure.server),
+                    b"cause" => text(failure.cause),
+                    b"status" => number(failure.status),
+                    b"attempt" => Field::Number(failure.attempt.into()),
+                    _ => return None,
+                }
+            }
+            Object::Outcome => {
+                let Question::Finish { outcome, .. } = question else { return None };
+                match key {
+                    b"method" => text(outcome.method),
+                    b"status" => Field::Number(outcome.status.into()),
+                    b"broadcast" => maybe(outcome.broadcast.map(|state| state.as_str())),
+                    b"server" => maybe(outcome.server),
+                    b"micros" => Field::Number(outcome.micros as f64),
+                    _ => return None,
+                }
+            }
+        })
+    }
+
+    fn field_of_context<'a>(&self, question: &'a Question<'_>, key: &[u8]) -> Option<Field<'a>> {
+        let ctx = question.ctx();
+        let event = match question {
+            Question::Status { event } => Some(event),
+            _ => None,
+        };
+        Some(match key {
+            b"servers" => Field::Kept(Kept::Servers),
+            b"impi" => known(ctx.map(|ctx| ctx.impi).or(event.map(|event| event.impi))?),
+            b"impu" => known(ctx.map(|ctx| ctx.impu).or(event.map(|event| event.impu))?),
+            b"kind" => maybe(ctx.map(|ctx| ctx.kind.as_str())),
+            b"source" => ctx.map_or(Field::Nil, |ctx| self.write(ctx.source.addr.to_string().as_bytes())),
+            b"transport" => maybe(ctx.map(|ctx| ctx.source.transport.param())),
+            b"visited_network" => maybe(ctx.and_then(|ctx| ctx.visited_network)),
+            b"all_or_nothing" => Field::Truth(ctx.is_some_and(|ctx| ctx.all_or_nothing)),
+            b"now" => Field::Number(ctx.map(|ctx| ctx.unix).or(event.map(|event| event.unix))? as f64),
+            b"generation" => Field::Number(self.generation as f64),
+            b"portion" => portion_of(question).map_or(Field::Nil, |_| Field::Object(Object::Portion)),
+            _ => return None,
+        })
     }
 }
 
-/// Gives every light userdata the fields of what it stands for.
-pub(super) fn install(lua: &Lua, desk: &Rc<Desk>) -> mlua::Result<()> {
-    let header = {
-        let desk = desk.clone();
-        lua.create_function(move |lua, (this, name): (Value, Value)| header(lua, &desk, &this, &name))?
-    };
-    let edit = |how: How| {
-        let desk = desk.clone();
-        lua.create_function(move |lua, (this, name, value): (Value, Value, Value)| {
-            edit(lua, &desk, how, &this, &name, &value)
-        })
-    };
-    let methods = Methods { header, set: edit(How::Set)?, add: edit(How::Add)?, remove: edit(How::Remove)? };
-    let index = {
-        let desk = desk.clone();
-        lua.create_function(move |lua, (handle, key): (LightUserData, Value)| {
-            let object = desk.check(handle).map_err(|object| stale(lua, object))?;
-            let found = match &key {
-                Value::String(key) => field(lua, &desk, object, key, &methods)?,
-                _ => None,
-            };
-            found.ok_or_else(|| {
-                let key = super::fields::quoted(&key);
-                located(lua, &format!("{} has no field {key}; it has {}", object.name(), object.fields()))
-            })
-        })?
-    };
-    let meta = lua.create_table()?;
-    meta.set("__index", index)?;
-    meta.set("__metatable", false)?;
-    meta.set("__tostring", lua.create_function(|_, handle: LightUserData| Ok(Object::of(handle.0.addr()).name()))?)?;
-    meta.set_readonly(true);
-    lua.set_type_metatable::<LightUserData>(Some(meta));
-    Ok(())
+fn text(text: &str) -> Field<'_> {
+    Field::Text(text.as_bytes())
 }
 
-fn stale(lua: &Lua, object: Object) -> mlua::Error {
-    located(lua, &format!("{} is used after its stage has returned", object.name()))
+fn maybe(value: Option<&str>) -> Field<'_> {
+    value.map_or(Field::Nil, text)
 }
 
-/// The functions that `req` and `resp` have.
-struct Methods {
-    header: Function,
-    set: Function,
-    add: Function,
-    remove: Function,
+/// An identity; nil where none is known.
+fn known(value: &str) -> Field<'_> {
+    if value.is_empty() { Field::Nil } else { text(value) }
+}
+
+fn number<'a>(value: Option<impl Into<f64>>) -> Field<'a> {
+    value.map_or(Field::Nil, |value| Field::Number(value.into()))
+}
+
+fn header_method(key: &[u8]) -> Option<Field<'static>> {
+    Some(Field::Kept(match key {
+        b"header" => Kept::Header,
+        b"set_header" => Kept::SetHeader,
+        b"add_header" => Kept::AddHeader,
+        b"remove_header" => Kept::RemoveHeader,
+        _ => return None,
+    }))
+}
+
+/// The message that `req` or `resp` stands for.
+fn message_of<'a>(question: &'a Question<'_>) -> Option<&'a Message<'a>> {
+    match question {
+        Question::Receive { request, .. }
+        | Question::Register { request, .. }
+        | Question::Verify { request, .. }
+        | Question::Authorized { request, .. }
+        | Question::Broadcast { request, .. }
+        | Question::Failure { request, .. }
+        | Question::Route { request, .. } => Some(request),
+        Question::Reply { response, .. } => Some(response),
+        Question::Status { .. } | Question::Finish { .. } => None,
+    }
+}
+
+fn portion_of<'a>(question: &'a Question<'_>) -> Option<&'a PortionView<'a>> {
+    match question {
+        Question::Broadcast { portion, .. } | Question::Failure { portion, .. } => Some(portion),
+        other => other.ctx()?.portion,
+    }
+}
+
+/// The objects that a stage's function is called with.
+pub(super) fn arguments(question: &Question<'_>) -> &'static [Object] {
+    match question {
+        Question::Receive { .. }
+        | Question::Register { .. }
+        | Question::Verify { .. }
+        | Question::Authorized { .. }
+        | Question::Route { .. } => &[Object::Request, Object::Context],
+        Question::Broadcast { .. } => &[Object::Request, Object::Portion, Object::Context],
+        Question::Failure { .. } => &[Object::Request, Object::Failure, Object::Context],
+        Question::Status { .. } => &[Object::Event, Object::Context],
+        Question::Reply { .. } => &[Object::Response, Object::Context],
+        Question::Finish { .. } => &[Object::Outcome, Object::Context],
+    }
+}
+
+/// `set_header` and the like.
+pub(super) fn edit_method(lua: &Lua, desk: &Rc<Desk>, how: How) -> mlua::Result<Function> {
+    let desk = desk.clone();
+    lua.create_function(move |lua, (this, name, value): (Value, Value, Value)| {
+        edit(lua, &desk, how, &this, &name, &value)
+    })
 }
 
 #[derive(Debug, Clone, Copy)]
-enum How {
+pub(super) enum How {
     Set,
     Add,
     Remove,
@@ -218,11 +435,11 @@ impl How {
 fn edit(lua: &Lua, desk: &Desk, how: How, this: &Value, name: &Value, value: &Value) -> mlua::Result<()> {
     let refuse = |why: &str| Err(located(lua, &format!("{}: {why}", how.method())));
     let Value::LightUserData(handle) = this else { return refuse("call it with a colon: req:set_header(name, value)") };
-    match desk.check(*handle) {
+    match desk.check(handle.0.addr()) {
         Ok(Object::Request | Object::Response) if desk.editable.get() => {}
         Ok(Object::Request | Object::Response) => return refuse("messages are edited in the stages receive and reply"),
         Ok(object) => return refuse(&format!("{} has no headers", object.name())),
-        Err(object) => return Err(stale(lua, object)),
+        Err(Refused) => return Err(located(lua, &String::from_utf8_lossy(&desk.scratch.borrow()))),
     }
     let mut edits = desk.edits.borrow_mut();
     if edits.len() == MAX_EDITS {
@@ -239,85 +456,4 @@ fn edit(lua: &Lua, desk: &Desk, how: How, this: &Value, name: &Value, value: &Va
     edit.check().map_err(|why| located(lua, &format!("{}: {why}", how.method())))?;
     edits.push(edit);
     Ok(())
-}
-
-/// `req:header(name)`: the first field of that name, unfolded; nil if there is none.
-fn header(lua: &Lua, desk: &Desk, this: &Value, name: &Value) -> mlua::Result<Option<LuaString>> {
-    let Value::LightUserData(handle) = this else {
-        return Err(located(lua, "call it with a colon: req:header(name)"));
-    };
-    match desk.check(*handle) {
-        Ok(Object::Request | Object::Response) => {}
-        Ok(object) => return Err(located(lua, &format!("{} has no headers", object.name()))),
-        Err(object) => return Err(stale(lua, object)),
-    }
-    let Value::String(name) = name else {
-        return Err(located(lua, "req:header takes the name of a header field"));
-    };
-    let snapshot = desk.snapshot.borrow();
-    match snapshot.header(&name.as_bytes()) {
-        Some(value) => lua.create_string(value).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// The value of a field; None if there is no field of that name.
-fn field(lua: &Lua, desk: &Desk, object: Object, key: &LuaString, methods: &Methods) -> mlua::Result<Option<Value>> {
-    let snapshot = desk.snapshot.borrow();
-    let text = |bytes: &[u8]| lua.create_string(bytes).map(|text| Some(Value::String(text)));
-    let maybe = |bytes: Option<&[u8]>| bytes.map_or(Ok(Some(Value::Nil)), text);
-    let number = |number: u64| number.into_lua(lua).map(Some);
-    let known = |bytes: &[u8]| if bytes.is_empty() { Ok(Some(Value::Nil)) } else { text(bytes) };
-    let handle = |object| Some(Value::LightUserData(desk.handle(object)));
-    let method = |function: &Function| Ok(Some(Value::Function(function.clone())));
-    let key = key.as_bytes();
-    match (object, &*key) {
-        (Object::Request | Object::Outcome, b"method") => text(snapshot.get(snapshot.method)),
-        (Object::Request, b"uri") => text(snapshot.get(snapshot.uri)),
-        (Object::Request | Object::Context | Object::Event, b"impi") => known(snapshot.get(snapshot.impi)),
-        (Object::Request | Object::Context | Object::Event, b"impu") => known(snapshot.get(snapshot.impu)),
-        (Object::Request | Object::Context, b"kind") => text(snapshot.kind.as_bytes()),
-        (Object::Request, b"expires") => snapshot.requested_expiry().map_or(Ok(Some(Value::Nil)), |s| number(s.into())),
-        (Object::Request | Object::Context, b"source") => {
-            maybe(snapshot.source.map(|addr| addr.to_string()).as_deref().map(str::as_bytes))
-        }
-        (Object::Request | Object::Context, b"transport") => text(snapshot.transport.as_bytes()),
-        (Object::Request | Object::Response, b"header") => method(&methods.header),
-        (Object::Request | Object::Response, b"set_header") => method(&methods.set),
-        (Object::Request | Object::Response, b"add_header") => method(&methods.add),
-        (Object::Request | Object::Response, b"remove_header") => method(&methods.remove),
-
-        (Object::Context, b"servers") => Ok(Some(Value::Table(desk.servers.borrow().table()))),
-        (Object::Context, b"visited_network") => maybe(snapshot.maybe(snapshot.visited_network)),
-        (Object::Context, b"all_or_nothing") => Ok(Some(Value::Boolean(snapshot.all_or_nothing))),
-        (Object::Context, b"now") => number(snapshot.unix),
-        (Object::Context, b"generation") => number(desk.generation),
-        (Object::Context, b"portion") => {
-            Ok(if snapshot.naf_id.is_some() { handle(Object::Portion) } else { Some(Value::Nil) })
-        }
-
-        (Object::Portion | Object::Event, b"naf_id") => maybe(snapshot.maybe(snapshot.naf_id)),
-        (Object::Portion, b"ua_id") => text(&snapshot.ua_id_hex()),
-        (Object::Portion, b"profile") => maybe(snapshot.maybe(snapshot.profile)),
-        (Object::Portion, b"payload") => maybe(snapshot.maybe(snapshot.payload)),
-        (Object::Portion, b"payload_type") => maybe(snapshot.maybe(snapshot.payload_type)),
-
-        (Object::Event, b"system") => text(snapshot.system.as_bytes()),
-        (Object::Event, b"state") => text(snapshot.state.as_bytes()),
-        (Object::Event, b"previous") => text(snapshot.previous.as_bytes()),
-        (Object::Event | Object::Failure, b"cause") => text(snapshot.get(snapshot.cause)),
-        (Object::Event, b"btid") => maybe(snapshot.maybe(snapshot.btid)),
-        (Object::Event, b"servers") => Ok(Some(Value::Table(desk.event_servers.borrow().table()))),
-        (Object::Event, b"expires") => number(snapshot.expires.into()),
-
-        (Object::Failure | Object::Outcome, b"server") => maybe(snapshot.maybe(snapshot.server)),
-        (Object::Failure | Object::Response | Object::Outcome, b"status") => {
-            snapshot.status.map_or(Ok(Some(Value::Nil)), |status| number(status.into()))
-        }
-        (Object::Failure, b"attempt") => number(snapshot.attempt.into()),
-        (Object::Response, b"reason") => text(snapshot.get(snapshot.reason)),
-        (Object::Outcome, b"broadcast") => maybe(snapshot.broadcast.map(str::as_bytes)),
-        (Object::Outcome, b"micros") => number(snapshot.micros),
-        _ => Ok(None),
-    }
 }

@@ -1,33 +1,32 @@
 //! The one place where a Lua VM is made: narrow library, limits, sandbox, and the policy's functions.
 //!
-//! Luau checks its interrupt at every call and loop edge and inside pattern matching, so a clock
-//! read there ends whatever a policy does; the memory limit ends the rest.
+//! Luau asks at every call and loop edge and inside pattern matching whether the time is up ([`super::deadline`]); the
+//! memory limit and the guards before library functions ([`super::raw`]) end the rest.
 
 pub(super) mod prompt;
 
+use super::deadline::{Expired, limited};
 use super::env::Env;
-use super::failure::{describe, describe_at, first_line, is_out_of_memory, located, place};
+use super::failure::{describe, describe_at, first_line, is_out_of_memory, located};
 use super::fields::{from_json, type_name};
 use super::host::{self, Guest, Occasion};
 use super::servers::{NameList, ServerList};
 use super::source::Program;
 use super::unit::{POLICY, Unit};
-use super::view::{self, Desk, Object};
-use super::{PolicyError, coverage, decode, ims};
+use super::view::{self, Desk, How, Kept, Returned};
+use super::{PolicyError, coverage, decode, raw};
 use crate::policy::verdict::Opinion;
-use crate::policy::{Cause, Fault, Question, Stage};
+use crate::policy::{Cause, Fault, Question, ServerView, Stage};
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
-use std::cell::{Cell, RefCell};
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time that the policy's top level may take, once.
 const LOAD: Duration = Duration::from_secs(1);
-/// The clock is read at every n-th interrupt: an interrupt costs 7 ns, a clock 30.
-const INTERRUPTS_PER_CLOCK: u32 = 8;
 
 /// What a policy may use of the language's library.
 const LIBRARY: [StdLib; 7] =
@@ -55,43 +54,23 @@ const REMOVED: [&str; 13] = [
 
 /// A VM with one unit loaded. It belongs to one thread.
 pub(super) struct Vm {
-    stages: [Option<Function>; Stage::COUNT],
+    stages: [Option<StageFunction>; Stage::COUNT],
     desk: Rc<Desk>,
-    deadline: Rc<Deadline>,
+    servers: RefCell<ServerList>,
+    event_servers: RefCell<NameList>,
+    /// What the C functions hand out; indexed by [`Kept`].
+    kept: Table,
     guest: Rc<Guest>,
     unit: Arc<Unit>,
     // Last: mlua panics when a function is called after its VM is gone.
     lua: Lua,
 }
 
-/// The wall-clock limit of the call in progress.
-pub(super) struct Deadline {
-    until: Cell<Instant>,
-    ticks: Cell<u32>,
-    /// Set once the time is up; stays until the next call, so that no `pcall` gets past it.
-    expired: Cell<bool>,
-    place: RefCell<Option<String>>,
-}
-
-impl Deadline {
-    fn start(&self, within: Duration) {
-        self.until.set(Instant::now() + within);
-        self.ticks.set(0);
-        self.expired.set(false);
-    }
-
-    fn check(&self, lua: &Lua) -> mlua::Result<VmState> {
-        if !self.expired.get() {
-            let ticks = self.ticks.get().wrapping_add(1);
-            self.ticks.set(ticks);
-            if !ticks.is_multiple_of(INTERRUPTS_PER_CLOCK) || Instant::now() < self.until.get() {
-                return Ok(VmState::Continue);
-            }
-            self.expired.set(true);
-            self.place.replace(place(lua, 0));
-        }
-        Err(mlua::Error::runtime("the time is up"))
-    }
+struct StageFunction {
+    /// Calls the unit's function with the objects of the question.
+    ask: Function,
+    /// Where the unit's function begins.
+    line: usize,
 }
 
 impl Drop for Vm {
@@ -101,13 +80,15 @@ impl Drop for Vm {
 }
 
 impl Vm {
-    /// Builds the VM, runs the unit's top level and its `setup`.
-    /// `runner`: how timers and callbacks get back in.
+    /// What a script finds under a global name; for those who look at a VM from without.
+    pub(super) fn globals(&self) -> Table {
+        self.lua.globals()
+    }
+
+    /// Builds the VM, runs the unit's top level and its `setup`. `runner`: how timers and callbacks get back in.
     pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64, runner: host::Runner) -> Result<Vm, PolicyError> {
-        let (lua, desk, deadline, guest) =
-            bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
-        guest.set_runner(runner);
-        let mut vm = Vm { stages: Default::default(), desk, deadline, guest, unit: unit.clone(), lua };
+        let mut vm = bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
+        vm.guest.set_runner(runner);
         vm.load()?;
         Ok(vm)
     }
@@ -138,12 +119,11 @@ impl Vm {
 
     /// Runs a part of loading within the time that loading has.
     fn at_load<T>(&self, occasion: Occasion, part: impl FnOnce(&Lua) -> mlua::Result<T>) -> Result<T, PolicyError> {
-        self.deadline.start(LOAD);
         self.guest.enter(occasion);
-        let outcome = part(&self.lua);
-        self.guest.leave(outcome.is_ok() && !self.deadline.expired.get());
-        if self.deadline.expired.get() {
-            let place = self.deadline.place.take().unwrap_or_else(|| self.file().to_owned());
+        let (outcome, expired) = limited(LOAD, || part(&self.lua));
+        self.guest.leave(outcome.is_ok() && expired.is_none());
+        if let Some(Expired { place }) = expired {
+            let place = place.unwrap_or_else(|| self.file().to_owned());
             return Err(PolicyError::Load { why: format!("{place}: not loaded within {} ms", LOAD.as_millis()) });
         }
         let file = self.file();
@@ -152,19 +132,19 @@ impl Vm {
 
     fn take_stages(&mut self, policy: &Table) -> Result<(), PolicyError> {
         let name = self.file().to_owned();
-        let failed = |error: mlua::Error| PolicyError::Load { why: format!("{name}: {}", describe(&error)) };
-        policy
-            .for_each(|key: Value, value: Value| {
+        let mut stages: [Option<StageFunction>; Stage::COUNT] = Default::default();
+        let mut refused = None;
+        self.at_load(Occasion::Load, |lua| {
+            let taken = policy.for_each(|key: Value, value: Value| {
                 let key = key.to_string()?;
                 if LIFECYCLE.contains(&key.as_str()) && value.is_function() {
                     return Ok(());
                 }
-                let stage = Stage::named(&key).map(|stage| stage as usize);
-                match (stage, value) {
-                    (Some(stage), Value::Function(function)) => {
-                        if let Some(slot) = self.stages.get_mut(stage) {
-                            *slot = Some(function);
-                        }
+                let slot = Stage::named(&key).and_then(|stage| stages.get_mut(stage as usize));
+                match (slot, value) {
+                    (Some(slot), Value::Function(function)) => {
+                        let line = function.info().line_defined.unwrap_or_default();
+                        *slot = Some(StageFunction { ask: raw::asking(lua, &self.desk, &function)?, line });
                     }
                     (Some(_), other) => {
                         let why = format!("{name}: stage {key} is a {}, not a function", type_name(&other));
@@ -172,17 +152,19 @@ impl Vm {
                     }
                     (None, Value::Function(function)) => {
                         let line = function.info().line_defined.unwrap_or_default();
+                        let place = format!("{name}:{line}");
                         let stage = first_line(&key);
-                        return Err(mlua::Error::external(PolicyError::UnknownStage {
-                            place: format!("{name}:{line}"),
-                            stage,
-                        }));
+                        return Err(mlua::Error::external(PolicyError::UnknownStage { place, stage }));
                     }
                     (None, _) => {} // a version, a description: the policy's own business
                 }
                 Ok(())
-            })
-            .map_err(|error| error.downcast_ref::<PolicyError>().cloned().unwrap_or_else(|| failed(error)))
+            });
+            taken.inspect_err(|error| refused = error.downcast_ref::<PolicyError>().cloned())
+        })
+        .map_err(|error| refused.unwrap_or(error))?;
+        self.stages = stages;
+        Ok(())
     }
 
     pub(super) fn has(&self, stage: Stage) -> bool {
@@ -190,10 +172,10 @@ impl Vm {
     }
 
     pub(super) fn line_of(&self, stage: Stage) -> Option<usize> {
-        Some(self.function(stage)?.info().line_defined.unwrap_or_default())
+        self.function(stage).map(|function| function.line)
     }
 
-    fn function(&self, stage: Stage) -> Option<&Function> {
+    fn function(&self, stage: Stage) -> Option<&StageFunction> {
         self.stages.get(stage as usize)?.as_ref()
     }
 
@@ -202,23 +184,28 @@ impl Vm {
         let stage = question.stage();
         let Some(function) = self.function(stage) else { return Ok(None) };
         // What this does is our own work, not the policy's.
-        self.deadline.start(LOAD);
         let prepared = self.prepare(question);
-        self.deadline.start(self.unit.limits.wall);
         self.desk.open(stage);
-        self.guest.enter(Occasion::Stage(stage));
-        let outcome = prepared.and_then(|()| self.call(function, question));
+        let begins = || format!("{}:{}", self.file(), function.line);
+        let outcome = self.guarded(Occasion::Stage(stage), begins, || {
+            prepared.and_then(|()| self.desk.question.during(question, || function.ask.call::<()>(())))
+        });
         self.desk.close();
-        let outcome = self.judge(function, outcome);
-        self.guest.leave(outcome.is_ok());
 
         let fault = |cause, message| Fault { unit: self.unit.name.clone(), stage, cause, message };
-        let returned = outcome.map_err(|(cause, message)| fault(cause, message))?;
-        let configured = |name: &str| self.desk.servers.borrow().has(name);
-        let bad = |why: String| fault(Cause::BadVerdict, format!("{}: {why}", self.defined_at(function)));
-        match decode::made(&returned).map_err(bad)? {
-            Some(made) => decode::opinion(question, &made, self.desk.take_edits(), configured).map(Some).map_err(bad),
-            None => Ok(decode::edits_alone(stage, self.desk.take_edits())),
+        outcome.map_err(|(cause, message)| fault(cause, message))?;
+        let configured = |name: &str| self.servers.borrow().has(name);
+        let bad = |why: String| fault(Cause::BadVerdict, format!("{}: {why}", begins()));
+        match self.desk.returned.take() {
+            // What it returns, even a verdict, changes nothing.
+            _ if stage == Stage::Finish => Ok(None),
+            Returned::Nothing => Ok(decode::edits_alone(stage, self.desk.take_edits())),
+            Returned::Made(made) => {
+                decode::opinion(question, made, self.desk.take_edits(), configured).map(Some).map_err(bad)
+            }
+            Returned::Other(kind) => {
+                Err(bad(format!("returned a {kind}; a verdict is made by a function of ims, and nil is none")))
+            }
         }
     }
 
@@ -229,11 +216,30 @@ impl Vm {
         function: &Function,
         arguments: MultiValue,
     ) -> Result<(), (Cause, String)> {
-        self.deadline.start(self.unit.limits.wall);
+        let begins = || format!("{}:{}", self.file(), function.info().line_defined.unwrap_or_default());
+        self.guarded(occasion, begins, || function.call::<MultiValue>(arguments)).map(drop)
+    }
+
+    /// A call within the unit's time. What it asked the host for is begun if it ends well; else the cause and
+    /// `file:line: reason`, where `begins` is the place if there is no better one.
+    fn guarded<T>(
+        &self,
+        occasion: Occasion,
+        begins: impl Fn() -> String,
+        call: impl FnOnce() -> mlua::Result<T>,
+    ) -> Result<T, (Cause, String)> {
+        let wall = self.unit.limits.wall;
         self.guest.enter(occasion);
-        let outcome = self.judge(function, function.call::<MultiValue>(arguments));
-        self.guest.leave(outcome.is_ok());
-        outcome.map(drop)
+        let (outcome, expired) = limited(wall, call);
+        self.guest.leave(outcome.is_ok() && expired.is_none());
+        if let Some(Expired { place }) = expired {
+            let place = place.unwrap_or_else(begins);
+            return Err((Cause::Timeout, format!("{place}: stopped after {} ms", wall.as_millis())));
+        }
+        outcome.map_err(|error| {
+            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
+            (cause, describe_at(&error, self.file(), begins))
+        })
     }
 
     /// Nothing that it asked for is done any more.
@@ -241,50 +247,28 @@ impl Vm {
         self.guest.retire();
     }
 
-    /// What became of a call: its value, or the cause and `file:line: reason`.
-    fn judge<T>(&self, function: &Function, outcome: mlua::Result<T>) -> Result<T, (Cause, String)> {
-        if self.deadline.expired.get() {
-            let place = self.deadline.place.take().unwrap_or_else(|| self.defined_at(function));
-            return Err((Cause::Timeout, format!("{place}: stopped after {} ms", self.unit.limits.wall.as_millis())));
-        }
-        outcome.map_err(|error| {
-            let cause = if is_out_of_memory(&error) { Cause::OutOfMemory } else { Cause::Error };
-            (cause, describe_at(&error, self.file(), || self.defined_at(function)))
-        })
-    }
-
-    /// Lays out what the stage will see.
+    /// Brings the lists of servers up to date.
     fn prepare(&self, question: &Question<'_>) -> mlua::Result<()> {
-        self.desk.snapshot.borrow_mut().take(question);
         match *question {
-            Question::Status { event } => self.desk.event_servers.borrow_mut().update(&self.lua, event.servers),
-            _ => match question.ctx() {
-                Some(ctx) => self.desk.servers.borrow_mut().update(&self.lua, ctx.servers),
-                None => Ok(()),
-            },
+            Question::Status { event } => {
+                if let Some(names) = self.event_servers.borrow_mut().update(&self.lua, event.servers)? {
+                    self.kept.raw_set(Kept::EventServers as i32, names)?;
+                }
+            }
+            _ => {
+                if let Some(ctx) = question.ctx() {
+                    self.tell_servers(ctx.servers)?;
+                }
+            }
         }
+        Ok(())
     }
 
-    fn call(&self, function: &Function, question: &Question<'_>) -> mlua::Result<Value> {
-        let handle = |object| self.desk.handle(object);
-        let (req, ctx) = (handle(Object::Request), handle(Object::Context));
-        match *question {
-            Question::Receive { .. }
-            | Question::Register { .. }
-            | Question::Verify { .. }
-            | Question::Authorized { .. }
-            | Question::Route { .. } => function.call((req, ctx)),
-            Question::Broadcast { .. } => function.call((req, handle(Object::Portion), ctx)),
-            Question::Failure { .. } => function.call((req, handle(Object::Failure), ctx)),
-            Question::Status { .. } => function.call((handle(Object::Event), ctx)),
-            Question::Reply { .. } => function.call((handle(Object::Response), ctx)),
-            // What it returns, even a verdict, changes nothing.
-            Question::Finish { .. } => function.call::<MultiValue>((handle(Object::Outcome), ctx)).map(|_| Value::Nil),
+    fn tell_servers(&self, servers: &[ServerView]) -> mlua::Result<()> {
+        if let Some(servers) = self.servers.borrow_mut().update(&self.lua, servers)? {
+            self.kept.raw_set(Kept::Servers as i32, servers)?;
         }
-    }
-
-    fn defined_at(&self, function: &Function) -> String {
-        format!("{}:{}", self.file(), function.info().line_defined.unwrap_or_default())
+        Ok(())
     }
 }
 
@@ -297,38 +281,41 @@ fn run_chunk(lua: &Lua, program: &Program) -> mlua::Result<Value> {
 }
 
 /// A sandboxed VM with the unit's surroundings, nothing of it run yet.
-pub(super) fn bare(
-    unit: &Arc<Unit>,
-    env: &Env,
-    generation: u64,
-) -> mlua::Result<(Lua, Rc<Desk>, Rc<Deadline>, Rc<Guest>)> {
+pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
     let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
     let lua = Lua::new_with(library, LuaOptions::default())?;
     let globals = lua.globals();
     for name in REMOVED {
         globals.set(name, Value::Nil)?;
     }
-    globals.set("ims", ims::table(&lua)?)?;
+    let desk = Rc::new(Desk::new(generation));
+    let kept = lua.create_table()?;
+    for (slot, how) in [(Kept::SetHeader, How::Set), (Kept::AddHeader, How::Add), (Kept::RemoveHeader, How::Remove)] {
+        kept.raw_set(slot as i32, view::edit_method(&lua, &desk, how)?)?;
+    }
+    globals.set("ims", raw::install(&lua, &desk, &kept)?)?;
     let guest = host::install(&lua, unit, env, generation)?;
     globals.set("plugin", about(&lua, unit)?)?;
     if &*unit.name != POLICY {
         globals.set("require", require(&lua, unit.clone())?)?;
     }
-    let desk = Rc::new(Desk::new(ServerList::new(&lua)?, NameList::new(&lua)?, generation));
-    view::install(&lua, &desk)?;
-    desk.servers.borrow_mut().update(&lua, &env.servers)?;
-    lua.set_memory_limit(unit.limits.memory)?;
-    lua.sandbox(true)?;
-
-    let deadline = Rc::new(Deadline {
-        until: Cell::new(Instant::now() + LOAD),
-        ticks: Cell::new(0),
-        expired: Cell::new(false),
-        place: RefCell::new(None),
-    });
-    let watched = deadline.clone();
-    lua.set_interrupt(move |lua| watched.check(lua));
-    Ok((lua, desk, deadline, guest))
+    let (servers, event_servers) = (ServerList::new(&lua)?, NameList::new(&lua)?);
+    kept.raw_set(Kept::Servers as i32, servers.table())?;
+    kept.raw_set(Kept::EventServers as i32, event_servers.table())?;
+    let vm = Vm {
+        stages: Default::default(),
+        desk,
+        servers: RefCell::new(servers),
+        event_servers: RefCell::new(event_servers),
+        kept,
+        guest,
+        unit: unit.clone(),
+        lua,
+    };
+    vm.tell_servers(&env.servers)?;
+    vm.lua.set_memory_limit(unit.limits.memory)?;
+    vm.lua.sandbox(true)?;
+    Ok(vm)
 }
 
 /// The global `plugin`: what the unit is and how it is set.

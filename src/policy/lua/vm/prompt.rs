@@ -1,18 +1,21 @@
 //! A VM to try things in: the same library, limits and host functions as a policy has, with the arguments of one stage
 //! as globals. `imscript repl` is the terminal to it.
 
+use super::super::deadline::{Expired, limited};
 use super::super::env::Env;
 use super::super::failure::{describe, is_out_of_memory};
 use super::super::host::Occasion;
 use super::super::source::MAX_TEXT;
 use super::super::unit::Unit;
-use super::super::view::Object;
-use super::super::{PolicyError, PolicySource, decode, show};
+use super::super::view::{self, Object, Returned};
+use super::super::{PolicyError, PolicySource, decode, raw, show};
 use super::{Vm, bare, run_chunk};
+use crate::policy::Question;
 use crate::policy::verdict::Opinion;
-use crate::policy::{Question, Stage};
 use mlua::chunk::ChunkMode;
-use mlua::{MultiValue, Value};
+use mlua::{Function, Value, Variadic};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +44,8 @@ pub struct Prompt {
 
 impl Prompt {
     pub fn new(unit: Unit, env: &Env) -> Result<Prompt, PolicyError> {
-        let unit = Arc::new(unit);
-        let (lua, desk, deadline, guest) = bare(&unit, env, 0).map_err(|e| PolicyError::Vm { why: describe(&e) })?;
-        Ok(Prompt { vm: Vm { stages: Default::default(), desk, deadline, guest, unit, lua } })
+        let vm = bare(&Arc::new(unit), env, 0).map_err(|e| PolicyError::Vm { why: describe(&e) })?;
+        Ok(Prompt { vm })
     }
 
     /// Runs a policy's file; the table that it returns becomes the global `policy`.
@@ -59,67 +61,75 @@ impl Prompt {
         if text.len() > MAX_TEXT {
             return Err(PromptError::Failed(format!("more than {} KiB", MAX_TEXT / 1024)));
         }
+        let function = self.compiled(text)?;
         let failed = |error: &mlua::Error| PromptError::Failed(describe(error));
-        let lua = &self.vm.lua;
-        let chunk = |text: &str| lua.load(text).set_name("@input").set_mode(ChunkMode::Text).into_function();
-        let function = match chunk(&format!("return {}", text.strip_prefix('=').unwrap_or(text))) {
-            Ok(function) => function,
-            Err(_) => chunk(text).map_err(|error| match describe(&error) {
-                why if why.ends_with("got <eof>") => PromptError::Incomplete,
-                why => PromptError::Failed(why),
-            })?,
-        };
+        let shown: Rc<RefCell<Vec<String>>> = Rc::default();
+        let asking = self.asking(view::arguments(question), function, shown.clone()).map_err(|e| failed(&e))?;
         self.vm.prepare(question).map_err(|e| failed(&e))?;
         self.vm.desk.open(question.stage());
-        self.bind(question.stage()).map_err(|e| failed(&e))?;
-        self.vm.deadline.start(INPUT);
         self.vm.guest.enter(Occasion::Stage(question.stage()));
-        let outcome = function.call::<MultiValue>(());
-        // Shown while the arguments can still be read; whatever a value does to be shown is within the time.
-        let shown = outcome.map(|values| values.iter().map(|value| self.shown(question, value)).collect());
-        self.vm.desk.close();
+        let (outcome, expired) = limited(INPUT, || self.vm.desk.question.during(question, || asking.call::<()>(())));
         // Nobody carries out what was asked for: there is no node.
         self.vm.guest.leave(false);
-        if self.vm.deadline.expired.get() {
-            let place = self.vm.deadline.place.take().map(|place| format!("{place}: ")).unwrap_or_default();
+        self.vm.desk.close();
+        if let Some(Expired { place }) = expired {
+            let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
             return Err(PromptError::Failed(format!("{place}stopped after {} ms", INPUT.as_millis())));
         }
-        shown.map_err(|error| match is_out_of_memory(&error) {
+        outcome.map_err(|error| match is_out_of_memory(&error) {
             true => PromptError::Failed("memory limit reached".to_owned()),
             false => failed(&error),
+        })?;
+        let mut values: Vec<Shown> = shown.take().into_iter().map(Shown::Value).collect();
+        if let (Returned::Made(made), Some(first)) = (self.vm.desk.returned.take(), values.first_mut()) {
+            let configured = |name: &str| self.vm.servers.borrow().has(name);
+            *first = match decode::opinion(question, made, self.vm.desk.take_edits(), configured) {
+                Ok(opinion) => Shown::Verdict(Box::new(opinion)),
+                Err(why) => Shown::Value(format!("a verdict that does not fit: {why}")),
+            };
+        }
+        Ok(values)
+    }
+
+    /// An expression, or statements.
+    fn compiled(&self, text: &str) -> Result<Function, PromptError> {
+        let lua = &self.vm.lua;
+        let chunk = |text: &str| lua.load(text).set_name("@input").set_mode(ChunkMode::Text).into_function();
+        chunk(&format!("return {}", text.strip_prefix('=').unwrap_or(text))).or_else(|_| {
+            chunk(text).map_err(|error| match describe(&error) {
+                why if why.ends_with("got <eof>") => PromptError::Incomplete,
+                why => PromptError::Failed(why),
+            })
         })
     }
 
-    /// The arguments of the stage as globals; those of other stages go.
-    fn bind(&self, stage: Stage) -> mlua::Result<()> {
-        let globals = self.vm.lua.globals();
-        for object in Object::ALL {
-            let there = match object {
-                Object::Context => true,
-                Object::Request => !matches!(stage, Stage::Status | Stage::Reply | Stage::Finish),
-                Object::Portion => matches!(stage, Stage::Broadcast),
-                Object::Failure => stage == Stage::Failure,
-                Object::Event => stage == Stage::Status,
-                Object::Response => stage == Stage::Reply,
-                Object::Outcome => stage == Stage::Finish,
-            };
-            let value = if there { Value::LightUserData(self.vm.desk.handle(object)) } else { Value::Nil };
-            globals.raw_set(object.name(), value)?;
-        }
-        Ok(())
+    /// A stage function around the input: it makes its arguments globals, and keeps what each value looks like while
+    /// the arguments can still be read.
+    fn asking(
+        &self,
+        objects: &'static [Object],
+        input: Function,
+        shown: Rc<RefCell<Vec<String>>>,
+    ) -> mlua::Result<Function> {
+        let lua = &self.vm.lua;
+        let stage_function = lua.create_function(move |lua, arguments: Variadic<Value>| {
+            let globals = lua.globals();
+            for object in Object::ALL {
+                let place = objects.iter().position(|argument| *argument == object);
+                let value = place.and_then(|place| arguments.get(place)).cloned().unwrap_or(Value::Nil);
+                globals.raw_set(object.name(), value)?;
+            }
+            let values: Variadic<Value> = input.call(())?;
+            *shown.borrow_mut() = values.iter().map(shown_as).collect();
+            Ok(values.first().cloned().unwrap_or(Value::Nil))
+        })?;
+        raw::asking(lua, &self.vm.desk, &stage_function)
     }
+}
 
-    fn shown(&self, question: &Question<'_>, value: &Value) -> Shown {
-        let configured = |name: &str| self.vm.desk.servers.borrow().has(name);
-        match decode::made(value) {
-            Ok(Some(made)) => match decode::opinion(question, &made, self.vm.desk.take_edits(), configured) {
-                Ok(opinion) => Shown::Verdict(Box::new(opinion)),
-                Err(why) => Shown::Value(format!("a verdict that does not fit: {why}")),
-            },
-            _ => Shown::Value(match value {
-                Value::LightUserData(_) => "the argument of a stage".to_owned(),
-                value => show(value),
-            }),
-        }
+fn shown_as(value: &Value) -> String {
+    match value {
+        Value::LightUserData(_) => "the argument of a stage".to_owned(),
+        value => show(value),
     }
 }

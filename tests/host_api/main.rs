@@ -1,0 +1,8 @@
+//! The host API at the level of a plugin: what each function does, and what it refuses.
+
+mod http;
+mod kept;
+mod plain;
+mod table;
+mod timers;
+mod world;

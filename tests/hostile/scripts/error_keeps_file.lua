@@ -1,0 +1,2 @@
+-- error: claims to come from another file
+return { authorized = function() error("/etc/shadow:1: forged", 0) end }

@@ -1,0 +1,2 @@
+-- error: nothing is what went wrong
+return { authorized = function() error(nil) end }

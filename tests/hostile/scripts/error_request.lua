@@ -1,0 +1,2 @@
+-- error: the request is raised
+return { authorized = function(req) error(req) end }

@@ -1,0 +1,2 @@
+-- error: code out of a string
+return { authorized = function() return loadstring("return 1")() end }

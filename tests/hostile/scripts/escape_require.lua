@@ -1,0 +1,2 @@
+-- error: a module from outside of the folder
+return { authorized = function() return require("../../../../etc/passwd") end }

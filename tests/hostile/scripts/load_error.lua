@@ -1,0 +1,2 @@
+-- refused: the file raises an object whose __tostring never ends
+error(setmetatable({}, { __tostring = function() while true do end end }))

@@ -1,0 +1,2 @@
+-- refused: the file returns a proxy for a table
+return coroutine.create(function() end)

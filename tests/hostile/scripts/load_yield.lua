@@ -1,0 +1,3 @@
+-- refused: the file yields
+coroutine.yield({})
+return {}

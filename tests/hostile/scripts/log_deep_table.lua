@@ -1,0 +1,8 @@
+-- harmless or timeout or memory: a table as deep as the memory allows
+return {
+  authorized = function()
+    local t = {}
+    for _ = 1, 10000 do t = { t } end
+    log.warn(t)
+  end,
+}

@@ -1,0 +1,2 @@
+-- timeout: lines without end
+return { authorized = function() while true do log.warn("again") end end }

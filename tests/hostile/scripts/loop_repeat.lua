@@ -1,0 +1,2 @@
+-- timeout: repeat until never
+return { authorized = function() repeat until false end }

@@ -1,0 +1,2 @@
+-- harmless: a fixed seed for everyone
+return { authorized = function() math.randomseed(1) end }

@@ -1,0 +1,2 @@
+-- verdict: a constructor itself
+return { authorized = function() return ims.accept end }
