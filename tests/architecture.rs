@@ -66,6 +66,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ),
     ("aes", &["aka"]),
     ("keccak", &["aka"]),
+    ("rsip", &["sip::rsip"]),
     ("indicatif", &["cli", "terminal", "hss::embedded"]),
 ];
 

@@ -85,6 +85,25 @@ enum Verb {
     Gba(gba::GbaArgs),
 }
 
+/// Whether these arguments (without the program's name) are a command line, for tests of what is written about it.
+/// Ok(false): as far as it goes, but something that is required is missing.
+#[doc(hidden)]
+pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<bool, String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_valueless = |error: &clap::Error| matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.is_empty());
+    match Cli::try_parse_from(std::iter::once("imscript").chain(arguments)) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(true),
+            ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(false),
+            ErrorKind::InvalidValue if is_valueless(&error) => Ok(false),
+            _ => Err(error.to_string()),
+        },
+    }
+}
+
 /// Parses the arguments, runs the verb, prints an error as one line per cause.
 pub fn main() -> ExitCode {
     main_with(|node| node)

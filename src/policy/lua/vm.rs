@@ -80,17 +80,16 @@ impl Drop for Vm {
 }
 
 impl Vm {
-    /// What a script finds under a global name; for those who look at a VM from without.
-    pub(super) fn globals(&self) -> Table {
-        self.lua.globals()
-    }
-
     /// Builds the VM, runs the unit's top level and its `setup`. `runner`: how timers and callbacks get back in.
     pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64, runner: host::Runner) -> Result<Vm, PolicyError> {
         let mut vm = bare(unit, env, generation).map_err(|error| PolicyError::Vm { why: describe(&error) })?;
         vm.guest.set_runner(runner);
         vm.load()?;
         Ok(vm)
+    }
+
+    pub(super) fn globals(&self) -> Table {
+        self.lua.globals()
     }
 
     /// The unit's main file, as it stands in messages.
@@ -172,7 +171,7 @@ impl Vm {
     }
 
     pub(super) fn line_of(&self, stage: Stage) -> Option<usize> {
-        self.function(stage).map(|function| function.line)
+        Some(self.function(stage)?.line)
     }
 
     fn function(&self, stage: Stage) -> Option<&StageFunction> {
@@ -328,12 +327,19 @@ fn about(lua: &Lua, unit: &Unit) -> mlua::Result<Table> {
     Ok(about)
 }
 
+/// Longest name of a module.
+const MAX_MODULE: usize = 128;
+
 /// `require(name)`: another file of the same plugin, run once in each VM.
 fn require(lua: &Lua, unit: Arc<Unit>) -> mlua::Result<Function> {
     /// Stands for a module that is being loaded.
     struct Loading;
     let loaded: Rc<RefCell<BTreeMap<String, Result<Value, Loading>>>> = Rc::default();
     lua.create_function(move |lua, name: String| {
+        // An error that quotes it may be kept, and is not counted by the VM.
+        if name.len() > MAX_MODULE {
+            return Err(located(lua, "require: no module has so long a name"));
+        }
         match loaded.borrow().get(&name) {
             Some(Ok(value)) => return Ok(value.clone()),
             Some(Err(Loading)) => {

@@ -7,13 +7,13 @@ use super::super::failure::{describe, is_out_of_memory};
 use super::super::host::Occasion;
 use super::super::source::MAX_TEXT;
 use super::super::unit::Unit;
-use super::super::view::{self, Object, Returned};
+use super::super::view::{Object, Returned, arguments};
 use super::super::{PolicyError, PolicySource, decode, raw, show};
 use super::{Vm, bare, run_chunk};
 use crate::policy::Question;
 use crate::policy::verdict::Opinion;
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Value, Variadic};
+use mlua::{Function, Lua, MultiValue, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,17 +61,27 @@ impl Prompt {
         if text.len() > MAX_TEXT {
             return Err(PromptError::Failed(format!("more than {} KiB", MAX_TEXT / 1024)));
         }
-        let function = self.compiled(text)?;
         let failed = |error: &mlua::Error| PromptError::Failed(describe(error));
-        let shown: Rc<RefCell<Vec<String>>> = Rc::default();
-        let asking = self.asking(view::arguments(question), function, shown.clone()).map_err(|e| failed(&e))?;
+        let lua = &self.vm.lua;
+        let chunk = |text: &str| lua.load(text).set_name("@input").set_mode(ChunkMode::Text).into_function();
+        let function = match chunk(&format!("return {}", text.strip_prefix('=').unwrap_or(text))) {
+            Ok(function) => function,
+            Err(_) => chunk(text).map_err(|error| match describe(&error) {
+                why if why.ends_with("got <eof>") => PromptError::Incomplete,
+                why => PromptError::Failed(why),
+            })?,
+        };
+        let stage = question.stage();
+        let shown: Rc<RefCell<Vec<Shown>>> = Rc::default();
+        let scene = scene(lua, question, function, shown.clone()).map_err(|e| failed(&e))?;
+        let asking = raw::asking(lua, &self.vm.desk, &scene).map_err(|e| failed(&e))?;
         self.vm.prepare(question).map_err(|e| failed(&e))?;
-        self.vm.desk.open(question.stage());
-        self.vm.guest.enter(Occasion::Stage(question.stage()));
+        self.vm.desk.open(stage);
+        self.vm.guest.enter(Occasion::Stage(stage));
         let (outcome, expired) = limited(INPUT, || self.vm.desk.question.during(question, || asking.call::<()>(())));
+        self.vm.desk.close();
         // Nobody carries out what was asked for: there is no node.
         self.vm.guest.leave(false);
-        self.vm.desk.close();
         if let Some(Expired { place }) = expired {
             let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
             return Err(PromptError::Failed(format!("{place}stopped after {} ms", INPUT.as_millis())));
@@ -80,56 +90,43 @@ impl Prompt {
             true => PromptError::Failed("memory limit reached".to_owned()),
             false => failed(&error),
         })?;
-        let mut values: Vec<Shown> = shown.take().into_iter().map(Shown::Value).collect();
-        if let (Returned::Made(made), Some(first)) = (self.vm.desk.returned.take(), values.first_mut()) {
+        let mut shown = shown.take();
+        if let (Returned::Made(made), Some(first)) = (self.vm.desk.returned.take(), shown.first_mut()) {
             let configured = |name: &str| self.vm.servers.borrow().has(name);
             *first = match decode::opinion(question, made, self.vm.desk.take_edits(), configured) {
                 Ok(opinion) => Shown::Verdict(Box::new(opinion)),
                 Err(why) => Shown::Value(format!("a verdict that does not fit: {why}")),
             };
         }
-        Ok(values)
-    }
-
-    /// An expression, or statements.
-    fn compiled(&self, text: &str) -> Result<Function, PromptError> {
-        let lua = &self.vm.lua;
-        let chunk = |text: &str| lua.load(text).set_name("@input").set_mode(ChunkMode::Text).into_function();
-        chunk(&format!("return {}", text.strip_prefix('=').unwrap_or(text))).or_else(|_| {
-            chunk(text).map_err(|error| match describe(&error) {
-                why if why.ends_with("got <eof>") => PromptError::Incomplete,
-                why => PromptError::Failed(why),
-            })
-        })
-    }
-
-    /// A stage function around the input: it makes its arguments globals, and keeps what each value looks like while
-    /// the arguments can still be read.
-    fn asking(
-        &self,
-        objects: &'static [Object],
-        input: Function,
-        shown: Rc<RefCell<Vec<String>>>,
-    ) -> mlua::Result<Function> {
-        let lua = &self.vm.lua;
-        let stage_function = lua.create_function(move |lua, arguments: Variadic<Value>| {
-            let globals = lua.globals();
-            for object in Object::ALL {
-                let place = objects.iter().position(|argument| *argument == object);
-                let value = place.and_then(|place| arguments.get(place)).cloned().unwrap_or(Value::Nil);
-                globals.raw_set(object.name(), value)?;
-            }
-            let values: Variadic<Value> = input.call(())?;
-            *shown.borrow_mut() = values.iter().map(shown_as).collect();
-            Ok(values.first().cloned().unwrap_or(Value::Nil))
-        })?;
-        raw::asking(lua, &self.vm.desk, &stage_function)
+        Ok(shown)
     }
 }
 
-fn shown_as(value: &Value) -> String {
-    match value {
+/// Calls an input with the arguments of the stage as globals; those of other stages go. Its values are shown while the
+/// arguments can still be read, so that whatever a value does to be shown is within the time.
+fn scene(
+    lua: &Lua,
+    question: &Question<'_>,
+    input: Function,
+    shown: Rc<RefCell<Vec<Shown>>>,
+) -> mlua::Result<Function> {
+    let objects = arguments(question);
+    lua.create_function(move |lua, arguments: MultiValue| {
+        let globals = lua.globals();
+        for object in Object::ALL {
+            let at = objects.iter().position(|there| *there == object);
+            let value = at.and_then(|at| arguments.get(at)).cloned().unwrap_or(Value::Nil);
+            globals.raw_set(object.name(), value)?;
+        }
+        let values = input.call::<MultiValue>(())?;
+        shown.replace(values.iter().map(one).collect());
+        Ok(values.into_iter().next().unwrap_or(Value::Nil))
+    })
+}
+
+fn one(value: &Value) -> Shown {
+    Shown::Value(match value {
         Value::LightUserData(_) => "the argument of a stage".to_owned(),
         value => show(value),
-    }
+    })
 }
