@@ -88,6 +88,7 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
 fn tests(generation: &Generation) -> Result<String, String> {
     let report = harness::test_generation(generation, TESTS);
     match report.faults().next() {
+        None if report.files.is_empty() => Ok("none".to_owned()),
         None => Ok(format!("{} passed", report.passed())),
         Some(first) => Err(format!("{} of {} failed\n{first}", report.failed(), report.passed() + report.failed())),
     }

@@ -35,7 +35,7 @@ impl Web {
 
     /// A URL, or all that begins with it.
     pub(super) fn answers(&self, url: String, answers: Answers) {
-        self.pages().answers.insert(url, answers);
+        self.pages().answers.insert(without_default_port(&url), answers);
     }
 
     /// The requests since the last time.
@@ -44,9 +44,16 @@ impl Web {
     }
 }
 
+/// As people write it.
+fn without_default_port(url: &str) -> String {
+    let port = if url.starts_with("https:") { ":443" } else { ":80" };
+    let (origin, path) = url.match_indices('/').nth(2).map_or((url, ""), |(at, _)| url.split_at(at));
+    format!("{}{path}", origin.strip_suffix(port).unwrap_or(origin))
+}
+
 impl Fetch for Web {
     fn fetch(&self, request: Request) -> Answer<'static, Result<Response, HttpError>> {
-        let url = format!("{}{}", request.url.origin(), request.url.target());
+        let url = without_default_port(&format!("{}{}", request.url.origin(), request.url.target()));
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let headers: BTreeMap<String, String> =
             request.headers().map(|(name, value)| (name.to_ascii_lowercase(), text(value))).collect();
@@ -67,5 +74,22 @@ impl Fetch for Web {
                 body: answers.body,
             }),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_default_port;
+
+    #[test]
+    fn the_default_port_is_left_out() {
+        for (url, shown) in [
+            ("https://a.example:443/x:443", "https://a.example/x:443"),
+            ("http://a.example:80", "http://a.example"),
+            ("http://a.example:443/", "http://a.example:443/"),
+            ("https://a.example/", "https://a.example/"),
+        ] {
+            assert_eq!(without_default_port(url), shown);
+        }
     }
 }

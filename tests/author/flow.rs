@@ -86,3 +86,41 @@ fn bench_measures_each_member_and_all_of_them() {
     desk.write("p.lua", "return { verify = function() error('x') end }");
     has(&desk.run("bench p.lua --readings 3").fails(1), &["p.lua:1: x", "a stage that fails is not measured"]);
 }
+
+/// A node of these tests; it ends with the test.
+struct Node(std::process::Child);
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_reload_is_refused_by_the_plugins_own_tests() {
+    use std::io::BufRead;
+    let desk = Desk::new();
+    desk.run("new plugin visitors").ok();
+    desk.write(
+        "imscript.toml",
+        "listen = [\"udp:127.0.0.1:0\"]\nworkers = 1\ndata_dir = \"data\"\nplugins = \"plugins\"\n[reload]\nwatch = false\n",
+    );
+    let mut command = Command::new(env!("CARGO_BIN_EXE_imscript"));
+    command.args(["run", "--config", "imscript.toml"]).current_dir(desk.0.path());
+    let mut node = Node(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+    let mut ready = String::new();
+    std::io::BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert!(ready.starts_with("listening "), "{ready}");
+
+    let said = desk.run("reload --config imscript.toml");
+    has(&(said.out.clone() + &said.err), &["3 passed", "serves on 1 workers"]);
+    said.ok();
+    let main = desk.read("plugins/visitors/main.lua");
+    desk.write("plugins/visitors/main.lua", main.replace("to = server", "to = \"bsm\""));
+    has(
+        &desk.run("reload --config imscript.toml").fails(1),
+        &["1 of 3 failed", "visitors_test.lua:11: got 0, expected 1", "11 |   t:equal(#visitors:received(), 1)"],
+    );
+    desk.run("reload --config imscript.toml --skip-tests").ok();
+}
