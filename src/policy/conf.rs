@@ -159,7 +159,7 @@ pub(super) fn check(
         }
     };
     let value = match &schema.kind {
-        Kind::String(rules) => text(rules, schema.secret, value.as_str()?, node.line, path, found)?,
+        Kind::String(rules) => text(schema, rules, value.as_str()?, node.line, path, found)?,
         _ => value,
     };
     if !schema.allowed.is_empty() && !schema.allowed.contains(&value) {
@@ -223,7 +223,8 @@ fn absent(schema: &Schema) -> Option<Json> {
     }
 }
 
-fn text(rules: &Text, secret: bool, text: &str, line: usize, path: &str, found: &mut Findings) -> Option<Json> {
+fn text(schema: &Schema, rules: &Text, text: &str, line: usize, path: &str, found: &mut Findings) -> Option<Json> {
+    let secret = schema.secret;
     let given = if secret { "this value".to_owned() } else { quoted(text) };
     let length = text.chars().count();
     if !(rules.min..=rules.max).contains(&length) {
@@ -234,7 +235,11 @@ fn text(rules: &Text, secret: bool, text: &str, line: usize, path: &str, found: 
         return None;
     }
     if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-        found.at(line, format!("{path}: {given} does not match {}", pattern.as_str()));
+        let reason = format!("{path}: {given} does not match {}", pattern.as_str());
+        match &schema.description {
+            Some(description) => found.hinted(line, reason, description),
+            None => found.at(line, reason),
+        }
         return None;
     }
     match rules.format {

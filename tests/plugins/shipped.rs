@@ -1,5 +1,5 @@
 //! The plugins that come with the server: they load with the settings that their READMEs show, in the order that
-//! operators expect.
+//! operators expect, and pass their own tests.
 
 use crate::world::chain;
 use imscript::config::Config;
@@ -84,5 +84,18 @@ fn what_they_need_is_said_by_name() {
     }
     for name in ["flap-damping", "rate-limit-per-impi", "verify-cache"] {
         assert_eq!(needs(name), Ok(()));
+    }
+}
+
+#[test]
+fn they_pass_their_own_tests() {
+    for name in names() {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_imscript"))
+            .arg("test")
+            .arg(folder().join(&name))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}\n{said}{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -60,6 +60,7 @@ fn every_type_lets_its_values_through() {
 #[test]
 fn what_does_not_fit_is_told_by_path_line_and_what_was_expected() {
     for (schema, value, why) in [
+        ("type = \"string\"\npattern = '^a$'\ndescription = \"an a\"", "\"b\"", "k: \"b\" does not match ^a$ (an a)"),
         ("type = \"string\"", "1", "k: expected a string, found an integer"),
         ("type = \"string\"", "{ env = \"X\" }", "k: expected a string, found a table"),
         ("type = \"string\"\nenum = [\"a\", \"b\"]", "\"c\"", "k: \"c\" is none of \"a\", \"b\""),
