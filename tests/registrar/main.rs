@@ -11,6 +11,7 @@ mod model;
 mod network;
 mod phone;
 mod policies;
+mod route;
 mod server_fails;
 mod shared_naf;
 mod stages;
