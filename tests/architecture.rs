@@ -37,6 +37,7 @@ const RANKS: &[(&str, u8)] = &[
 /// Crate and the module paths in which alone it may be named.
 const ONLY: &[(&str, &[&str])] = &[
     ("mlua", &["policy::lua"]),
+    ("notify", &["policy::lua"]),
     ("rusqlite", &["hss::embedded", "store"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),
