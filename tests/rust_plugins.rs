@@ -178,7 +178,11 @@ fn a_slow_call_is_counted_and_its_answer_still_holds() {
 }
 
 fn config(data: &std::path::Path) -> Config {
-    let text = format!("listen = [\"udp:127.0.0.1:0\"]\nworkers = 2\ndata_dir = {data:?}\n");
+    config_with(data, "")
+}
+
+fn config_with(data: &std::path::Path, more: &str) -> Config {
+    let text = format!("listen = [\"udp:127.0.0.1:0\"]\nworkers = 2\ndata_dir = {data:?}\n{more}");
     Config::parse(&text, &data.join("imscript.toml")).unwrap()
 }
 
@@ -211,6 +215,38 @@ fn a_node_asks_its_plugins_on_every_worker() {
         assert_eq!(answer(&node), 481);
     }
     node.stop(Duration::ZERO);
+}
+
+/// `plugins/NAME` in Lua that refuses every REGISTER.
+fn lua_plugin(data: &std::path::Path, name: &str, status: u16) {
+    let folder = data.join("plugins").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let manifest =
+        format!("api = 1\nname = {name:?}\nversion = \"1.0.0\"\nstages = [\"register\"]\non_error = \"skip\"\n");
+    std::fs::write(folder.join("plugin.toml"), manifest).unwrap();
+    let text = format!("return {{ register = function(req, ctx) return ims.reject({status}) end }}\n");
+    std::fs::write(folder.join("main.lua"), text).unwrap();
+}
+
+#[test]
+fn plugins_in_rust_and_lua_stand_in_one_order() {
+    let data = tempfile::tempdir().unwrap();
+    lua_plugin(data.path(), "b-lua", 482);
+    let orders = [
+        ("", "a-rust", 481),
+        ("", "c-rust", 482),
+        ("order = [\"c-rust\", \"b-lua\"]\n", "c-rust", 481),
+        ("order = [\"b-lua\", \"a-rust\"]\n", "a-rust", 482),
+    ];
+    for (order, name, expected) in orders {
+        let own = tempfile::tempdir().unwrap();
+        let plugins = format!("[plugins]\ndir = {:?}\n{order}", data.path().join("plugins"));
+        let node = Node::builder(config_with(own.path(), &plugins)).plugin(move || Made::new(name, rejects(481)));
+        assert_eq!(answer(&node.start().unwrap()), expected, "{order} {name}");
+    }
+    let plugins = format!("[plugins]\ndir = {:?}\n", data.path().join("plugins"));
+    let same = refused(Node::builder(config_with(data.path(), &plugins)).plugin(|| Made::new("b-lua", rejects(481))));
+    assert!(same.contains("b-lua: a plugin in Rust of this program has the same name"), "{same}");
 }
 
 fn refused(builder: imscript::server::Builder) -> String {

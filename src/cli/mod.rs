@@ -1,9 +1,12 @@
 //! The command line (rank 6): one verb a file.
 
 pub mod aka;
+pub mod bench;
+pub mod check;
 pub mod control;
 pub mod demo;
 pub mod doc;
+pub mod explain;
 pub mod field;
 pub mod gba;
 pub mod generations;
@@ -11,10 +14,15 @@ pub mod key_args;
 pub mod load;
 pub mod metrics;
 pub mod network;
+pub mod new;
 pub mod reload;
+pub mod repl;
+pub mod replay;
 pub mod run;
 pub mod subscriber;
+mod target;
 pub mod terminal;
+pub mod test;
 
 use crate::server::Builder;
 use clap::{Parser, Subcommand};
@@ -52,6 +60,21 @@ enum Verb {
     /// A smart-card terminal against any registrar
     Terminal(terminal::TerminalArgs),
 
+    /// A plugin or a policy to begin with
+    New(new::Args),
+    /// Find what is wrong with a configuration, policies and plugins
+    Check(check::Args),
+    /// Run the tests of policies and plugins
+    Test(test::Args),
+    /// Who decides about a message, and what
+    Explain(explain::Args),
+    /// The requests of a capture before two sets of policies
+    Replay(replay::Args),
+    /// A prompt in the VM of a policy
+    Repl(repl::Args),
+    /// What a call of each stage costs
+    Bench(bench::Args),
+
     /// Many terminals at once: registrations per second, latency, errors
     Load(load::LoadArgs),
     /// Reference of the functions that policies and plugins can call, and stubs for editors
@@ -60,6 +83,25 @@ enum Verb {
     Aka(aka::AkaArgs),
     /// Bootstrapping keys and identifiers
     Gba(gba::GbaArgs),
+}
+
+/// Whether these arguments (without the program's name) are a command line, for tests of what is written about it.
+/// Ok(false): as far as it goes, but something that is required is missing.
+#[doc(hidden)]
+pub fn parses<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<bool, String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_valueless = |error: &clap::Error| matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.is_empty());
+    match Cli::try_parse_from(std::iter::once("imscript").chain(arguments)) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(true),
+            ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(false),
+            ErrorKind::InvalidValue if is_valueless(&error) => Ok(false),
+            _ => Err(error.to_string()),
+        },
+    }
 }
 
 /// Parses the arguments, runs the verb, prints an error as one line per cause.
@@ -90,6 +132,14 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Run(args) => run::run(args, extend),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
+
+        Verb::New(args) => new::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Test(args) => test::run(args),
+        Verb::Explain(args) => explain::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Repl(args) => repl::run(args),
+        Verb::Bench(args) => bench::run(args),
 
         Verb::Load(args) => load::run(args),
         Verb::Doc(args) => doc::run(args),

@@ -8,6 +8,8 @@ pub mod header;
 mod index;
 pub mod message;
 pub mod print;
+#[cfg(feature = "rsip")]
+pub mod rsip;
 mod scan;
 pub mod transaction;
 pub mod transport;

@@ -123,7 +123,16 @@ pub fn load(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Result<
     let mut units: BTreeMap<String, Arc<Unit>> = BTreeMap::new();
     let mut members: Vec<_> = natives.iter().cloned().chain([Member::policy(policy.main.name())]).collect();
     let disabled = |name: &str| plugins.disabled.iter().any(|(disabled, _)| disabled == name);
+    let twice = |native: &&Member| names.contains(&native.name.as_str()) && !disabled(&native.name);
+    for twice in natives.iter().filter(twice) {
+        let reason = format!("{}: a plugin in Rust of this program has the same name", twice.name);
+        found.hinted(0, reason, "rename the folder, or leave it alone with disabled");
+    }
     for folder in folders.iter().filter(|folder| !disabled(&folder.name)) {
+        if natives.iter().any(|native| native.name == folder.name) {
+            let reason = format!("{:?} is the name of a plugin that is compiled in", folder.name);
+            found.hinted(0, reason, format!("rename the folder in {}, or disable it", plugins.dir.display()));
+        }
         match plugin(folder, plugins) {
             Ok((manifest, unit)) => {
                 members.push(Member::from(&manifest));
