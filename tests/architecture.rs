@@ -43,6 +43,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("pcap_parser", &["observe::capture"]),
     ("etherparse", &["observe::capture"]),
     ("rustyline", &["cli"]),
+    ("notify", &["policy::lua"]),
     ("rusqlite", &["hss::embedded", "store"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),

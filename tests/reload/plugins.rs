@@ -77,6 +77,20 @@ fn a_plugin_that_comes_and_changes_is_taken_and_a_bad_one_is_refused_by_file_and
 }
 
 #[test]
+fn a_plugin_whose_own_test_fails_is_refused_unless_its_tests_are_skipped() {
+    let node = node("watch = false");
+    put(&node, "plugin.toml", MANIFEST);
+    put(&node, "main.lua", MAIN);
+    fs::create_dir(node.path("plugins/door/tests")).unwrap();
+    put(&node, "tests/door_test.lua", "test(\"it opens\", function(t)\n  error(\"it does not\")\nend)\n");
+    let error = node.refused(&["reload"]);
+    assert!(error.contains("door_test.lua:2") && error.contains("it does not"), "{error}");
+    assert_eq!(node.word(), "one");
+    assert_eq!(node.done(&["reload", "--skip-tests"])["generation"], 2);
+    assert_eq!(node.word(), "closed");
+}
+
+#[test]
 fn settings_in_the_configuration_are_read_anew() {
     let node = node("watch = false");
     put(&node, "plugin.toml", MANIFEST);
