@@ -89,6 +89,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gba;
+pub mod harness;
 pub mod hss;
 pub mod http;
 pub mod identity;

@@ -31,12 +31,18 @@ const RANKS: &[(&str, u8)] = &[
     ("observe", 4),
     ("terminal", 4),
     ("server", 5),
+    // Tests of policies: like the server, it puts registrar, terminal and policies together.
+    ("harness", 5),
     ("cli", 6),
 ];
 
 /// Crate and the module paths in which alone it may be named.
 const ONLY: &[(&str, &[&str])] = &[
-    ("mlua", &["policy::lua"]),
+    // The test files of the harness run in a VM of their own.
+    ("mlua", &["policy::lua", "harness"]),
+    ("pcap_parser", &["observe::capture"]),
+    ("etherparse", &["observe::capture"]),
+    ("rustyline", &["cli"]),
     ("rusqlite", &["hss::embedded", "store"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),

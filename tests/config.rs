@@ -156,3 +156,23 @@ fn from_a_file() {
     assert_eq!((with.domain.as_str(), with.listen.len()), ("other.net", 1));
     assert!(Config::parse_with("", &path, Some("no domain"), &[]).unwrap_err().to_string().contains("--domain"));
 }
+
+#[test]
+fn the_examples_are_valid() {
+    let mut found = 0;
+    for folder in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let folder = folder.unwrap().path();
+        for file in std::fs::read_dir(&folder).into_iter().flatten() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|ending| ending == "toml") && !file.ends_with("Cargo.toml") {
+                let config = Config::load(&file).unwrap_or_else(|why| panic!("{why}"));
+                if let Some(policy) = config.policy {
+                    let source = imscript::policy::lua::PolicySource::read(&policy).unwrap();
+                    imscript::policy::lua::LuaPolicy::load(&source).unwrap_or_else(|why| panic!("{why}"));
+                }
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 9, "{found}");
+}

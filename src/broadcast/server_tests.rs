@@ -1,4 +1,4 @@
-use super::super::testbed::{BSM, Bed, IMS, ext_of};
+use super::super::testbed::{BSM, Bed, IMS, OTHER, ext_of};
 use super::*;
 use crate::broadcast::ext::{KeyWay, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
@@ -281,4 +281,82 @@ fn services_beyond_the_subscription_are_refused_item_by_item() {
     let ext = Ext { key: Some(KeyWay::OnUse), ..pull(&bed, Mode::Simultaneous) };
     let answer = bed.ask(&bed.register(ext, 600, Some((media::PROVISIONING, laughs))), IMS);
     assert_eq!(Response::parse(answer.body()).unwrap().status, StatusCode::MALFORMED);
+}
+
+/// Ports and hosts of the alerts so far.
+fn alerted(bed: &Bed) -> Vec<String> {
+    let sent = bed.world.sent.borrow();
+    sent.iter().filter(|(_, text)| text.contains(media::BCAST_REGISTRATION)).map(|(to, _)| to.to_string()).collect()
+}
+
+/// A user who is registered when the key has come, which the IMS server did not hear of yet.
+fn registered_later(bed: &Bed) {
+    assert_eq!(bed.ask(&bed.register(pull(bed, Mode::Subsequent), 600, None), IMS).status(), 200);
+    bed.world.settle();
+    assert_eq!(bed.registration_state(), RegState::Registered);
+}
+
+fn sweep(bed: &Bed) {
+    bed.world.run(Rc::clone(&bed.bsm).sweep());
+    bed.world.settle();
+}
+
+#[test]
+fn an_alert_that_a_policy_holds_back_goes_out_when_its_time_has_come_to_whom_it_names() {
+    let bed = Bed::new();
+    bed.tells.set(&["ims", "other", "nobody"], 30);
+    bed.world.node(
+        OTHER,
+        Rc::new(|bytes, source| {
+            let answer = ResponseWriter::new(&Message::parse(&bytes).unwrap(), 200, source.addr, "t").finish();
+            Box::pin(async move { Some(answer) })
+        }),
+    );
+    registered_later(&bed);
+    bed.world.advance(29);
+    sweep(&bed);
+    assert!(alerted(&bed).is_empty());
+    bed.world.advance(1);
+    sweep(&bed);
+    assert_eq!(alerted(&bed), [IMS, OTHER]);
+    assert!(alerts(&bed)[1].contains("expires=\"570\""), "what is left of the time now: {}", alerts(&bed)[1]);
+    // It ends before anybody heard of the next change.
+    bed.world.advance(600);
+    sweep(&bed);
+    assert_eq!(bed.registration_state(), RegState::NotRegistered);
+    bed.world.advance(30);
+    sweep(&bed);
+    assert_eq!(alerted(&bed), [IMS, OTHER, IMS, OTHER]);
+}
+
+#[test]
+fn what_the_ims_server_ended_itself_meanwhile_it_is_not_told() {
+    let bed = Bed::new();
+    bed.tells.set(&["ims"], 30);
+    registered_later(&bed);
+    let ended = bed.register(Ext { mode: Some(Mode::Status), ..Ext::default() }, 0, None);
+    assert_eq!(bed.ask(&ended, IMS).status(), 200);
+    bed.world.advance(60);
+    sweep(&bed);
+    assert!(alerted(&bed).is_empty());
+}
+
+#[test]
+fn word_of_a_registration_elsewhere_is_taken_from_the_ims_and_configured_servers_only() {
+    let bed = Bed::new();
+    registered_later(&bed);
+    let word = BroadcastRegistration {
+        state: RegState::NotRegistered,
+        impu: bed.impu.clone(),
+        btid: None,
+        naf_fqdn: "other.home1.net".into(),
+        expires: 0,
+        cause: "expired".into(),
+    };
+    let message = |body: &[u8]| bed.message(&[], Some((media::BCAST_REGISTRATION, body)));
+    for (from, status) in [(OTHER, 200), (IMS, 200), ("127.0.0.9:5070", 403)] {
+        assert_eq!(bed.ask(&message(&word.to_xml()), from).status(), status, "{from}");
+    }
+    assert_eq!(bed.ask(&message(b"<x/>"), OTHER).status(), 400);
+    assert_eq!(bed.registration_state(), RegState::Registered, "it changes nothing here");
 }

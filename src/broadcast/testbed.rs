@@ -168,7 +168,15 @@ impl Outbound for Wire {
     }
 }
 
-pub(crate) struct Tells(pub(crate) Vec<String>);
+/// Whom the broadcast server tells of changes, and after how many seconds.
+#[derive(Clone, Default)]
+pub(crate) struct Tells(Rc<RefCell<(Vec<String>, u64)>>);
+
+impl Tells {
+    pub(crate) fn set(&self, to: &[&str], after: u64) {
+        *self.0.borrow_mut() = (to.iter().map(|name| name.to_string()).collect(), after);
+    }
+}
 
 impl Decide for Tells {
     fn register(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Register {
@@ -184,7 +192,8 @@ impl Decide for Tells {
         verdict::Broadcast::Skip { reason: String::new() }
     }
     fn status(&self, _: &StatusEvent<'_>) -> verdict::Status {
-        verdict::Status::Notify { to: self.0.clone(), by: verdict::NotifyBy::Message, after: Duration::ZERO }
+        let (to, after) = self.0.borrow().clone();
+        verdict::Status::Notify { to, by: verdict::NotifyBy::Message, after: Duration::from_secs(after) }
     }
 }
 
@@ -241,6 +250,7 @@ pub(crate) struct Bed {
     pub(crate) impu: Impu,
     pub(crate) naf: NafId,
     pub(crate) boot: Arc<Bootstrap>,
+    pub(crate) tells: Tells,
 }
 
 impl Bed {
@@ -288,11 +298,13 @@ impl Bed {
         };
         config(&mut bsm_config);
         let state = Arc::new(BsmState::new(100));
+        let tells = Tells::default();
+        tells.set(&["ims"], 0);
         let bsm = Bsm::new(
             Arc::new(bsm_config),
             Arc::clone(&state),
             Rc::new(Wire { world: Rc::clone(&world), from: BSM }),
-            Rc::new(Tells(vec!["ims".into()])),
+            Rc::new(tells.clone()),
             Some(hss.clone()),
             world.env(),
         );
@@ -325,7 +337,7 @@ impl Bed {
             }),
         );
         let naf = NafId::parse("bsm.home1.net").unwrap();
-        Bed { world, bsm, bsf, state, hss, impu, naf, boot }
+        Bed { world, bsm, bsf, state, hss, impu, naf, boot, tells }
     }
 
     /// A third-party REGISTER with these Bcast-Ext parameters.

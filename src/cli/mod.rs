@@ -1,9 +1,12 @@
 //! The command line (rank 6): one verb a file.
 
 pub mod aka;
+pub mod bench;
+pub mod check;
 pub mod control;
 pub mod demo;
 pub mod doc;
+pub mod explain;
 pub mod field;
 pub mod gba;
 pub mod generations;
@@ -11,10 +14,15 @@ pub mod key_args;
 pub mod load;
 pub mod metrics;
 pub mod network;
+pub mod new;
 pub mod reload;
+pub mod repl;
+pub mod replay;
 pub mod run;
 pub mod subscriber;
+mod target;
 pub mod terminal;
+pub mod test;
 
 use crate::server::Builder;
 use clap::{Parser, Subcommand};
@@ -51,6 +59,21 @@ enum Verb {
     Subscriber(subscriber::Args),
     /// A smart-card terminal against any registrar
     Terminal(terminal::TerminalArgs),
+
+    /// A plugin or a policy to begin with
+    New(new::Args),
+    /// Find what is wrong with a configuration, policies and plugins
+    Check(check::Args),
+    /// Run the tests of policies and plugins
+    Test(test::Args),
+    /// Who decides about a message, and what
+    Explain(explain::Args),
+    /// The requests of a capture before two sets of policies
+    Replay(replay::Args),
+    /// A prompt in the VM of a policy
+    Repl(repl::Args),
+    /// What a call of each stage costs
+    Bench(bench::Args),
 
     /// Many terminals at once: registrations per second, latency, errors
     Load(load::LoadArgs),
@@ -109,6 +132,14 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Run(args) => run::run(args, extend),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
+
+        Verb::New(args) => new::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Test(args) => test::run(args),
+        Verb::Explain(args) => explain::run(args),
+        Verb::Replay(args) => replay::run(args),
+        Verb::Repl(args) => repl::run(args),
+        Verb::Bench(args) => bench::run(args),
 
         Verb::Load(args) => load::run(args),
         Verb::Doc(args) => doc::run(args),

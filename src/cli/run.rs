@@ -1,8 +1,9 @@
 //! `imscript run`: a node.
 
 use crate::config::Config;
+use crate::harness;
 use crate::observe::trace::{LadderLayer, Tracer};
-use crate::policy::lua::Plugins;
+use crate::policy::lua::{Generation, Plugins};
 use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
@@ -10,10 +11,14 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+
+/// Time that the tests of a generation have, all together, before it is taken.
+const TESTS: Duration = Duration::from_secs(20);
 
 /// Runs a node until SIGTERM or SIGINT. Without a config: every role on loopback, UDP and TCP
 /// port 5060, data in ./imscript-data.
@@ -69,7 +74,7 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
-    let mut builder = Node::builder(config).trace(tracer).steered();
+    let mut builder = Node::builder(config).trace(tracer).tests(Arc::new(tests)).steered();
     if let Some(file) = args.config.clone() {
         builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
     }
@@ -77,6 +82,15 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
     until_told_to_end(&node)?;
     node.stop(Duration::from_secs(4));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The tests beside a generation's files: none may fail when it is to be taken.
+fn tests(generation: &Generation) -> Result<String, String> {
+    let report = harness::test_generation(generation, TESTS);
+    match report.faults().next() {
+        None => Ok(format!("{} passed", report.passed())),
+        Some(first) => Err(format!("{} of {} failed\n{first}", report.failed(), report.passed() + report.failed())),
+    }
 }
 
 impl Args {

@@ -1,6 +1,7 @@
 //! The node's configuration (rank 4): one TOML file, unknown keys are errors with file and
 //! line ([`raw`]); checked and with defaults filled in, it is a [`Config`].
 
+mod plugins;
 mod raw;
 
 use crate::auth::digest::Algorithm;

@@ -1,7 +1,6 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 use super::*;
-use crate::policy::document::{Fields, Node, Value};
 use crate::policy::finding::Findings;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -30,7 +29,7 @@ pub(super) struct Raw {
     data_dir: Option<PathBuf>,
     workers: Option<Spanned<usize>>,
     policy: Option<PathBuf>,
-    /// Read by [`Raw::plugins`], which keeps the lines of the settings.
+    /// Read by [`plugins::read`], which keeps the lines of the settings.
     plugins: Option<IgnoredAny>,
     log: Option<String>,
     trace: Option<PathBuf>,
@@ -220,7 +219,7 @@ impl Raw {
             data_dir: beside(self.data_dir.clone().unwrap_or_else(|| PathBuf::from("imscript-data"))),
             workers,
             policy: self.policy.clone().map(beside),
-            plugins: self.plugins(beside)?,
+            plugins: self.plugins.map(|_| plugins::read(&self.text, path, beside)).transpose()?.flatten(),
             reload: self.reload()?,
             tls: self.tls.as_ref().map(|t| Tls {
                 certificate: beside(t.certificate.clone()),
@@ -246,35 +245,6 @@ impl Raw {
             trace: self.trace.clone().map(beside),
             domain,
         })
-    }
-
-    /// `plugins = "DIR"`, or the table `[plugins]`.
-    fn plugins(&self, beside: impl Fn(PathBuf) -> PathBuf) -> Result<Option<Plugins>, ConfigError> {
-        if self.plugins.is_none() {
-            return Ok(None);
-        }
-        let mut found = Findings::of(self.path.display().to_string());
-        let root = Node::parse(&self.text, &mut found);
-        let plugins = root.get("plugins").and_then(|entry| {
-            if let Some(dir) = entry.node.as_str() {
-                return Some(Plugins { file: found.file().clone(), ..Plugins::of(beside(dir.into())) });
-            }
-            let mut fields = Fields::of(entry, &mut found)?;
-            let dir = fields.string("dir", &mut found).map_or("plugins", |(dir, _)| dir);
-            let plugins = Plugins {
-                dir: beside(dir.into()),
-                order: fields.strings("order", &mut found),
-                disabled: fields.strings("disabled", &mut found),
-                config: fields.get("config").map(|entry| entry.node.entries().to_vec()).unwrap_or_default(),
-                file: found.file().clone(),
-            };
-            if let Some(config) = entry.node.get("config").filter(|c| !matches!(c.node.value, Value::Table(_))) {
-                found.hinted(config.line, "config: expected a table", "[plugins.config.NAME]");
-            }
-            fields.finish("key of [plugins]", &mut found);
-            Some(plugins)
-        });
-        Ok(found.or(Some(plugins))?)
     }
 
     fn roles(&self) -> Result<Roles, ConfigError> {

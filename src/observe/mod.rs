@@ -4,6 +4,7 @@
 //! [`trace`] writes those events and the SIP messages as JSON lines ([`event`]), and
 //! [`ladder`] draws them.
 
+pub mod capture;
 pub mod event;
 pub mod ladder;
 pub mod trace;

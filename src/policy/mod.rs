@@ -7,6 +7,7 @@ pub mod capability;
 pub mod chain;
 pub mod conf;
 pub mod defaults;
+pub mod diagnostic;
 pub mod document;
 pub mod fault;
 pub mod finding;

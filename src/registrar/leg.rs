@@ -8,7 +8,6 @@ use super::authenticate::Remembered;
 use super::fail_over::Circumstances;
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
-use super::subscription::Wanted;
 use super::table::Leg;
 use super::turn::{Turn, view};
 use crate::broadcast::ext::{Ext, Mode};
@@ -249,8 +248,9 @@ impl Scscf {
             verdict::Subscription::Cached(age) if checks.is_fresh(impi, age, mono) => return Ok(true),
             _ => {}
         }
-        let wanted = Wanted::of(portion);
-        if how == verdict::Subscription::NewServices && checks.covers(impi, &wanted, mono) {
+        let new_services = how == verdict::Subscription::NewServices;
+        let wanted = checks.wanted(portion, new_services);
+        if new_services && checks.covers(impi, &wanted, mono) {
             return Ok(true);
         }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription");

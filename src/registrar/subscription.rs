@@ -6,6 +6,7 @@ use crate::broadcast::provisioning::{Operation, Request};
 use crate::hss::BroadcastSubscription;
 use crate::identity::Impi;
 use dashmap::DashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the result of a check is remembered at most.
@@ -22,15 +23,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The NAF and the service ids that a portion asks for; giving one up needs no subscription.
-    pub fn of(portion: &Portion) -> Self {
+    /// The NAF and, if they are to be `read`, the service ids that a portion asks for; giving one up needs no subscription.
+    fn of(portion: &Portion, read: bool) -> Self {
         let services = match &portion.payload {
-            None => Some(Vec::new()),
-            Some(payload) => match Request::parse(&payload.octets) {
+            Some(payload) if read => match Request::parse(&payload.octets) {
                 Ok(request) if request.operation == Operation::Unsubscribe => Some(Vec::new()),
                 Ok(request) => Some(request.items),
                 Err(_) => None,
             },
+            _ => Some(Vec::new()),
         };
         Wanted { naf: portion.naf.fqdn().to_ascii_lowercase(), services }
     }
@@ -46,13 +47,25 @@ struct Check {
 
 /// The last check of each user.
 #[derive(Debug, Default)]
-pub struct Checks(DashMap<Impi, Check>);
+pub struct Checks {
+    held: DashMap<Impi, Check>,
+    /// Whether anybody has asked for "new_services" yet: until then no payload is read for its service ids.
+    by_services: AtomicBool,
+}
 
 impl Checks {
+    /// What is asked for, as far as it matters. `new_services`: this question is about just that.
+    pub fn wanted(&self, portion: &Portion, new_services: bool) -> Wanted {
+        if new_services {
+            self.by_services.store(true, Ordering::Relaxed);
+        }
+        Wanted::of(portion, self.by_services.load(Ordering::Relaxed))
+    }
+
     /// Whether a check not older than `age` found a subscription. A refusal is asked anew: the user may have
     /// subscribed meanwhile.
     pub fn is_fresh(&self, impi: &Impi, age: Duration, mono: Duration) -> bool {
-        self.0
+        self.held
             .get(impi.as_str())
             .is_some_and(|held| mono.saturating_sub(held.made) <= age.min(KEPT) && held.subscription.is_subscribed())
     }
@@ -61,14 +74,14 @@ impl Checks {
     pub fn covers(&self, impi: &Impi, wanted: &Wanted, mono: Duration) -> bool {
         let Some(services) = &wanted.services else { return false };
         self.is_fresh(impi, KEPT, mono)
-            && self.0.get(impi.as_str()).is_some_and(|held| {
+            && self.held.get(impi.as_str()).is_some_and(|held| {
                 held.nafs.contains(&wanted.naf) && services.iter().all(|service| held.services.contains(service))
             })
     }
 
     /// Takes down what the HSS has just said. What it does not let the user have any more is covered no longer.
     pub fn record(&self, impi: &Impi, wanted: &Wanted, subscription: BroadcastSubscription, mono: Duration) {
-        let mut held = self.0.entry(impi.clone()).or_insert_with(|| Check {
+        let mut held = self.held.entry(impi.clone()).or_insert_with(|| Check {
             made: mono,
             subscription: BroadcastSubscription::None,
             nafs: Vec::new(),
@@ -92,12 +105,12 @@ impl Checks {
     }
 
     pub fn forget(&self, impi: &Impi) {
-        self.0.remove(impi.as_str());
+        self.held.remove(impi.as_str());
     }
 
     /// Gives the memory of old checks back; they count no more anyway.
     pub fn sweep(&self, mono: Duration) {
-        self.0.retain(|_, held| mono.saturating_sub(held.made) < KEPT);
+        self.held.retain(|_, held| mono.saturating_sub(held.made) < KEPT);
     }
 }
 
@@ -166,10 +179,10 @@ mod tests {
         for n in 0..10_000 {
             checks.record(&alice, &wanted(&format!("n{n}"), &[&format!("s{n}")]), BroadcastSubscription::All, NOON);
         }
-        let held = checks.0.get("alice").unwrap().clone();
+        let held = checks.held.get("alice").unwrap().clone();
         assert!(held.nafs.len() <= COVERED_MAX && held.services.len() <= COVERED_MAX);
         assert!(checks.covers(&alice, &wanted("n9999", &["s9999"]), NOON));
         checks.sweep(NOON + KEPT);
-        assert!(checks.0.is_empty());
+        assert!(checks.held.is_empty());
     }
 }

@@ -5,6 +5,7 @@
 
 use super::scscf::{Scscf, Shared};
 use crate::broadcast::identify::Portion;
+use crate::clock::Now;
 use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
 use crate::policy::{Context, Decide, Kind, Outcome, PortionView, Stage};
@@ -12,11 +13,10 @@ use crate::sip::edit::{self, EditError};
 use crate::sip::transaction::Source;
 use crate::sip::{HeaderName, Message};
 use std::rc::Rc;
-use std::time::Duration;
 
 pub(super) struct Turn {
     pub(super) decide: Rc<dyn Decide>,
-    began: Duration,
+    began: Now,
     pub(super) kind: Kind,
     pub(super) impi: Option<Impi>,
     pub(super) impu: Option<Impu>,
@@ -31,7 +31,7 @@ impl Turn {
     pub(super) fn begin(scscf: &Scscf) -> Self {
         Turn {
             decide: scscf.policy.clone(),
-            began: scscf.now().mono,
+            began: scscf.now(),
             kind: Kind::Other,
             impi: None,
             impu: None,
@@ -56,7 +56,7 @@ impl Turn {
             impu: self.impu.as_ref().map_or("", Impu::as_str),
             visited_network: self.visited_network.as_deref(),
             all_or_nothing: self.all_or_nothing,
-            ..Context::arrival(source, &shared.servers, shared.clock.now().unix.as_secs())
+            ..Context::arrival(source, &shared.servers, self.began.unix.as_secs())
         }
     }
 }
@@ -93,7 +93,7 @@ impl Scscf {
                 status: status_of(&response),
                 broadcast: turn.broadcast,
                 server: turn.server.as_deref(),
-                micros: u64::try_from(self.now().mono.saturating_sub(turn.began).as_micros()).unwrap_or(u64::MAX),
+                micros: u64::try_from(self.now().mono.saturating_sub(turn.began.mono).as_micros()).unwrap_or(u64::MAX),
             };
             turn.decide.finish(&outcome, &ctx);
         }

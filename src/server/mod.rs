@@ -5,7 +5,7 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 pub mod control;
-mod receive;
+pub(crate) mod receive;
 mod reload;
 mod steer;
 mod ua;

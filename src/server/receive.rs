@@ -18,7 +18,7 @@ use std::sync::Arc;
 const LOG_RATE: u32 = 5;
 
 /// `exempt`: where requests come in that are not asked about, if this node has an IMS role.
-pub(super) fn screen(
+pub(crate) fn screen(
     policy: Rc<dyn Decide>,
     servers: Arc<[ServerView]>,
     exempt: Option<Arc<[SocketAddr]>>,

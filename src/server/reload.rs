@@ -269,7 +269,9 @@ impl Loader {
             }));
         }
         self.next = id.saturating_add(1);
+        let switching = Instant::now();
         self.publish(&generation, how.canary)?;
+        let switch_ms = millis(switching);
         let (workers, ms) = (self.workers.count(), millis(began));
         let canary = how.canary;
         tracing::info!(
@@ -278,14 +280,16 @@ impl Loader {
         );
         Ok(json!({
             "generation": id, "workers": workers, "canary": canary, "shadow": shadow, "tests": tests, "ms": ms,
-            "probation_s": self.settings.probation.as_secs_f64(),
+            "switch_ms": switch_ms, "probation_s": self.settings.probation.as_secs_f64(),
         }))
     }
 
     /// Puts a generation in force on all workers, for all users or for a share, and on probation.
     fn publish(&mut self, generation: &Arc<Generation>, canary: Option<u8>) -> Result<(), Problem> {
         let counts = Counts::of(generation);
-        self.workers.publish(generation, canary).map_err(|error| Problem::new("workers", error.to_string()))?;
+        self.workers
+            .publish(generation, canary, &self.serving)
+            .map_err(|error| Problem::new("workers", error.to_string()))?;
         let before = self.serving.clone();
         let mut board = report::lock(&self.board);
         if let Some(trial) = self.trial.take().filter(|trial| trial.canary.is_some()) {
@@ -349,7 +353,7 @@ impl Loader {
         if trial.canary.is_some() {
             return self.dismiss(&trial);
         }
-        match self.workers.publish(&trial.before, None) {
+        match self.workers.publish(&trial.before, None, &trial.generation) {
             Ok(()) => self.returned_to(trial.before, State::Failed),
             Err(error) => {
                 tracing::error!(target: "imscript::policy", generation = trial.generation.id, %error, "cannot go back");
@@ -394,7 +398,9 @@ impl Loader {
             return Ok(());
         }
         let target = report::lock(&self.board).target(to, self.serving.id)?;
-        self.workers.publish(&target, None).map_err(|error| Problem::new("workers", error.to_string()))?;
+        self.workers
+            .publish(&target, None, &self.serving)
+            .map_err(|error| Problem::new("workers", error.to_string()))?;
         if let Some(trial) = self.trial.take().filter(|trial| trial.canary.is_some()) {
             report::lock(&self.board).set(trial.generation.id, State::Kept);
         }
@@ -409,6 +415,10 @@ impl Loader {
         most: usize,
         say: &dyn Fn(String),
     ) -> Result<shadow::Outcome, Problem> {
+        if self.origin.natives {
+            let why = "this node has plugins in Rust, which cannot be asked without effect: reload without a shadow";
+            return Err(Problem::new("shadow", why));
+        }
         let failed = |error: crate::policy::lua::PolicyError| Problem::new("shadow", error.to_string());
         let mut shadow = Shadow::new(generation, &self.servers).map_err(failed)?;
         for record in self.last(most) {
@@ -429,7 +439,7 @@ impl Loader {
                 }
                 Ok(command @ (Command::Rollback { .. } | Command::Stop)) => {
                     self.waiting.push_back(command);
-                    self.workers.post(|seat| seat.tap().listen(None));
+                    self.workers.post(|seat, _| seat.tap().listen(None));
                     return Err(Problem::new("shadow", "interrupted: something more urgent was asked for"));
                 }
                 Ok(command) => self.waiting.push_back(command),
@@ -437,7 +447,7 @@ impl Loader {
             }
             self.judge();
         }
-        self.workers.post(|seat| seat.tap().listen(None));
+        self.workers.post(|seat, _| seat.tap().listen(None));
         let outcome = shadow.outcome();
         if let Some(fault) = outcome.fault.as_ref().filter(|_| outcome.faults > 0) {
             let message = format!("{} of {} questions failed: {fault}", outcome.faults, outcome.asked);
@@ -450,7 +460,7 @@ impl Loader {
     fn last(&self, most: usize) -> Vec<Record> {
         let (teller, told) = mpsc::channel();
         let each = most.div_ceil(self.workers.count().max(1)).min(KEPT);
-        self.workers.post(move |seat| drop(teller.send(seat.tap().last(each))));
+        self.workers.post(move |seat, _| drop(teller.send(seat.tap().last(each))));
         let end = Instant::now() + Duration::from_secs(1);
         let mut records = Vec::new();
         for _ in 0..self.workers.count() {

@@ -90,7 +90,7 @@ fn run(mut db: Database, spaces: &Spaces, queue: &Queue) {
             let found: Vec<_> =
                 changed.keys().filter_map(|(space, key)| Some((spaces.get(space)?.clone(), key.clone()))).collect();
             let result = db.write(found.iter().map(|(space, key)| (space, &**key)));
-            let told: Result<(), Arc<str>> = result.as_ref().map(|()| ()).map_err(|why| why.to_string().into());
+            let told: Result<(), Arc<str>> = result.as_ref().copied().map_err(|why| why.to_string().into());
             changed.values_mut().flat_map(|done| done.drain(..)).for_each(|done| _ = done.send(told.clone()));
             if let Err(error) = result {
                 if !std::mem::replace(&mut failing, true) {

@@ -88,8 +88,8 @@ impl Server {
 
     /// UDP ports of this process on all addresses: those that its own requests leave from.
     pub(crate) fn egress_ports(&self) -> Vec<u16> {
-        let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", self.child.id())).unwrap();
-        let own: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+        let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", self.id())).unwrap();
+        let own: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .unwrap()
             .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()?.to_str().map(str::to_owned))
             .collect();
@@ -99,8 +99,12 @@ impl Server {
             .collect()
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn status(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server lives");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server lives");
         let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_else(|| panic!("{field}: {status}"));
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }

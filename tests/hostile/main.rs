@@ -20,4 +20,5 @@ mod script;
 #[allow(dead_code)]
 #[path = "../attacks/support.rs"]
 mod support;
+mod table;
 mod under_load;

@@ -5,4 +5,5 @@ mod containment;
 mod manifests;
 mod order;
 mod settings;
+mod shipped;
 mod world;

@@ -2,6 +2,7 @@
 //! policy cannot do.
 
 mod limits;
+mod node;
 mod world;
 
 use imscript::policy::lua::{LuaPolicy, PolicyError, PolicySource, builtin, builtin_names};

@@ -14,6 +14,8 @@ use imscript::sip::{Edit, HeaderName, Message, print::insert_via};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+pub(crate) type OnStatus = Box<dyn Fn(&StatusEvent<'_>) -> verdict::Status>;
+
 /// Answers as told and writes down what it was asked.
 #[derive(Default)]
 pub(crate) struct Script {
@@ -22,7 +24,7 @@ pub(crate) struct Script {
     pub(crate) order: Option<Order>,
     pub(crate) verify: Option<verdict::Verify>,
     pub(crate) failure: Option<fn(&FailureView<'_>) -> verdict::Failure>,
-    pub(crate) status: Option<Box<dyn Fn(&StatusEvent<'_>) -> verdict::Status>>,
+    pub(crate) status: Option<OnStatus>,
     pub(crate) route: Option<verdict::Route>,
     pub(crate) reply: Vec<Edit>,
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::net::UdpSocket;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -47,7 +48,13 @@ impl Node {
 
     /// `tables` are added to the configuration, `reload` to its table of that name.
     pub fn with(policy: &str, tables: &str, reload: &str) -> Node {
+        Node::prepared(|_| {}, policy, tables, reload)
+    }
+
+    /// `prepare` puts further files into the folder first.
+    pub fn prepared(prepare: impl FnOnce(&Path), policy: &str, tables: &str, reload: &str) -> Node {
         let mut bed = Bed::empty("127.0.0.1");
+        prepare(&bed.dir);
         fs::write(bed.path("policy.lua"), policy).unwrap();
         let config = format!(
             "domain = \"{DOMAIN}\"\nlisten = [\"udp:{0}\", \"tcp:{0}\"]\ndata_dir = \"ims-data\"\nworkers = 2\n\
@@ -129,12 +136,14 @@ impl Node {
         kept.map(|kept| (kept["generation"].as_u64().unwrap(), kept["state"].as_str().unwrap().to_owned())).collect()
     }
 
+    /// The sum of a family, or of those of its lines that begin like this.
     pub fn metric(&self, name: &str) -> u64 {
         let output = self.verb(&["metrics"]);
         let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().find(|line| line.starts_with(name));
-        let value = line.unwrap_or_else(|| panic!("no {name} in\n{text}")).rsplit(' ').next().unwrap();
-        value.parse().unwrap()
+        let family = name.split('{').next().unwrap();
+        assert!(text.contains(&format!("# TYPE {family} ")), "no {family} in\n{text}");
+        let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+        text.lines().filter(|line| line.starts_with(name)).map(value).sum()
     }
 }
 

@@ -8,7 +8,7 @@ fn differences_with_the_last_and_the_next_questions_are_listed_and_nothing_is_ap
     (0..10).for_each(|n| assert_eq!(node.word_for(&format!("past{n}")), "one"));
     // Another word for one user.
     node.write(
-        "local policy = {}\nfunction policy.register(req)\n  local other = req.impi:find('past3_', 1, true) or \
+        "local policy = {}\nfunction policy.register(req)\n  log.warn('heard from the new one')\n  local other = req.impi:find('past3_', 1, true) or \
          req.impi:find('next', 1, true)\n  return ims.reject(480, other and 'two' or 'one')\nend\nreturn policy\n",
     );
     let mut command = Command::new(crate::support::BINARY);
@@ -35,6 +35,7 @@ fn differences_with_the_last_and_the_next_questions_are_listed_and_nothing_is_ap
     // Nothing of it is in force or counted.
     assert_eq!(node.word(), "one");
     assert_eq!(node.metric("imscript_policy_faults_total"), 0);
+    assert!(!node.log().contains("heard from the new one"));
 }
 
 #[test]

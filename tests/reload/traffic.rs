@@ -74,7 +74,8 @@ fn a_hundred_reloads_leave_no_memory_behind() {
 /// How long it took, in ms.
 fn reload(node: &Node, n: usize) -> f64 {
     node.write(&admits(n));
-    node.done(&["reload"])["ms"].as_f64().unwrap()
+    let done = node.done(&["reload"]);
+    done["ms"].as_f64().unwrap()
 }
 
 #[test]
@@ -89,9 +90,8 @@ fn a_register_that_began_under_one_generation_ends_under_it() {
     );
     let tells = |word: &str| {
         format!(
-            "local policy = {{}}\nfunction policy.authorized(req)\n  log.info('{word} authorized', req.impi)\nend\n\
-             function policy.failure(req)\n  log.info('{word} failure', req.impi)\nend\n\
-             function policy.finish(outcome)\n  log.info('{word} finish')\nend\nreturn policy\n"
+            "local policy = {{}}\nfunction policy.authorized(req)\n  log.info('{word} authorized')\nend\n\
+             function policy.finish(outcome)\n  log.info('{word} finish ' .. outcome.status)\nend\nreturn policy\n"
         )
     };
     let node = Node::with(&tells("first"), &tables, "watch = false");
@@ -106,12 +106,12 @@ fn a_register_that_began_under_one_generation_ends_under_it() {
         terminal.join().unwrap()
     });
     assert_eq!(result["broadcast"], "pending", "{result}");
-    node.wait_for_log("first failure");
-    assert!(!node.log().contains("second failure"));
+    node.wait_for_log("first finish 200");
+    assert!(!node.log().contains("second finish"));
     // The next one is the new generation's, and the old one has ended.
     node.wait_for_log("has ended with the last of its transactions");
     node.terminal("register", &card, &[]).unwrap();
-    node.wait_for_log("second authorized");
+    node.wait_for_log("second finish 200");
 }
 
 #[test]

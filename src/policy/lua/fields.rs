@@ -7,7 +7,6 @@ use mlua::{Error, Lua, Value};
 const MAX_TEXT: usize = 128;
 
 /// Calls `field` with each key and value of a table; nil is the empty table.
-#[allow(dead_code)] // for the host functions
 pub(super) fn each_field(
     argument: &Value,
     known: &[&str],

@@ -19,6 +19,7 @@
 //! | `watch` | that the files have changed |
 
 mod args;
+mod coverage;
 mod deadline;
 mod decode;
 pub mod env;
@@ -28,11 +29,13 @@ mod generation;
 mod globals;
 pub mod host;
 mod ims;
+mod known;
 mod message;
 pub mod package;
 mod raw;
 mod seat;
 mod servers;
+mod show;
 mod source;
 mod unit;
 mod view;
@@ -40,14 +43,18 @@ mod vm;
 pub mod watch;
 
 pub use crate::policy::fault::{Cause, Counters, Fault};
+pub use coverage::Coverage;
 pub use env::Env;
 pub use generation::Generation;
 pub use globals::{GlobalUse, globals};
 pub use host::Host;
+pub use known::{Known, argument_fields};
 pub use package::Plugins;
 pub use seat::Seat;
+pub use show::show;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
+pub use vm::prompt::{Prompt, PromptError, Shown};
 
 use super::stage::{Context, Decide, FailureView, Outcome, PortionView, Stage, StatusEvent};
 use super::{Chain, verdict};

@@ -129,6 +129,10 @@ pub fn load(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Result<
         found.hinted(0, reason, "rename the folder, or leave it alone with disabled");
     }
     for folder in folders.iter().filter(|folder| !disabled(&folder.name)) {
+        if natives.iter().any(|native| native.name == folder.name) {
+            let reason = format!("{:?} is the name of a plugin that is compiled in", folder.name);
+            found.hinted(0, reason, format!("rename the folder in {}, or disable it", plugins.dir.display()));
+        }
         match plugin(folder, plugins) {
             Ok((manifest, unit)) => {
                 members.push(Member::from(&manifest));

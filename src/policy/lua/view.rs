@@ -32,6 +32,16 @@ pub(super) enum Object {
 const OBJECT_BITS: u32 = 3;
 
 impl Object {
+    pub(super) const ALL: [Object; 7] = [
+        Object::Request,
+        Object::Context,
+        Object::Portion,
+        Object::Event,
+        Object::Failure,
+        Object::Response,
+        Object::Outcome,
+    ];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Object::Request => "req",
@@ -57,7 +67,7 @@ impl Object {
     }
 
     /// Its type in the table of the host API.
-    fn class(self) -> &'static str {
+    pub(super) fn class(self) -> &'static str {
         match self {
             Object::Request => "Request",
             Object::Context => "Context",

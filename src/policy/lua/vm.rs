@@ -3,6 +3,8 @@
 //! Luau asks at every call and loop edge and inside pattern matching whether the time is up ([`super::deadline`]); the
 //! memory limit and the guards before library functions ([`super::raw`]) end the rest.
 
+pub(super) mod prompt;
+
 use super::deadline::{Expired, limited};
 use super::env::Env;
 use super::failure::{describe, describe_at, first_line, is_out_of_memory, located};
@@ -12,7 +14,7 @@ use super::servers::{NameList, ServerList};
 use super::source::Program;
 use super::unit::{POLICY, Unit};
 use super::view::{self, Desk, How, Kept, Returned};
-use super::{PolicyError, decode, raw};
+use super::{PolicyError, coverage, decode, raw};
 use crate::policy::verdict::Opinion;
 use crate::policy::{Cause, Fault, Question, ServerView, Stage};
 use mlua::chunk::ChunkMode;
@@ -71,6 +73,12 @@ struct StageFunction {
     line: usize,
 }
 
+impl Drop for Vm {
+    fn drop(&mut self) {
+        coverage::hand_over(&self.lua);
+    }
+}
+
 impl Vm {
     /// Builds the VM, runs the unit's top level and its `setup`. `runner`: how timers and callbacks get back in.
     pub(super) fn new(unit: &Arc<Unit>, env: &Env, generation: u64, runner: host::Runner) -> Result<Vm, PolicyError> {
@@ -80,6 +88,10 @@ impl Vm {
         Ok(vm)
     }
 
+    pub(super) fn globals(&self) -> Table {
+        self.lua.globals()
+    }
+
     /// The unit's main file, as it stands in messages.
     fn file(&self) -> &str {
         self.unit.main.name()
@@ -87,7 +99,7 @@ impl Vm {
 
     /// Runs the unit's top level, takes the stage functions out of the table that it returns, and calls `setup`.
     fn load(&mut self) -> Result<(), PolicyError> {
-        let returned = match self.at_load(Occasion::Load, |lua| chunk(lua, &self.unit.main).eval::<Value>())? {
+        let returned = match self.at_load(Occasion::Load, |lua| run_chunk(lua, &self.unit.main))? {
             Value::Table(table) => table,
             other => {
                 let found = type_name(&other);
@@ -159,7 +171,7 @@ impl Vm {
     }
 
     pub(super) fn line_of(&self, stage: Stage) -> Option<usize> {
-        self.function(stage).map(|function| function.line)
+        Some(self.function(stage)?.line)
     }
 
     fn function(&self, stage: Stage) -> Option<&StageFunction> {
@@ -259,13 +271,16 @@ impl Vm {
     }
 }
 
-/// A program ready to be run. Only what [`super::PolicySource::compile`] has compiled gets here.
-fn chunk<'a>(lua: &Lua, program: &'a Program) -> mlua::chunk::Chunk<'a> {
-    lua.load(&*program.bytecode).set_name(format!("@{}", program.name)).set_mode(ChunkMode::Binary)
+/// Runs a program's top level. Only what [`super::PolicySource::compile`] has compiled gets here.
+fn run_chunk(lua: &Lua, program: &Program) -> mlua::Result<Value> {
+    let chunk = lua.load(&*program.bytecode).set_name(format!("@{}", program.name)).set_mode(ChunkMode::Binary);
+    let main = chunk.into_function()?;
+    coverage::keep(lua, program, &main);
+    main.call(())
 }
 
 /// A sandboxed VM with the unit's surroundings, nothing of it run yet.
-fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
+pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
     let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
     let lua = Lua::new_with(library, LuaOptions::default())?;
     let globals = lua.globals();
@@ -312,12 +327,19 @@ fn about(lua: &Lua, unit: &Unit) -> mlua::Result<Table> {
     Ok(about)
 }
 
+/// Longest name of a module.
+const MAX_MODULE: usize = 128;
+
 /// `require(name)`: another file of the same plugin, run once in each VM.
 fn require(lua: &Lua, unit: Arc<Unit>) -> mlua::Result<Function> {
     /// Stands for a module that is being loaded.
     struct Loading;
     let loaded: Rc<RefCell<BTreeMap<String, Result<Value, Loading>>>> = Rc::default();
     lua.create_function(move |lua, name: String| {
+        // An error that quotes it may be kept, and is not counted by the VM.
+        if name.len() > MAX_MODULE {
+            return Err(located(lua, "require: no module has so long a name"));
+        }
         match loaded.borrow().get(&name) {
             Some(Ok(value)) => return Ok(value.clone()),
             Some(Err(Loading)) => {
@@ -331,7 +353,7 @@ fn require(lua: &Lua, unit: Arc<Unit>) -> mlua::Result<Function> {
             return Err(located(lua, &format!("require({name:?}): {} has no such module; it has {known}", unit.name)));
         };
         loaded.borrow_mut().insert(name.clone(), Err(Loading));
-        let value: mlua::Result<Value> = chunk(lua, program).eval();
+        let value = run_chunk(lua, program);
         match value {
             Ok(value) => {
                 loaded.borrow_mut().insert(name, Ok(value.clone()));

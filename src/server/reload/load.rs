@@ -1,6 +1,7 @@
 //! Where generations come from: the files, compiled, set up once in VMs that nobody depends on, and tested.
 
 use super::report::Natives;
+use super::shadow::silently;
 use crate::config::Config;
 use crate::policy::ServerView;
 use crate::policy::finding::Findings;
@@ -41,6 +42,8 @@ pub(in crate::server) struct Origin {
     /// What the ready line calls the policy.
     pub(in crate::server) name: String,
     pub(super) natives: Natives,
+    /// Whether members in Rust are asked among the units.
+    pub(super) natives: bool,
 }
 
 impl Origin {
@@ -54,12 +57,13 @@ impl Origin {
         native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
         let counted = natives.iter().map(|plugin| (plugin.name().clone(), plugin.counters().clone())).collect();
         let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
+        let places: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
         let file = following.as_ref().map(|following| following.file.clone());
         let folder = plugins.as_ref().map(|plugins| plugins.dir.clone());
         let roots: Vec<PathBuf> = policy.iter().cloned().chain(folder).chain(file).collect();
         let known = watch::digest(&roots);
-        let loaded = package::read(policy.as_deref(), plugins.as_ref(), &natives)?;
+        let loaded = package::read(policy.as_deref(), plugins.as_ref(), &places)?;
         let load: Load = Box::new(move || {
             // Settings of plugins stand in the configuration. What else has changed in it waits for a restart.
             let anew = following.as_ref().map(|following| (following.read)()).transpose();
@@ -68,12 +72,13 @@ impl Origin {
                 Some(config) => (&config.policy, &config.plugins),
                 None => (&policy, &plugins),
             };
-            let found = package::read(policy.as_deref(), plugins.as_ref(), &natives);
+            let found = silently(|| package::read(policy.as_deref(), plugins.as_ref(), &places));
             found.map_err(|found: Findings| problem("load", &found))
         });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
         Ok(Origin { load, tests, roots, known, first, name, natives: counted })
+        Ok(Origin { load, tests, roots, known, first, name, natives: !natives.is_empty() })
     }
 
     pub(super) fn digest(&self) -> Digest {
@@ -88,9 +93,9 @@ impl Origin {
     /// Sets it up where nothing depends on it; how long that took.
     pub(super) fn rehearse(&self, generation: &Generation, servers: &[ServerView]) -> Result<Duration, Problem> {
         let began = Instant::now();
-        let chain = generation.twin().chain(&Env::detached(servers)).map_err(|error| problem("set-up", &error))?;
+        let built = silently(|| generation.twin().chain(&Env::detached(servers)).map(drop));
+        built.map_err(|error| problem("set-up", &error))?;
         let took = began.elapsed();
-        drop(chain);
         if took > SLOW {
             tracing::warn!(
                 target: "imscript::policy", generation = generation.id, ms = took.as_secs_f64() * 1000.0,

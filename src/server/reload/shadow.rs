@@ -45,7 +45,7 @@ pub(super) struct Shadow {
 impl Shadow {
     pub(super) fn new(generation: &Generation, servers: &Arc<[ServerView]>) -> Result<Self, PolicyError> {
         let twin = generation.twin();
-        let chain = twin.chain(&Env::detached(servers))?;
+        let chain = silently(|| twin.chain(&Env::detached(servers)))?;
         Ok(Shadow { twin, chain, servers: servers.clone(), outcome: Outcome::default() })
     }
 
@@ -54,7 +54,7 @@ impl Shadow {
     }
 
     pub(super) fn ask(&mut self, record: &Record) {
-        let Some(answer) = record.ask(&self.chain, &self.servers) else { return };
+        let Some(answer) = silently(|| record.ask(&self.chain, &self.servers)) else { return };
         self.outcome.asked = self.outcome.asked.saturating_add(1);
         if answer == record.answer {
             return;
@@ -75,6 +75,11 @@ impl Shadow {
         let fault = self.chain.last_fault().map(|fault| format!("{}: {}", fault.unit, fault.message));
         Outcome { faults, fault, ..self.outcome }
     }
+}
+
+/// Nothing that is logged meanwhile on this thread is heard: what is only tried must not look as if it had happened.
+pub(super) fn silently<T>(trial: impl FnOnce() -> T) -> T {
+    tracing::dispatcher::with_default(&tracing::Dispatch::none(), trial)
 }
 
 /// An answer in one line.

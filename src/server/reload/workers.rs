@@ -44,20 +44,37 @@ impl Workers {
     }
 
     /// Builds the VMs of a generation on every worker, and has them decide: for all users, or for a percentage. Either on
-    /// all workers or on none.
-    pub(super) fn publish(&self, generation: &Arc<Generation>, share: Option<u8>) -> Result<(), WorkerError> {
+    /// all workers or on none, where `before` goes on.
+    pub(super) fn publish(
+        &self,
+        generation: &Arc<Generation>,
+        share: Option<u8>,
+        before: &Arc<Generation>,
+    ) -> Result<(), WorkerError> {
         let prepared = self.everywhere({
             let generation = generation.clone();
             move |seat, env| seat.prepare(&generation, env).map_err(|error| error.to_string())
         });
         if let Err(error) = prepared {
-            self.post(Seat::forget);
+            self.post(|seat, _| seat.forget());
             return Err(error);
         }
-        // It cannot fail any more, but a worker may be stuck in something; its turn comes in order then.
-        self.everywhere(move |seat, _| match seat.switch(share) {
+        // This cannot fail, but a worker may be stuck in something. Jobs are done in order: it will switch, and go back.
+        let switched = self.everywhere(move |seat, _| match seat.switch(share) {
             true => Ok(()),
             false => Err("nothing was prepared".to_owned()),
+        });
+        switched.inspect_err(|_| {
+            let before = before.clone();
+            self.post(move |seat, env| match share {
+                Some(_) => seat.dismiss(),
+                None => match seat.prepare(&before, env) {
+                    Ok(()) => _ = seat.switch(None),
+                    Err(error) => {
+                        tracing::error!(target: "imscript::policy", generation = before.id, %error, "cannot go back")
+                    }
+                },
+            });
         })
     }
 
@@ -73,11 +90,11 @@ impl Workers {
     }
 
     /// Does something on every worker, without waiting for it.
-    pub(super) fn post(&self, job: impl Fn(&Seat) + Clone + Send + 'static) {
+    pub(super) fn post(&self, job: impl Fn(&Seat, &Env) + Clone + Send + 'static) {
         for worker in &self.0 {
             let job = job.clone();
             // A worker that has ended needs nothing.
-            let _ = worker.send(Box::new(move |seat, _| job(seat)));
+            let _ = worker.send(Box::new(move |seat, env| job(seat, env)));
         }
     }
 
@@ -153,7 +170,8 @@ mod tests {
     fn all_of_them_switch() {
         let (teller, told) = mpsc::channel();
         let workers = start(3, teller);
-        workers.publish(&generation(2, "return {}"), None).unwrap();
+        let first = generation(1, "return {}");
+        workers.publish(&generation(2, "return {}"), None, &first).unwrap();
         drop(workers);
         let last = told.iter().fold([0; 3], |mut last, (index, serving, _)| {
             last[index] = serving;
@@ -178,7 +196,8 @@ mod tests {
             }
         });
         assert!(prepared.unwrap_err().to_string().contains("not here"));
-        let refused = workers.publish(&generation(3, "error('nowhere')"), None).unwrap_err();
+        let refused =
+            workers.publish(&generation(3, "error('nowhere')"), None, &generation(1, "return {}")).unwrap_err();
         assert!(refused.to_string().contains("p.lua:1: nowhere"), "{refused}");
         drop(workers);
         assert!(told.iter().all(|(_, serving, _)| serving == 1));

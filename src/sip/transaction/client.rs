@@ -67,6 +67,8 @@ struct Entry<W> {
     /// Timer F, after completion timer K.
     until: Duration,
     provisional: bool,
+    /// Vias that its responses have: ours, and those of whom it is relayed for.
+    vias: usize,
 }
 
 impl<W> Entry<W> {
@@ -123,18 +125,28 @@ impl<W> ClientTable<W> {
             interval: T1,
             until: now.saturating_add(within.min(TIMEOUT)),
             provisional: false,
+            vias: 1,
         };
         self.timers.insert((entry.deadline(), branch));
         self.entries.insert(branch, entry);
     }
 
-    /// A response arrived: ours if it has one Via, with our branch, and repeats our method in CSeq.
+    /// The request has so many Vias of others under ours: it is relayed for them (RFC 3261 §16.6 step 8).
+    pub fn relays_for(&mut self, branch: Branch, others: usize) {
+        if let Some(entry) = self.entries.get_mut(&branch) {
+            entry.vias = others.saturating_add(1);
+        }
+    }
+
+    /// A response arrived: ours if it has our branch on top and no more Vias than the request had, and repeats our method
+    /// in CSeq.
     pub fn on_response(&mut self, response: &Message<'_>, now: Duration) -> Matched<W> {
         let Some(branch) = response.top_via().ok().and_then(|via| Branch::parse(via.branch()?)) else {
             return Matched::Stray;
         };
         let Some(entry) = self.entries.get_mut(&branch) else { return Matched::Stray };
-        if response.cseq().ok().is_none_or(|cseq| *cseq.method != *entry.method) || response.vias().nth(1).is_some() {
+        let other_method = response.cseq().ok().is_none_or(|cseq| *cseq.method != *entry.method);
+        if other_method || response.vias().take(entry.vias.saturating_add(1)).count() != entry.vias {
             return Matched::Stray;
         }
         if response.status() < 200 {
@@ -309,6 +321,9 @@ mod tests {
         ] {
             assert_eq!(table.on_response(&stray, at(10)), Matched::Stray, "{stray:?}");
         }
+        table.relays_for(branch, 1);
+        assert_eq!(table.on_response(&response(&via(branch), 200, "1 REGISTER"), at(9)), Matched::Stray);
+        table.relays_for(branch, 0);
         assert_eq!(table.on_response(&response(&via(branch), 200, "1 REGISTER"), at(10)), Matched::Final(7));
     }
 

@@ -80,6 +80,17 @@ impl Outbound for Transports {
 struct Prepared {
     branch: Branch,
     bytes: Vec<u8>,
+    /// Vias of others under ours.
+    others: usize,
+}
+
+/// Vias that a request of ours has already; they stand right after the start line.
+fn others(request: &[u8]) -> usize {
+    let line = request.iter().position(|&b| b == b'\n').map_or(request.len(), |i| i + 1);
+    if !request.get(line..).is_some_and(|rest| rest.starts_with(b"Via:")) {
+        return 0;
+    }
+    Message::parse(request).map_or(0, |request| request.vias().count())
 }
 
 impl Worker {
@@ -117,14 +128,14 @@ impl Worker {
         let branch = self.client.borrow_mut().branch();
         let sent_by = self.sent_by(to).map_err(Failure::Lost)?;
         let via = format!("SIP/2.0/{} {sent_by};branch={branch};rport", to.transport.via());
-        Ok(Prepared { branch, bytes: insert_via(request, &via) })
+        Ok(Prepared { branch, bytes: insert_via(request, &via), others: others(request) })
     }
 
     /// Sends the request and waits for the transaction to end; dropped meanwhile, the transaction ends.
     async fn attempt(
         self: &Rc<Self>,
         to: &NextHop,
-        Prepared { branch, bytes }: Prepared,
+        Prepared { branch, bytes, others }: Prepared,
         within: Duration,
         connect_within: Duration,
     ) -> Result<Message<'static>, Failure> {
@@ -148,6 +159,9 @@ impl Worker {
             self.send_stream(&connection, &bytes).map_err(|why| Failure::Lost(why.into()))?;
             let waiter = Waiter { tell, connection: Some(connection.id) };
             self.client.borrow_mut().start(branch, method, None, waiter, within, self.now());
+        }
+        if others > 0 {
+            self.client.borrow_mut().relays_for(branch, others);
         }
         self.rearm();
         told.await.unwrap_or_else(|_| Err(Failure::Lost("the node is stopping".into())))

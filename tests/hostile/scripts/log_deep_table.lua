@@ -1,4 +1,4 @@
--- harmless or timeout or memory: a table as deep as the memory allows
+-- harmless or timeout or memory or error: a table as deep as the memory allows
 return {
   authorized = function()
     local t = {}

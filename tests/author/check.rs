@@ -1,0 +1,89 @@
+//! `imscript check`: every fault with file, line and remedy.
+
+use super::*;
+
+#[test]
+fn unknown_globals_fields_and_stages() {
+    let desk = Desk::new();
+    desk.write(
+        "p.lua",
+        "local policy = {}\nfunction policy.verify(req, ctx)\n  return ims.verfy { subscription = 'never' }\nend\n\
+         function policy.broadcast(req, portion, ctx)\n  lgo.info('x')\n  return req.knd\nend\nreturn policy\n",
+    );
+    let said = desk.run("check p.lua").fails(1);
+    has(
+        &said,
+        &[
+            "p.lua:3: ims.verfy is not defined\n  3 |   return ims.verfy",
+            "|              ^^^^^\n  hint: did you mean verify?",
+            "p.lua:6: lgo is not defined: it is nil",
+            "hint: did you mean log?",
+            "p.lua:7: warning: req has no field knd",
+            "2 faults, 1 warnings",
+        ],
+    );
+    let json = desk.run("check p.lua --json").json();
+    assert_eq!((json["ok"].as_bool(), json["faults"].as_array().unwrap().len()), (Some(false), 3));
+    assert_eq!(
+        (json["faults"][0]["line"].as_u64(), json["faults"][0]["hint"].as_str()),
+        (Some(3), Some("did you mean verify?"))
+    );
+}
+
+#[test]
+fn syntax_unknown_stage_and_verdicts_that_do_not_fit() {
+    let desk = Desk::new();
+    desk.write("a.lua", "return {\n  verify = function(\n}\n");
+    has(&desk.run("check a.lua").fails(1), &["a.lua:", "1 fault"]);
+    desk.write("b.lua", "local p = {}\nfunction p.brodcast() end\nreturn p\n");
+    has(&desk.run("check b.lua").fails(1), &["b.lua:2: unknown stage \"brodcast\"", "hint: did you mean broadcast?"]);
+    // Only seen when it is run, so with a sample request: a warning.
+    desk.write("c.lua", "return { verify = function()\n  return ims.verify { subscription = 'alway' }\nend }\n");
+    let said = desk.run("check c.lua").ok();
+    has(
+        &said,
+        &[
+            "c.lua:2: warning: ",
+            "(stage verify, with a sample request)",
+            "did you mean always?",
+            "no fault, 1 warnings",
+        ],
+    );
+    desk.run("check c.lua --strict").fails(1);
+}
+
+#[test]
+fn plugins_are_checked_with_their_manifests_and_tests() {
+    let desk = Desk::new();
+    desk.run("new plugin visitors").ok();
+    let manifest = desk.read("plugins/visitors/plugin.toml");
+    desk.write(
+        "plugins/visitors/plugin.toml",
+        manifest.replace("stages = [\"broadcast\"]", "stages = [\"brodcast\"]\nfoo = 1"),
+    );
+    let said = desk.run("check plugins/visitors").fails(1);
+    has(&said, &["plugins/visitors/plugin.toml:", "unknown stage", "foo", "hint: did you mean"]);
+    desk.write("plugins/visitors/plugin.toml", manifest.replace("[\"broadcast\"]", "[\"broadcast\", \"status\"]"));
+    has(&desk.run("check plugins").fails(1), &["\"status\" is declared, but there is no such function"]);
+    desk.write("plugins/visitors/plugin.toml", manifest);
+    desk.write("plugins/visitors/tests/more_test.lua", "test('x', function(t)\n");
+    has(&desk.run("check plugins").fails(1), &["more_test.lua:"]);
+}
+
+#[test]
+fn a_configuration_with_all_that_hangs_on_it() {
+    let desk = Desk::new();
+    desk.run("new plugin visitors").ok();
+    desk.run("new policy home").ok();
+    let config = "domain = \"home1.net\"\npolicy = \"lua/policy/home.lua\"\n[plugins]\ndir = \"plugins\"\n";
+    desk.write("imscript.toml", config);
+    has(&desk.run("check").ok(), &["imscript.toml: no fault"]);
+    desk.write("imscript.toml", format!("{config}[plugins.config.visitors]\nserver = 5\n"));
+    has(&desk.run("check").fails(1), &["imscript.toml:6: ", "6 | server = 5"]);
+    desk.write("imscript.toml", format!("domian = \"x\"\n{config}"));
+    has(&desk.run("check").fails(1), &["imscript.toml:1: ", "domian", "hint: did you mean domain?"]);
+    desk.write("imscript.toml", format!("{config}[broadcast]\nextension = false\n"));
+    has(&desk.run("check").ok(), &["stage broadcast of policy is never asked: extension = false"]);
+    has(&desk.run("check nowhere").fails(1), &["nowhere: no such file or folder"]);
+    has(&Desk::new().run("check").fails(1), &["nothing here"]);
+}
