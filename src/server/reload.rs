@@ -415,7 +415,7 @@ impl Loader {
         most: usize,
         say: &dyn Fn(String),
     ) -> Result<shadow::Outcome, Problem> {
-        if self.origin.natives {
+        if !self.origin.natives.is_empty() {
             let why = "this node has plugins in Rust, which cannot be asked without effect: reload without a shadow";
             return Err(Problem::new("shadow", why));
         }

@@ -41,9 +41,8 @@ pub(in crate::server) struct Origin {
     pub(in crate::server) first: Arc<Generation>,
     /// What the ready line calls the policy.
     pub(in crate::server) name: String,
+    /// Members in Rust, which are asked among the units.
     pub(super) natives: Natives,
-    /// Whether members in Rust are asked among the units.
-    pub(super) natives: bool,
 }
 
 impl Origin {
@@ -56,7 +55,6 @@ impl Origin {
     ) -> Result<Self, StartError> {
         native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
         let counted = natives.iter().map(|plugin| (plugin.name().clone(), plugin.counters().clone())).collect();
-        let natives: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let places: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
         let file = following.as_ref().map(|following| following.file.clone());
@@ -78,7 +76,6 @@ impl Origin {
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
         Ok(Origin { load, tests, roots, known, first, name, natives: counted })
-        Ok(Origin { load, tests, roots, known, first, name, natives: !natives.is_empty() })
     }
 
     pub(super) fn digest(&self) -> Digest {
