@@ -37,7 +37,8 @@ impl World {
 
     pub(crate) fn with(host: Host) -> Self {
         let (clock, hands) = Clock::by_hand();
-        let (tasks, due): (Rc<RefCell<Vec<Task>>>, Rc<RefCell<Vec<Duration>>>) = Default::default();
+        let tasks: Rc<RefCell<Vec<Task>>> = Rc::default();
+        let due: Rc<RefCell<Vec<Duration>>> = Rc::default();
         let (spawned, wanted) = (tasks.clone(), due.clone());
         let sleep = move |time: Duration| -> Task {
             let until = clock.now().mono + time;
