@@ -11,7 +11,9 @@ use imscript::server::{Node, StartError};
 use imscript::sip::Message;
 use imscript::sip::transaction::{Source, Transport};
 use std::cell::Cell;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -199,6 +201,16 @@ fn answer(node: &Node) -> u16 {
     Message::parse(&buffer[..len]).unwrap().status()
 }
 
+/// What a node says to one line on its control socket.
+fn asked(socket: &std::path::Path, line: &str) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    writeln!(stream, "{line}").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn a_node_asks_its_plugins_on_every_worker() {
     static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -209,10 +221,18 @@ fn a_node_asks_its_plugins_on_every_worker() {
         Made::new("guard", rejects(481))
     };
     let falls = || Made { before: &["guard"], ..Made::new("falls", || panic!("on purpose")) };
-    let mut node = builder.plugin(guard).plugin(falls).start().unwrap();
+    let mut node = builder.plugin(guard).plugin(falls).steered().start().unwrap();
     assert_eq!(MADE.load(Ordering::Relaxed), 3, "one to look at, one for each of two workers");
     for _ in 0..30 {
         assert_eq!(answer(&node), 481);
+    }
+    let metrics = asked(&data.path().join("control.sock"), r#"{"v":1,"verb":"metrics"}"#);
+    for line in [
+        r#"imscript_policy_calls_total{unit=\"guard\",stage=\"register\"} 30"#,
+        r#"imscript_policy_slow_total{unit=\"guard\"} 0"#,
+        r#"imscript_policy_faults_total{unit=\"falls\",stage=\"register\",cause=\"error\"} "#,
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
     node.stop(Duration::ZERO);
 }

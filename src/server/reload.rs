@@ -100,7 +100,8 @@ impl Reloader {
             }
             false => None,
         };
-        let board = Arc::new(Mutex::new(Board::new(Kept::new(origin.first.clone(), State::Serving))));
+        let board =
+            Arc::new(Mutex::new(Board::new(Kept::new(origin.first.clone(), State::Serving), origin.natives.clone())));
         let loader = Loader {
             serving: origin.first.clone(),
             next: origin.first.id.saturating_add(1),
@@ -414,7 +415,7 @@ impl Loader {
         most: usize,
         say: &dyn Fn(String),
     ) -> Result<shadow::Outcome, Problem> {
-        if self.origin.natives {
+        if !self.origin.natives.is_empty() {
             let why = "this node has plugins in Rust, which cannot be asked without effect: reload without a shadow";
             return Err(Problem::new("shadow", why));
         }

@@ -1,5 +1,6 @@
 //! Where generations come from: the files, compiled, set up once in VMs that nobody depends on, and tested.
 
+use super::report::Natives;
 use super::shadow::silently;
 use crate::config::Config;
 use crate::policy::ServerView;
@@ -40,8 +41,8 @@ pub(in crate::server) struct Origin {
     pub(in crate::server) first: Arc<Generation>,
     /// What the ready line calls the policy.
     pub(in crate::server) name: String,
-    /// Whether members in Rust are asked among the units.
-    pub(super) natives: bool,
+    /// Members in Rust, which are asked among the units.
+    pub(super) natives: Natives,
 }
 
 impl Origin {
@@ -53,6 +54,7 @@ impl Origin {
         following: Option<Following>,
     ) -> Result<Self, StartError> {
         native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
+        let counted = natives.iter().map(|plugin| (plugin.name().clone(), plugin.counters().clone())).collect();
         let places: Vec<_> = natives.iter().map(|plugin| plugin.place().clone()).collect();
         let (policy, plugins) = (config.policy.clone(), config.plugins.clone());
         let file = following.as_ref().map(|following| following.file.clone());
@@ -73,7 +75,7 @@ impl Origin {
         });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
-        Ok(Origin { load, tests, roots, known, first, name, natives: !natives.is_empty() })
+        Ok(Origin { load, tests, roots, known, first, name, natives: counted })
     }
 
     pub(super) fn digest(&self) -> Digest {

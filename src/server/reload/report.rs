@@ -3,7 +3,7 @@
 
 use super::probation::Counts;
 use crate::policy::lua::Generation;
-use crate::policy::{Cause, Stage};
+use crate::policy::{Cause, Counters, Stage};
 use crate::server::control::protocol::Problem;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
@@ -63,12 +63,17 @@ pub(in crate::server) struct Board {
     /// Kept no longer, but not ended.
     leaving: Vec<Arc<Generation>>,
     results: BTreeMap<&'static str, u64>,
+    /// Plugins in Rust, which are of no generation.
+    natives: Natives,
 }
 
+/// Names of plugins in Rust, and what has been counted of each.
+pub(in crate::server) type Natives = Vec<(Arc<str>, Arc<Counters>)>;
+
 impl Board {
-    pub(super) fn new(first: Kept) -> Self {
+    pub(super) fn new(first: Kept, natives: Natives) -> Self {
         let results = ["ok", "failed", "rolled_back", "dry_run"].map(|result| (result, 0)).into();
-        Board { kept: [first].into(), leaving: Vec::new(), results }
+        Board { kept: [first].into(), leaving: Vec::new(), results, natives }
     }
 
     pub(super) fn count(&mut self, result: &'static str) {
@@ -140,7 +145,7 @@ impl Board {
     pub(in crate::server) fn generations(&self) -> Value {
         let generation = |kept: &Kept| {
             let Counts { calls, faults, .. } = Counts::of(&kept.generation);
-            let unit = |(unit, counters): &(Arc<crate::policy::lua::Unit>, Arc<crate::policy::Counters>)| {
+            let unit = |(unit, counters): &(Arc<crate::policy::lua::Unit>, Arc<Counters>)| {
                 json!({
                     "name": *unit.name, "version": unit.version, "calls": counters.calls(), "faults": counters.total(),
                     "bypassed": counters.bypassed(), "breaker_opened": counters.opened(),
@@ -157,7 +162,16 @@ impl Board {
                 "units": kept.generation.units().iter().map(unit).collect::<Vec<_>>(),
             })
         };
-        json!({ "generations": self.kept.iter().map(generation).collect::<Vec<_>>() })
+        let native = |(name, counters): &(Arc<str>, Arc<Counters>)| {
+            json!({
+                "name": **name, "calls": counters.calls(), "faults": counters.total(), "slow": counters.slow(),
+                "bypassed": counters.bypassed(), "breaker_opened": counters.opened(),
+            })
+        };
+        json!({
+            "generations": self.kept.iter().map(generation).collect::<Vec<_>>(),
+            "rust_plugins": self.natives.iter().map(native).collect::<Vec<_>>(),
+        })
     }
 
     pub(in crate::server) fn status(&self) -> Value {
@@ -187,14 +201,16 @@ impl Board {
         family("imscript_policy_chains", "gauge", "Chains of VMs of a generation, one a worker", generations.collect());
         let results = self.results.iter().map(|(result, count)| (format!("result=\"{result}\""), *count));
         family("imscript_reload_total", "counter", "Reloads by result", results.collect());
+        let natives = || self.natives.iter().map(|(name, counters)| (format!("unit=\"{name}\""), counters));
         let units = || {
-            self.kept.iter().flat_map(|kept| {
+            let of_generations = self.kept.iter().flat_map(|kept| {
                 let id = kept.generation.id;
                 kept.generation
                     .units()
                     .iter()
                     .map(move |(unit, counters)| (format!("generation=\"{id}\",unit=\"{}\"", unit.name), counters))
-            })
+            });
+            of_generations.chain(natives())
         };
         let by_stage = || {
             units().flat_map(|(labels, counters)| {
@@ -212,6 +228,8 @@ impl Board {
         family("imscript_policy_faults_total", "counter", "Calls that failed", faults.collect());
         let bypassed = units().map(|(labels, counters)| (labels, counters.bypassed())).collect();
         family("imscript_policy_bypassed_total", "counter", "Calls not made since the breaker was open", bypassed);
+        let slow = natives().map(|(labels, counters)| (labels, counters.slow())).collect();
+        family("imscript_policy_slow_total", "counter", "Calls of plugins in Rust over 5 ms", slow);
         text
     }
 }
