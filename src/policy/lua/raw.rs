@@ -127,7 +127,7 @@ unsafe fn ticket(state: *mut ffi::lua_State, index: c_int) -> usize {
     unsafe { ffi::lua_tolightuserdatatagged(state, index, 0).addr() }
 }
 
-/// `file:line` of the innermost Lua function that runs.
+/// `file:line` of the innermost Lua function of the script that runs.
 unsafe fn whereabouts(state: *mut ffi::lua_State, place: &mut String) {
     for level in 0..10 {
         // SAFETY: a `lua_Debug` is plain data; `lua_getinfo` fills what is asked for and raises nothing. The source's
@@ -137,7 +137,9 @@ unsafe fn whereabouts(state: *mut ffi::lua_State, place: &mut String) {
             if ffi::lua_getinfo(state, level, c"sl".as_ptr(), &mut frame) == 0 {
                 return;
             }
-            if frame.currentline > 0 && !frame.short_src.is_null() {
+            // What we lay before scripts ourselves is named with "=" and is no place of theirs.
+            let ours = !frame.source.is_null() && *frame.source.cast::<u8>() == b'=';
+            if frame.currentline > 0 && !frame.short_src.is_null() && !ours {
                 let source = CStr::from_ptr(frame.short_src).to_string_lossy();
                 place.push_str(&format!("{source}:{}", frame.currentline));
                 return;
