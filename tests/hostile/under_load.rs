@@ -56,15 +56,15 @@ fn waited(path: &Path) -> Duration {
 }
 
 /// The accounts of the threads that a REGISTER has to do with: the node's one worker, and this one.
-fn accounts(server: &Server) -> Vec<PathBuf> {
+fn accounts(server: &Server) -> [PathBuf; 2] {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
-    let workers = tasks
+    let tasks = tasks
         .map(|task| task.unwrap().path())
         .filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("worker-")));
-    let accounts: Vec<_> =
-        workers.chain([PathBuf::from("/proc/thread-self")]).map(|task| task.join("schedstat")).collect();
-    assert_eq!(accounts.len(), 2, "one worker");
-    accounts
+    // A thread that a worker has just started still has its name: the worker is the oldest.
+    let number = |task: &PathBuf| task.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let worker = tasks.min_by_key(number).expect("a worker");
+    [worker, PathBuf::from("/proc/thread-self")].map(|task| task.join("schedstat"))
 }
 
 /// How long each REGISTER of the others took, without the time in which its threads were ready but others had the
