@@ -17,6 +17,7 @@ local policy = {}
 
 local CHECK_ALWAYS = ims.verify { subscription = "always", at = "after_authentication" }
 local CHECK_CACHED = ims.verify { subscription = "cached", max_age = 300, at = "after_authentication" }
+local TELL_IMS = ims.notify { to = "ims", by = "message" }
 
 -- register: the node's own algorithms are what most networks want, so there is no function here.
 -- To insist on one:
@@ -38,20 +39,29 @@ end
 --     if ctx.visited_network then return ims.accept { expires = 600 } end
 --   end
 
--- Servers are found by the NAF that the terminal names, and only among the configured ones.
+-- Servers are found by the NAF that the terminal names, and only among the configured ones. The verdict for a server is
+-- made once: to return it again costs next to nothing, and this is asked at every registration.
+local forwards = { pending = {}, reject = {} }
+
 function policy.broadcast(req, portion, ctx)
   local server = ctx.servers:by_naf(portion.naf_id)
   if not server then
     if ctx.all_or_nothing then return ims.reject(403, "Unknown NAF") end
     return ims.skip("no broadcast server for this NAF")
   end
-  return ims.forward {
-    to = server.name,
-    parts = portion.payload and { "key", "payload", "identity" } or { "key", "identity" },
-    key = "push",         -- "pull": the server asks for it at once; "on_use": when the terminal first turns to it
-    when = "before_200",  -- the 200 speaks for both; "after_200": for the IMS only, the server follows
-    on_failure = ctx.all_or_nothing and "reject" or "pending",
-  }
+  local on_failure = ctx.all_or_nothing and "reject" or "pending"
+  local forward = forwards[on_failure][server.name]
+  if not forward then
+    forward = ims.forward {
+      to = server.name,
+      parts = { "key", "payload", "identity" }, -- the payload goes along if the terminal sent one
+      key = "push",         -- "pull": the server asks for it at once; "on_use": when the terminal first turns to it
+      when = "before_200",  -- the 200 speaks for both; "after_200": for the IMS only, the server follows
+      on_failure = on_failure,
+    }
+    forwards[on_failure][server.name] = forward
+  end
+  return forward
 end
 
 -- The two systems tell each other.
@@ -59,7 +69,7 @@ function policy.status(event, ctx)
   if event.system == "ims" then
     return ims.notify { to = event.servers, by = "third_party_register" }
   end
-  return ims.notify { to = "ims", by = "message" }
+  return TELL_IMS
 end
 
 return policy
