@@ -4,7 +4,7 @@
 ---What the main file of a policy or plugin returns. A stage that is left out has no opinion.
 ---@class Policy
 ---@field setup? fun(conf?: any) Called once in each VM, before any stage.
----@field teardown? fun(reason: string) Called when the generation is replaced.
+---@field teardown? fun(reason: string) Called on each worker when another generation takes its place, and when the node stops.
 ---@field receive? fun(req: Request, ctx: Context): Verdict? A request has come in; nothing is known of it yet.
 ---@field register? fun(req: Request, ctx: Context): Verdict? A REGISTER before authentication.
 ---@field verify? fun(req: Request, ctx: Context): Verdict? Which check of the subscription, when.

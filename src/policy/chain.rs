@@ -101,9 +101,9 @@ impl Chain {
         self.at(stage).map(|member| member.link.name())
     }
 
-    /// Another chain decides from now on: timers and answers that are waited for end.
-    pub fn retire(&self) {
-        self.members.iter().for_each(|member| member.link.retire());
+    /// Another chain decides from now on, or none: `teardown` is called, timers and answers that are waited for end.
+    pub fn retire(&self, reason: &str) {
+        self.members.iter().for_each(|member| member.link.retire(reason));
     }
 
     /// What went wrong last.

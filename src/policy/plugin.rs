@@ -32,8 +32,9 @@ pub trait Link {
         true
     }
 
-    /// A later generation decides from now on; only transactions that began before still ask.
-    fn retire(&self) {}
+    /// A later generation decides from now on, or the node stops: `reason` is `replaced` or `stopped`. Only transactions that
+    /// began before still ask.
+    fn retire(&self, _reason: &str) {}
 }
 
 /// A plugin in Rust, compiled in. A method that is left out has no opinion, and neither has one that returns None: the

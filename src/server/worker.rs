@@ -110,10 +110,13 @@ pub(super) fn run(parts: Parts, ready: Sender<Result<(), StartError>>, stopped: 
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
         match start(parts).await {
-            Ok(transports) => {
+            Ok((transports, seat)) => {
                 let _ = ready.send(Ok(()));
                 let within = wait(stopped).await;
                 transports.stop(within).await;
+                if let Some(seat) = seat {
+                    seat.end();
+                }
             }
             Err(error) => drop(ready.send(Err(error))),
         }
@@ -127,7 +130,8 @@ async fn wait(mut stopped: watch::Receiver<Option<Duration>>) -> Duration {
     }
 }
 
-async fn start(parts: Parts) -> Result<Transports, StartError> {
+/// The seat is where the policy is in Lua.
+async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartError> {
     let settings = Settings { connections: parts.connections, ..Settings::default() };
     let transports = Transports::new(parts.sockets, parts.tls, settings, parts.clock)
         .map_err(|e| StartError::Worker(e.to_string()))?;
@@ -148,12 +152,12 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
         host: parts.host,
         natives,
     };
-    let policy: Rc<dyn Decide> = match parts.policy {
-        Decides::Given(make) => make(&surroundings)?,
+    let (policy, seat): (Rc<dyn Decide>, _) = match parts.policy {
+        Decides::Given(make) => (make(&surroundings)?, None),
         Decides::Generation(first, jobs) => {
             let seat = Rc::new(Seat::new(&first, &surroundings)?);
             tokio::task::spawn_local(reload::work(jobs, seat.clone(), surroundings));
-            seat
+            (seat.clone(), Some(seat))
         }
     };
     let of_the_ims = parts.ims.is_some().then(|| parts.bsm_addresses.clone());
@@ -175,7 +179,7 @@ async fn start(parts: Parts) -> Result<Transports, StartError> {
     }
     let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
-    Ok(transports)
+    Ok((transports, seat))
 }
 
 /// Connections that each worker accepts: a quarter of the process's descriptors is left for the node's own, so that

@@ -58,7 +58,7 @@ fn a_timer_ends_with_its_vm_and_with_its_generation() {
     let text = plugin("timer.every(1, function() shared.incr('ticks') end)");
     let chain = world.chain(timer(), &text);
     world.advance(3.0);
-    chain.retire();
+    chain.retire("replaced");
     world.advance(3.0);
     assert_eq!(world.tasks(), 0);
     drop(chain);

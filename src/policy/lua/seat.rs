@@ -83,6 +83,12 @@ impl Seat {
         retire(self.candidate.replace(None));
     }
 
+    /// The node stops.
+    pub fn end(&self) {
+        let sittings = [Some(self.current()), self.candidate.borrow().clone()];
+        sittings.iter().flatten().for_each(|sitting| sitting.chain.retire("stopped"));
+    }
+
     /// The number of the generation that serves.
     pub fn serving(&self) -> u64 {
         self.serving.borrow().chain.generation()
@@ -128,7 +134,7 @@ struct Sitting {
 /// Transactions that began with it may still ask it, but nothing more comes from itself.
 fn retire(sitting: Option<Rc<Sitting>>) {
     if let Some(sitting) = sitting {
-        sitting.chain.retire();
+        sitting.chain.retire("replaced");
     }
 }
 

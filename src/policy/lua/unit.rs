@@ -267,10 +267,15 @@ impl Link for LuaLink {
         })
     }
 
-    fn retire(&self) {
-        self.0.retired.set(true);
-        if let Ok(Some(vm)) = self.0.vm.try_borrow().as_deref() {
-            vm.retire();
+    fn retire(&self, reason: &str) {
+        if self.0.retired.replace(true) {
+            return;
         }
+        let held = self.0.vm.try_borrow();
+        let Ok(Some(vm)) = held.as_deref() else { return };
+        if let Err((cause, reason)) = vm.teardown(reason) {
+            self.0.report(Occasion::Teardown, cause, &reason);
+        }
+        vm.retire();
     }
 }

@@ -61,6 +61,7 @@ pub(super) struct Vm {
     /// What the C functions hand out; indexed by [`Kept`].
     kept: Table,
     guest: Rc<Guest>,
+    teardown: Option<Function>,
     unit: Arc<Unit>,
     // Last: mlua panics when a function is called after its VM is gone.
     lua: Lua,
@@ -111,6 +112,7 @@ impl Vm {
             let conf = |lua: &Lua| lua.globals().get::<Table>("plugin")?.raw_get::<Value>("conf");
             self.at_load(Occasion::Setup, |lua| setup.call::<()>(conf(lua)?))?;
         }
+        self.teardown = returned.raw_get("teardown").ok();
         // From here on a global is a slip: workers have a VM each, and would not share it anyway.
         self.lua.globals().set_readonly(true);
         Ok(())
@@ -241,6 +243,13 @@ impl Vm {
         })
     }
 
+    /// Calls the unit's `teardown`, if it has one.
+    pub(super) fn teardown(&self, reason: &str) -> Result<(), (Cause, String)> {
+        let Some(teardown) = &self.teardown else { return Ok(()) };
+        let reason = self.lua.create_string(reason).map_err(|error| (Cause::OutOfMemory, describe(&error)))?;
+        self.run(Occasion::Teardown, teardown, MultiValue::from_vec(vec![Value::String(reason)]))
+    }
+
     /// Nothing that it asked for is done any more.
     pub(super) fn retire(&self) {
         self.guest.retire();
@@ -308,6 +317,7 @@ pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result
         event_servers: RefCell::new(event_servers),
         kept,
         guest,
+        teardown: None,
         unit: unit.clone(),
         lua,
     };

@@ -152,3 +152,24 @@ fn what_recording_costs() {
     println!("recorded {all:?}, beyond the second's share {sixty_four:?}");
     assert!(sixty_four < Duration::from_micros(5));
 }
+
+#[test]
+fn who_is_replaced_or_stopped_is_told_once_why() {
+    // What the teardown of each wrote is read by the next through what all share.
+    let told = |id: u64| {
+        let text = "local said = shared.get('said') or 'nothing'
+            return { authorized = function() return ims.accept { expires = #said } end,
+                     teardown = function(reason) shared.set('said', (shared.get('said') or '') .. reason) end }";
+        generation(id, text)
+    };
+    let (seat, env) = seat(&told(1));
+    assert_eq!(granted(&seat, "alice"), Some(7));
+    seat.prepare(&told(2), &env).unwrap();
+    assert!(seat.switch(None));
+    seat.prepare(&told(3), &env).unwrap();
+    assert_eq!(granted(&seat, "alice"), Some(7), "the second was built before the first ended");
+    seat.end();
+    seat.end();
+    let after = Seat::new(&told(4), &env).unwrap();
+    assert_eq!(granted(&after, "alice"), Some("replacedstopped".len() as u32));
+}
