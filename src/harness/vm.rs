@@ -6,7 +6,8 @@ use super::bind::T;
 use super::case::Case;
 use super::report::TestReport;
 use crate::policy::diagnostic::Diagnostic;
-use mlua::{Error, Function, Lua, LuaOptions, StdLib, Value, VmState};
+use crate::policy::lua::narrow;
+use mlua::{Error, Function, Lua, Value, VmState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -17,24 +18,6 @@ const LOAD: Duration = Duration::from_secs(1);
 const MAX_TESTS: usize = 10_000;
 /// Lines that one test may print.
 const MAX_OUTPUT: usize = 200;
-
-const LIBRARY: [StdLib; 7] =
-    [StdLib::TABLE, StdLib::STRING, StdLib::MATH, StdLib::BIT, StdLib::UTF8, StdLib::COROUTINE, StdLib::BUFFER];
-/// Globals that come in spite of the mask.
-const REMOVED: [&str; 12] = [
-    "require",
-    "loadstring",
-    "load",
-    "loadfile",
-    "dofile",
-    "getfenv",
-    "setfenv",
-    "newproxy",
-    "collectgarbage",
-    "gcinfo",
-    "debug",
-    "os",
-];
 
 /// A test file in memory.
 #[derive(Debug, Clone)]
@@ -117,12 +100,8 @@ fn bare(
     output: &Rc<RefCell<Vec<String>>>,
     tests: &Rc<RefCell<Vec<(Declared, Function)>>>,
 ) -> mlua::Result<Lua> {
-    let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
-    let lua = Lua::new_with(library, LuaOptions::default())?;
+    let lua = narrow()?;
     let globals = lua.globals();
-    for name in REMOVED {
-        globals.set(name, Value::Nil)?;
-    }
     let lines = output.clone();
     let print = lua.create_function(move |_, values: mlua::Variadic<Value>| {
         let words: Vec<String> = values

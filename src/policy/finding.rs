@@ -3,6 +3,7 @@
 //! Manifests, configuration values and the order of plugins are checked to the end, so that one run of
 //! `imscript check` tells all of it.
 
+use super::diagnostic::nearest;
 use std::fmt;
 use std::sync::Arc;
 
@@ -93,27 +94,10 @@ impl Findings {
 /// The hint for a word that is none of `known`: the one that was probably meant, or all of them.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let near = known.iter().map(|name| (distance(word, name), *name)).min();
-    match near {
-        Some((away, name)) if away <= 2 && away < name.len() => format!("did you mean {name:?}?"),
-        _ => format!("known are {}", known.join(", ")),
+    match nearest(word, known.iter().copied()) {
+        Some(name) => format!("did you mean {name:?}?"),
+        None => format!("known are {}", known.join(", ")),
     }
-}
-
-/// Letters to insert, take out or change.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, above_left), above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
-            let left = next.last().copied().unwrap_or_default();
-            let change = above_left + usize::from(x != *y);
-            next.push(change.min(above + 1).min(left + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// A value of a file as it stands in a message: quoted, and not longer than a line.
@@ -145,7 +129,6 @@ mod tests {
         assert_eq!(did_you_mean("regsiter", ["broadcast", "register"]), "did you mean \"register\"?");
         assert_eq!(did_you_mean("banana", ["a", "b"]), "known are a, b");
         assert_eq!(did_you_mean("", []), "known are ");
-        assert_eq!([distance("", "abc"), distance("abc", ""), distance("abc", "axc")], [3, 3, 1]);
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub use seat::Seat;
 pub use show::show;
 pub use source::{MAX_TEXT, PolicySource, Program, builtin, builtin_names};
 pub use unit::{LuaLink, POLICY, Unit};
+pub(crate) use vm::narrow;
 pub use vm::prompt::{Prompt, PromptError, Shown};
 
 use super::stage::{Context, Decide, FailureView, Outcome, PortionView, Stage, StatusEvent};

@@ -288,14 +288,20 @@ fn run_chunk(lua: &Lua, program: &Program) -> mlua::Result<Value> {
     main.call(())
 }
 
-/// A sandboxed VM with the unit's surroundings, nothing of it run yet.
-pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
+/// A VM with the language and nothing of the machine that it runs on.
+pub(crate) fn narrow() -> mlua::Result<Lua> {
     let library = LIBRARY.into_iter().fold(StdLib::NONE, |all, one| all | one);
     let lua = Lua::new_with(library, LuaOptions::default())?;
-    let globals = lua.globals();
     for name in REMOVED {
-        globals.set(name, Value::Nil)?;
+        lua.globals().set(name, Value::Nil)?;
     }
+    Ok(lua)
+}
+
+/// A sandboxed VM with the unit's surroundings, nothing of it run yet.
+pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
+    let lua = narrow()?;
+    let globals = lua.globals();
     let desk = Rc::new(Desk::new(generation));
     let kept = lua.create_table()?;
     for (slot, how) in [(Kept::SetHeader, How::Set), (Kept::AddHeader, How::Add), (Kept::RemoveHeader, How::Remove)] {

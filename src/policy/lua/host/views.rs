@@ -75,7 +75,12 @@ pub(super) const CLASSES: &[Class] = &[
                 &[],
                 "Called once in each VM, before any stage.",
             ),
-            stage("teardown", &[param("reason", Type::String, "`replaced` or `stopped`.")], &[], "Called on each worker when another generation takes its place, and when the node stops."),
+            stage(
+                "teardown",
+                &[param("reason", Type::String, "`replaced` or `stopped`.")],
+                &[],
+                "Called on each worker when another generation takes its place, and when the node stops.",
+            ),
             stage("receive", &[REQ, CTX], VERDICT, "A request has come in; nothing is known of it yet."),
             stage("register", &[REQ, CTX], VERDICT, "A REGISTER before authentication."),
             stage("verify", &[REQ, CTX], VERDICT, "Which check of the subscription, when."),
