@@ -4,6 +4,7 @@ use super::report::Natives;
 use super::shadow::silently;
 use crate::config::Config;
 use crate::policy::ServerView;
+use crate::policy::diagnostic::Diagnostic;
 use crate::policy::finding::Findings;
 use crate::policy::lua::package::{self, Loaded};
 use crate::policy::lua::watch::{self, Digest};
@@ -17,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// A setting-up that holds each worker up for longer than this is worth a warning.
 const SLOW: Duration = Duration::from_millis(20);
-/// Longest source line that is shown.
-const MAX_SHOWN: usize = 160;
 
 /// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
 pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
@@ -120,20 +119,17 @@ fn problem(step: &str, error: &dyn std::fmt::Display) -> Problem {
     Problem { step: step.into(), message, detail }
 }
 
-/// A message `file:line: reason` with the line that it is about.
+/// A message of lines `file:line: reason`, each with the line that it is about.
 fn shown(message: &str) -> Option<String> {
-    let (file, rest) = message.match_indices(':').find_map(|(at, _)| {
-        let (file, rest) = (message.get(..at)?, message.get(at + 1..)?);
-        rest.starts_with(|c: char| c.is_ascii_digit()).then_some((file, rest))
-    })?;
-    let number: usize = rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-    let text = PolicySource::read(Path::new(file)).ok()?.text;
-    let line = text.lines().nth(number.checked_sub(1)?)?;
-    let line: String = line.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let indent = line.chars().take_while(|c| c.is_whitespace()).count();
-    let (number, marks) = (number.to_string(), "^".repeat(line.trim().chars().count().max(1)));
-    let margin = " ".repeat(number.len());
-    Some(format!("{message}\n  {number} | {}\n  {margin} | {}{marks}", line.trim_end(), " ".repeat(indent)))
+    let with_line = |line: &str| {
+        let fault = Diagnostic::parse(line, "");
+        fault.line?;
+        let text = PolicySource::read(Path::new(&fault.file)).ok()?.text;
+        Some(fault.in_text(&text).to_string())
+    };
+    let lines: Vec<_> = message.lines().map(|line| with_line(line).ok_or(line)).collect();
+    let any = lines.iter().any(Result::is_ok);
+    any.then(|| lines.iter().map(|line| line.as_deref().unwrap_or_else(|plain| plain)).collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]
@@ -149,7 +145,7 @@ mod tests {
         let problem = problem("load", &error);
         let detail = problem.detail.unwrap();
         assert!(problem.message.starts_with(&format!("{}:2: ", path.display())), "{}", problem.message);
-        assert!(detail.ends_with("\n  2 |   local b = = 2\n    |   ^^^^^^^^^^^^^"), "{detail}");
+        assert!(detail.ends_with("\n  2 |   local b = = 2\n    |           ^"), "{detail}");
         assert_eq!(shown("no place in it: 7"), None);
         assert_eq!(shown("absent.lua:3: why"), None);
     }
