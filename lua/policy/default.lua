@@ -1,9 +1,8 @@
 -- The default policy: where an operator starts from.
 --
 -- A policy returns a table of functions, one per stage. A stage that is left out, or returns nil,
--- has no opinion: the server's default for it applies. The verdicts are made by the functions of
--- `ims`; a wrong word or an unknown key in one is an error with file and line, and then too the
--- default applies.
+-- has no opinion: the server's default for it applies, as it does after an error. The verdicts are
+-- made by the functions of `ims`; a wrong word in one is an error with file and line. Among the stages:
 --
 --   register(req, ctx)            a REGISTER before authentication
 --   verify(req, ctx)              which subscription checks, and when
@@ -19,9 +18,7 @@ local CHECK_ALWAYS = ims.verify { subscription = "always", at = "after_authentic
 local CHECK_CACHED = ims.verify { subscription = "cached", max_age = 300, at = "after_authentication" }
 local TELL_IMS = ims.notify { to = "ims", by = "message" }
 
--- register: the node's own algorithms are what most networks want, so there is no function here.
--- To insist on one:
---
+-- register: the node's own algorithms are what most networks want. To insist on one:
 --   function policy.register(req, ctx)
 --     return ims.challenge { algorithms = { "AKAv2-SHA-256", "AKAv1-MD5" } }
 --   end
@@ -34,7 +31,6 @@ function policy.verify(req, ctx)
 end
 
 -- authorized: accept with the expiry that the node grants. To shorten it for visitors:
---
 --   function policy.authorized(req, ctx)
 --     if ctx.visited_network then return ims.accept { expires = 600 } end
 --   end
@@ -46,15 +42,14 @@ local forwards = { pending = {}, reject = {} }
 function policy.broadcast(req, portion, ctx)
   local server = ctx.servers:by_naf(portion.naf_id)
   if not server then
-    if ctx.all_or_nothing then return ims.reject(403, "Unknown NAF") end
-    return ims.skip("no broadcast server for this NAF")
+    return ctx.all_or_nothing and ims.reject(403, "Unknown NAF") or ims.skip("no broadcast server for this NAF")
   end
   local on_failure = ctx.all_or_nothing and "reject" or "pending"
   local forward = forwards[on_failure][server.name]
   if not forward then
     forward = ims.forward {
       to = server.name,
-      parts = { "key", "payload", "identity" }, -- the payload goes along if the terminal sent one
+      parts = { "key", "payload" }, -- the payload if the terminal sent one
       key = "push",         -- "pull": the server asks for it at once; "on_use": when the terminal first turns to it
       when = "before_200",  -- the 200 speaks for both; "after_200": for the IMS only, the server follows
       on_failure = on_failure,
@@ -66,10 +61,8 @@ end
 
 -- The two systems tell each other.
 function policy.status(event, ctx)
-  if event.system == "ims" then
-    return ims.notify { to = event.servers, by = "third_party_register" }
-  end
-  return TELL_IMS
+  if event.system == "broadcast" then return TELL_IMS end
+  return ims.notify { to = event.servers, by = "third_party_register" }
 end
 
 return policy

@@ -29,13 +29,10 @@ fn a_canary_that_fails_is_taken_back() {
     let node = Node::start("watch = false\nprobation = \"60m\"\ncanary = 50");
     node.write(FAILS);
     assert_eq!(node.done(&["reload"])["canary"], 50);
-    let mut asked = 0;
     wait_for(|| {
         users().iter().for_each(|user| drop(node.word_for(user)));
-        asked += 1;
         node.log().contains("fails on probation").then_some(())
     });
-    assert!(asked <= 3, "five faults are enough");
     assert!(users().iter().all(|user| node.word_for(user) == "one"));
     assert_eq!(node.generations(), states(&[(1, "serving"), (2, "failed")]));
 }
