@@ -193,14 +193,14 @@ impl Chain {
             tracing::error!(
                 target: "imscript::policy", unit, generation = self.generation,
                 "fails too often and is left out for {} s; {}",
-                Breaker::PAUSE.as_secs(), instead_of(member.link.on_error()),
+                Breaker::PAUSE.as_secs(), instead_of(member.link.on_error(), fault.stage),
             );
         }
         if let Some(held_back) = member.throttle.admit(now) {
             let (stage, cause, reason) = (fault.stage.as_str(), fault.cause.as_str(), fault.message.as_str());
             tracing::warn!(
                 target: "imscript::policy", unit, generation = self.generation, stage, cause, reason, held_back,
-                "policy failed; {}", instead_of(member.link.on_error()),
+                "policy failed; {}", instead_of(member.link.on_error(), fault.stage),
             );
         }
         self.last_fault.replace(Some(fault));
@@ -215,10 +215,14 @@ impl Chain {
     }
 }
 
-fn instead_of(on_error: OnError) -> &'static str {
-    match on_error {
-        OnError::Skip => "the default applies",
-        OnError::FailClosed => "requests are refused",
+fn instead_of(on_error: OnError, stage: Stage) -> &'static str {
+    match (on_error, stage) {
+        (OnError::FailClosed, Stage::Receive | Stage::Register | Stage::Authorized | Stage::Route) => {
+            "requests are refused"
+        }
+        (OnError::FailClosed, Stage::Broadcast) => "broadcast portions stay here",
+        (OnError::FailClosed, Stage::Verify) => "the subscription is always checked",
+        _ => "the default applies",
     }
 }
 

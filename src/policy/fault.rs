@@ -61,6 +61,8 @@ pub enum OnError {
 #[derive(Debug, Default)]
 pub struct Counters {
     stages: [OfStage; Stage::COUNT],
+    /// Faults of timers and callbacks.
+    background: [AtomicU64; Cause::ALL.len()],
     /// Calls that were not made since the breaker was open.
     bypassed: AtomicU64,
     /// Times that the breaker opened.
@@ -84,8 +86,10 @@ impl Counters {
         self.stages[stage as usize].calls.load(Ordering::Relaxed)
     }
 
+    /// Faults at all stages, and of timers and callbacks.
     pub fn of(&self, cause: Cause) -> u64 {
-        Stage::ALL.into_iter().map(|stage| self.of_at(stage, cause)).sum()
+        let background = self.background[cause as usize].load(Ordering::Relaxed);
+        Stage::ALL.into_iter().map(|stage| self.of_at(stage, cause)).sum::<u64>() + background
     }
 
     pub fn of_at(&self, stage: Stage, cause: Cause) -> u64 {
@@ -115,6 +119,10 @@ impl Counters {
 
     pub(super) fn count(&self, stage: Stage, cause: Cause) {
         self.stages[stage as usize].faults[cause as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_background(&self, cause: Cause) {
+        self.background[cause as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_bypassed(&self) {

@@ -27,6 +27,14 @@ struct Change<'a> {
     expires: u32,
 }
 
+/// A change of a broadcast registration.
+struct BroadcastChange<'a> {
+    previous: RegState,
+    state: RegState,
+    /// None: the state says it.
+    cause: Option<&'a str>,
+}
+
 impl Scscf {
     /// The IMS registration was made or refreshed. `told`: the server that the forwarded portion told already.
     pub(super) fn ims_changed(
@@ -72,7 +80,10 @@ impl Scscf {
     pub(super) fn ims_ended(&self, impi: &Impi, leg: Leg, cause: &str) {
         let step = Step { previous: RegState::Registered, state: RegState::NotRegistered, renews: false };
         let change = Change { previous: step.previous, state: step.state, cause, expires: 0 };
-        let (servers, after) = self.whom_to_tell(&*self.decides_for(impi), impi, &leg, change);
+        let decide = self.decides_for(impi);
+        let (servers, after) = self.whom_to_tell(&*decide, impi, &leg, change);
+        let ended = BroadcastChange { previous: leg.state, state: RegState::NotRegistered, cause: Some(cause) };
+        self.tell_of_broadcast(&*decide, impi, &leg, ended);
         let me = self.clone();
         let impi = impi.clone();
         (self.spawn)(Box::pin(async move {
@@ -197,8 +208,13 @@ impl Scscf {
         cause: Option<&str>,
     ) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
-        let impu = &leg.impu;
-        self.tell_hss(impu, &leg.server, &leg.naf, leg.btid.as_ref(), state).await;
+        self.tell_hss(&leg.impu, &leg.server, &leg.naf, leg.btid.as_ref(), state).await;
+        self.tell_of_broadcast(decide, impi, &leg, BroadcastChange { previous, state, cause });
+    }
+
+    /// Whom the policy names hears of a change of a broadcast registration; its server knows by itself.
+    fn tell_of_broadcast(&self, decide: &dyn Decide, impi: &Impi, leg: &Leg, change: BroadcastChange<'_>) {
+        let BroadcastChange { previous, state, cause } = change;
         if previous == state {
             return;
         }
@@ -209,7 +225,7 @@ impl Scscf {
             state,
             cause: cause.unwrap_or(state.as_str()),
             impi: impi.as_str(),
-            impu: impu.as_str(),
+            impu: leg.impu.as_str(),
             btid: leg.btid.as_ref().map(|b| b.as_str()),
             naf_fqdn: Some(leg.naf.fqdn()),
             servers: &servers,
@@ -218,18 +234,20 @@ impl Scscf {
         };
         let Status::Notify { to, by, after } = decide.status(&event) else { return };
         let step = Step { previous, state, renews: false };
-        // The server itself knows; a policy may name others.
         for server in to.iter().filter(|name| **name != *leg.server).filter_map(|name| self.shared.server(name)) {
             let server = server.clone();
             let notice = match by {
+                NotifyBy::ThirdPartyRegister if event.expires == 0 => {
+                    Notice::Ended { impi: impi.clone(), server, leg: Box::new(leg.clone()) }
+                }
                 NotifyBy::ThirdPartyRegister => Notice::Ims { impi: impi.clone(), server },
                 NotifyBy::Message => {
                     let word = BroadcastRegistration {
                         state,
-                        impu: impu.clone(),
+                        impu: leg.impu.clone(),
                         btid: leg.btid.clone(),
                         naf_fqdn: leg.naf.fqdn().to_owned(),
-                        expires: self.expires_left(impi),
+                        expires: event.expires,
                         cause: event.cause.to_owned(),
                     };
                     Notice::Broadcast { server, naf: leg.naf.clone(), word: Box::new(word), at: self.now().mono }

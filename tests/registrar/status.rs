@@ -54,6 +54,27 @@ fn a_users_changes_within_the_time_are_told_once() {
 }
 
 #[test]
+fn the_end_of_a_broadcast_registration_is_told_like_its_beginning() {
+    for (by, method) in [(NotifyBy::Message, "MESSAGE"), (NotifyBy::ThirdPartyRegister, "REGISTER")] {
+        for expiry in [false, true] {
+            let network = Network::policy(tell("bsm2", System::Broadcast, by, 0));
+            let mut phone = Phone::for_broadcast();
+            phone.register(&network, &["Expires: 600"]);
+            network.settle();
+            assert_eq!(told(&network, OTHER), [(method.to_string(), if by == NotifyBy::Message { 0 } else { 600 })]);
+            if expiry {
+                network.pass(seconds(600));
+                network.sweep();
+            } else {
+                phone.register(&network, &["Expires: 0"]);
+                network.settle();
+            }
+            assert_eq!(told(&network, OTHER), [(method.to_string(), 0)], "{method} {expiry}");
+        }
+    }
+}
+
+#[test]
 fn what_came_and_went_meanwhile_is_not_told() {
     let network = Network::policy(ims_to("bsm2", 60));
     let mut phone = Phone::for_broadcast();

@@ -63,7 +63,7 @@ impl Generation {
         };
         let mut links: Vec<_> = env.natives.iter().map(native).collect();
         for (unit, counters) in &self.units {
-            let link: Box<dyn Link> = Box::new(LuaLink::new(unit.clone(), env, self.id)?);
+            let link: Box<dyn Link> = Box::new(LuaLink::new(unit.clone(), env, self.id, counters.clone())?);
             links.push((place(&unit.name).map_or(usize::MAX, |at| at + 1), (link, counters.clone())));
         }
         links.sort_by_key(|(place, _)| *place);

@@ -6,6 +6,7 @@
 use super::args::{Arg, Refusal, each_entry, each_field, line, list, number, octets, pairs, text, word};
 use crate::auth::digest::Algorithm;
 use crate::policy::verdict::{self, KeyMovement, NotifyBy, OnFailure, Order, Reject, Subscription, When};
+use crate::sip::edit::Edit;
 use std::time::Duration;
 
 /// Age of a cached subscription that is good enough when a policy does not say.
@@ -170,7 +171,13 @@ fn answer(argument: Arg<'_>) -> Result<Made, Refusal> {
                 }
             }
             "reason" => answer.reason = Some(line(key, value)?.to_owned()),
-            "headers" => answer.headers = pairs(key, value)?,
+            "headers" => {
+                answer.headers = pairs(key, value)?;
+                for (name, value) in &answer.headers {
+                    let edit = Edit::Add { name: name.clone(), value: value.clone() };
+                    edit.check().map_err(|why| why.to_string())?;
+                }
+            }
             "body" => body = Some(octets(key, value, MAX_BODY)?),
             _ => kind = Some(line(key, value)?.to_owned()),
         }

@@ -240,7 +240,7 @@ fn compile(source: &PolicySource, manifest: &Manifest, found: &mut Findings) -> 
 
 /// Runs the plugin's top level and `setup` in a VM that is thrown away, and compares its functions with its manifest.
 fn rehearse(unit: &Unit, manifest: &Manifest, files: &folder::Files, found: &mut Findings) {
-    let link = match LuaLink::new(Arc::new(unit.clone()), &Env::detached(&[]), 0) {
+    let link = match LuaLink::new(Arc::new(unit.clone()), &Env::detached(&[]), 0, Arc::default()) {
         Ok(link) => link,
         Err(error) => {
             let names = files.modules.values().map(|source| source.name.as_str());

@@ -5,12 +5,13 @@ use super::env::Env;
 use super::host::{Occasion, Runner};
 use super::source::Program;
 use super::vm::Vm;
+use crate::policy::breaker::Breaker as Switch;
 use crate::policy::capability::{Capabilities, Origin};
 use crate::policy::conf::Conf;
 use crate::policy::manifest::{Breaker, Limits, Manifest};
 use crate::policy::throttle::Throttle;
 use crate::policy::verdict::Opinion;
-use crate::policy::{Cause, Fault, Link, OnError, Question, Stage};
+use crate::policy::{Cause, Counters, Fault, Link, OnError, Question, Stage};
 use mlua::{Function, MultiValue};
 use sha2::{Digest, Sha256};
 use std::cell::{Cell, RefCell};
@@ -114,14 +115,20 @@ struct Home {
     retired: Cell<bool>,
     rebuild_after: Cell<Option<Duration>>,
     throttle: Throttle,
+    /// With those of the other workers.
+    counters: Arc<Counters>,
+    /// Of timers and callbacks; the chain has one for the stages.
+    background: Switch,
     /// The stages that it has a function for.
     stages: Cell<[bool; Stage::COUNT]>,
 }
 
 impl LuaLink {
     /// Builds the VM and runs the unit's top level and `setup`.
-    pub fn new(unit: Arc<Unit>, env: &Env, generation: u64) -> Result<LuaLink, PolicyError> {
+    pub fn new(unit: Arc<Unit>, env: &Env, generation: u64, counters: Arc<Counters>) -> Result<LuaLink, PolicyError> {
         let home = Rc::new(Home {
+            counters,
+            background: Switch::new(unit.limits.breaker),
             unit,
             env: env.clone(),
             generation,
@@ -182,13 +189,23 @@ impl Home {
 
     /// A timer or a callback. Nobody waits for it, so a fault is only counted and logged.
     fn run(self: &Rc<Self>, occasion: Occasion, function: &Function, arguments: MultiValue) {
+        if !self.background.admits(|| self.env.clock.now().mono) {
+            return self.counters.count_bypassed();
+        }
         // Tasks run between two calls: it is never borrowed.
         let outcome = match self.vm.try_borrow().as_deref() {
             Ok(Some(vm)) => vm.run(occasion, function, arguments),
             _ => return,
         };
-        let Err((cause, reason)) = outcome else { return };
+        let Err((cause, reason)) = outcome else { return self.background.succeeded() };
         self.report(occasion, cause, &reason);
+        if self.background.failed(self.env.clock.now().mono) {
+            self.counters.count_opened();
+            tracing::error!(
+                target: "imscript::policy", unit = &*self.unit.name, generation = self.generation,
+                "its timers and callbacks fail too often and are left out for {} s", Switch::PAUSE.as_secs(),
+            );
+        }
         if super::failure::spoils(cause) {
             self.vm.replace(None);
             self.rebuild_soon();
@@ -196,6 +213,7 @@ impl Home {
     }
 
     fn report(&self, occasion: Occasion, cause: Cause, reason: &str) {
+        self.counters.count_background(cause);
         let unit = &*self.unit.name;
         let generation = self.generation.to_string();
         let labels = [("unit", unit), ("generation", &*generation), ("cause", cause.as_str())];

@@ -19,7 +19,7 @@ const fn writes(name: &'static str, doc: &'static str, run: fn(&Call<'_>) -> mlu
 
 pub(super) static LOG: Module = Module {
     name: "log",
-    doc: "Lines in the node's log. Each names the plugin, the generation, the file and the line. At most 20 a second are \
+    doc: "Lines in the node's log. Each names the plugin, the generation, the file and the line. At most 20 a second and worker are \
           written, and the next says how many were not.",
     capability: None,
     fields: &[],

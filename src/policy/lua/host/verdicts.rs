@@ -141,7 +141,8 @@ pub(super) static IMS: Module = Module {
                 REASON,
                 optional("options", Type::Class("RejectOptions"), "What else it says."),
             ],
-            "`receive`, `register`, `authorized`, `broadcast`, `route`: refuses.",
+            "`receive`, `register`, `authorized`, `route`: refuses. `broadcast`: the portion alone is refused, with the reason as \
+             its cause, unless the terminal asked for all or nothing.",
         ),
         verdict(
             "challenge",

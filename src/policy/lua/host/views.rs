@@ -33,6 +33,17 @@ const fn method(
     Function { name, params, returns, doc, when, errors, since: API, run: Run::Elsewhere }
 }
 
+/// What is configuration may be used at any time.
+const fn look_up(
+    name: &'static str,
+    params: &'static [Param],
+    returns: &'static [Return],
+    doc: &'static str,
+    when: When,
+) -> Function {
+    Function { errors: "", ..method(name, params, returns, doc, when) }
+}
+
 const NAME: Param = param("name", Type::String, "In any case, long or compact.");
 const VALUE: Param = param("value", Type::String, "One line, up to 128 octets.");
 
@@ -220,14 +231,14 @@ pub(super) const CLASSES: &[Class] = &[
         role: Role::Handle,
         fields: &[],
         methods: &[
-            method(
+            look_up(
                 "by_naf",
                 &[optional("naf_id", Type::String, "Domain name of a NAF.")],
                 &[may_give(Type::Class("Server"), "Who is responsible for it.")],
                 "Finds the server of a NAF.",
                 When::Anywhere,
             ),
-            method(
+            look_up(
                 "by_name",
                 &[optional("name", Type::String, "A name in the configuration.")],
                 &[may_give(Type::Class("Server"), "The server.")],
