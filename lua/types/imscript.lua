@@ -127,12 +127,12 @@ function Response:remove_header(name) end
 ---@field [integer] Server
 local ServerList = {}
 
----Finds the server of a NAF. Errors: The stage has returned.
+---Finds the server of a NAF.
 ---@param naf_id? string Domain name of a NAF.
 ---@return Server? # Who is responsible for it.
 function ServerList:by_naf(naf_id) end
 
----Finds a server by its name. Errors: The stage has returned.
+---Finds a server by its name.
 ---@param name? string A name in the configuration.
 ---@return Server? # The server.
 function ServerList:by_name(name) end
@@ -312,7 +312,7 @@ function ims.next() end
 ---@return Verdict # The verdict.
 function ims.drop() end
 
----`receive`, `register`, `authorized`, `broadcast`, `route`: refuses. Errors: An unknown key or word.
+---`receive`, `register`, `authorized`, `route`: refuses. `broadcast`: the portion alone is refused, with the reason as its cause, unless the terminal asked for all or nothing. Errors: An unknown key or word.
 ---@param status integer 400 to 699 except 401 and 407.
 ---@param reason? string Up to 128 octets in one line.
 ---@param options? RejectOptions What else it says.
@@ -372,7 +372,7 @@ function ims.route(options) end
 ---@return Verdict # The verdict.
 function ims.answer(options) end
 
----Lines in the node's log. Each names the plugin, the generation, the file and the line. At most 20 a second are written, and the next says how many were not.
+---Lines in the node's log. Each names the plugin, the generation, the file and the line. At most 20 a second and worker are written, and the next says how many were not.
 ---@class loglib
 log = {}
 

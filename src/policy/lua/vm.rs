@@ -25,8 +25,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time that the policy's top level may take, once.
-const LOAD: Duration = Duration::from_secs(1);
+/// Time that a unit's top level may take, and its `setup`: a worker that changes over to it serves nobody meanwhile.
+const LOAD: Duration = Duration::from_millis(50);
 
 /// What a policy may use of the language's library.
 const LIBRARY: [StdLib; 7] =
