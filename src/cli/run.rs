@@ -28,7 +28,7 @@ const TESTS: Duration = Duration::from_secs(20);
   imscript run --config imscript.toml
   imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
   imscript run --policy lua/policy/figures/figure_3.lua
-  imscript run --plugins plugins")]
+  imscript run --config imscript.toml --plugins plugins     with the settings in [plugins.config.NAME]")]
 pub struct Args {
     /// Configuration file; the options below override it
     #[arg(long, value_name = "FILE")]
