@@ -267,7 +267,7 @@ fn load_checks_every_answer() {
     network.lock().unwrap().broadcast = None;
     let output = imscript(&[&base[..], &["--users", "10", NAF[0], NAF[1]]].concat());
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(json(&output)["errors_by_kind"]["200 without a broadcast state"], 10);
+    assert_eq!(json(&output)["errors_by_kind"]["200 without a broadcast registration"], 10);
     network.lock().unwrap().subscribers.clear();
     let output = imscript(&[&base[..], &["--users", "10"]].concat());
     assert_eq!(json(&output)["errors_by_kind"]["MAC failure"], 10);
