@@ -636,20 +636,23 @@ http = {}
 
 ---Sends a GET. Only in `setup`, `status`, `finish`, timers and callbacks. Errors: The origin is not granted; 64 requests of the plugin are under way; something is too long.
 ---@param url string Of an origin that is granted; without user and password.
----@param options? HttpOptions What goes along.
+---@param options? HttpOptions What goes along; may be left out.
 ---@param callback fun(answer?: HttpAnswer, why?: string) Called later on the same worker, under the deadline of a stage.
+---@overload fun(url: string, callback: fun(answer?: HttpAnswer, why?: string))
 function http.get(url, options, callback) end
 
 ---Sends a POST. Only in `setup`, `status`, `finish`, timers and callbacks. Errors: The origin is not granted; 64 requests of the plugin are under way; something is too long.
 ---@param url string Of an origin that is granted; without user and password.
----@param options? HttpOptions What goes along.
+---@param options? HttpOptions What goes along; may be left out.
 ---@param callback fun(answer?: HttpAnswer, why?: string) Called later on the same worker, under the deadline of a stage.
+---@overload fun(url: string, callback: fun(answer?: HttpAnswer, why?: string))
 function http.post(url, options, callback) end
 
 ---Sends a request of any method (`options.method`, GET if left out). Only in `setup`, `status`, `finish`, timers and callbacks. Errors: The origin is not granted; 64 requests of the plugin are under way; something is too long.
 ---@param url string Of an origin that is granted; without user and password.
----@param options? HttpOptions What goes along.
+---@param options? HttpOptions What goes along; may be left out.
 ---@param callback fun(answer?: HttpAnswer, why?: string) Called later on the same worker, under the deadline of a stage.
+---@overload fun(url: string, callback: fun(answer?: HttpAnswer, why?: string))
 function http.request(url, options, callback) end
 
 ---Questions to the HSS.

@@ -83,7 +83,8 @@ pub fn state_token(state: RegState) -> &'static str {
     }
 }
 
-fn state_from_token(text: &str) -> Option<RegState> {
+/// The state that a token names, in any case of letters.
+pub fn state_from_token(text: &str) -> Option<RegState> {
     [RegState::NotRegistered, RegState::Pending, RegState::Registered, RegState::Failed]
         .into_iter()
         .find(|state| text.eq_ignore_ascii_case(state_token(*state)))

@@ -10,7 +10,7 @@ use crate::harness::{self, Subject, files};
 use crate::policy::chain::StepAnswer;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::finding::Findings;
-use crate::policy::lua::{Env, Generation, Known, PolicySource, Unit, package};
+use crate::policy::lua::{Env, Generation, Known, Plugins, PolicySource, Unit, package};
 use crate::policy::{ServerView, Stage};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         match target {
             Target::Config(path) => checked.config(&path),
             Target::Policy(path) => checked.policy(&path, &default_servers()),
+            Target::Plugins(folder) => checked.plugins(&folder),
             Target::Plugin(folder) => checked.plugin(&folder),
             Target::Test(path) => checked.test(&path),
         }
@@ -156,14 +157,29 @@ impl Checked {
                     loaded.units.into_iter().filter(|u| Some(&*u.name) == subject.tested.as_deref()).collect();
                 self.units(&own, &default_servers());
             }
-            // Settings that the operator owes are no fault of the plugin.
-            Err(found) => found.iter().for_each(|finding| {
-                let owed = subject.plugins.as_ref().is_some_and(|plugins| plugins.file == finding.file);
-                let fault = Diagnostic::from(finding);
-                self.fault(if owed { fault.warning() } else { fault });
-            }),
+            Err(found) => self.without_config(&found, subject.plugins.as_ref()),
         }
         files::find(folder).iter().for_each(|test| self.test(test));
+    }
+
+    /// What only shows of all plugins together: their order.
+    fn plugins(&mut self, folder: &Path) {
+        let plugins = Plugins::of(folder);
+        match package::read(None, Some(&plugins), &[]) {
+            Ok(loaded) => loaded.notes.iter().for_each(|note| {
+                self.fault(Diagnostic::parse(note, &folder.display().to_string()).warning());
+            }),
+            Err(found) => self.without_config(&found, Some(&plugins)),
+        }
+    }
+
+    /// Settings that the operator owes are no fault of a plugin.
+    fn without_config(&mut self, found: &Findings, plugins: Option<&Plugins>) {
+        for finding in found.iter() {
+            let owed = plugins.is_some_and(|plugins| plugins.file == finding.file);
+            let fault = Diagnostic::from(finding);
+            self.fault(if owed { fault.warning() } else { fault });
+        }
     }
 
     fn test(&mut self, path: &Path) {

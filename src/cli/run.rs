@@ -28,7 +28,7 @@ const TESTS: Duration = Duration::from_secs(20);
   imscript run --config imscript.toml
   imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
   imscript run --policy lua/policy/figures/figure_3.lua
-  imscript run --plugins plugins")]
+  imscript run --config imscript.toml --plugins plugins")]
 pub struct Args {
     /// Configuration file; the options below override it
     #[arg(long, value_name = "FILE")]
@@ -45,7 +45,7 @@ pub struct Args {
     /// Policy file in Lua
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Folder of plugins, one folder each
+    /// Folder of plugins, one folder each; settings that they require stand in the configuration, [plugins.config.NAME]
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
     /// Address of the broadcast server's HTTP side (Ua)

@@ -12,6 +12,7 @@ const CONFIG: &str = "imscript.toml";
 const POLICIES: &str = "lua/policy";
 const PLUGINS: &str = "plugins";
 const MANIFEST: &str = "plugin.toml";
+const MAIN: &str = "main.lua";
 /// Folders within a folder of policies.
 const MAX_DEPTH: usize = 4;
 const MAX_POLICIES: usize = 1000;
@@ -22,6 +23,8 @@ pub(super) enum Target {
     Policy(PathBuf),
     /// The folder of one plugin.
     Plugin(PathBuf),
+    /// A folder of plugins; each of its folders follows as one.
+    Plugins(PathBuf),
     /// One test file.
     Test(PathBuf),
 }
@@ -55,7 +58,7 @@ pub(super) fn targets(path: Option<&Path>) -> anyhow::Result<Vec<Target>> {
         _ if name == MANIFEST => Ok(vec![Target::Plugin(parent(path))]),
         Some("toml") => Ok(vec![Target::Config(path.to_path_buf())]),
         _ if files::is_test(path) => Ok(vec![Target::Test(path.to_path_buf())]),
-        Some("lua" | "luau") if name == "main.lua" && parent(path).join(MANIFEST).is_file() => {
+        Some("lua" | "luau") if name == MAIN && parent(path).join(MANIFEST).is_file() => {
             Ok(vec![Target::Plugin(parent(path))])
         }
         Some("lua" | "luau") => Ok(vec![Target::Policy(path.to_path_buf())]),
@@ -86,13 +89,20 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<Target>) -> anyhow::Resu
     let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
+    // As a node sees it: whatever folder is in a folder of plugins is one, with a manifest or without.
+    let folders: Vec<_> = paths.iter().filter(|path| path.is_dir() && !is_hidden(path)).collect();
+    let all_run = !folders.is_empty() && folders.iter().all(|folder| folder.join(MAIN).is_file());
+    let of_plugins = all_run || folders.iter().any(|folder| folder.join(MANIFEST).is_file());
+    if of_plugins {
+        found.push(Target::Plugins(folder.to_path_buf()));
+    }
     for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with('.') || found.len() >= MAX_POLICIES {
+        if is_hidden(&path) || found.len() >= MAX_POLICIES {
             continue;
         }
         if path.is_dir() {
-            if path.join(MANIFEST).is_file() {
+            if of_plugins {
                 found.push(Target::Plugin(path));
             } else if depth < MAX_DEPTH && name != "tests" {
                 collect(&path, depth + 1, found)?;
@@ -102,6 +112,10 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<Target>) -> anyhow::Resu
         }
     }
     Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 /// A policy and plugins with the servers they decide about, out of options of the same names.
@@ -165,6 +179,7 @@ impl Set {
                 Set { servers: self::servers(&config), policy: config.policy, plugins: config.plugins }
             }
             Some(Target::Policy(path)) => Set { policy: Some(path), plugins: None, servers },
+            Some(Target::Plugins(folder)) => Set { policy: None, plugins: Some(Plugins::of(folder)), servers },
             Some(Target::Plugin(folder)) => {
                 let subject = Subject::plugin(&folder);
                 Set { policy: None, plugins: subject.plugins, servers }

@@ -97,6 +97,8 @@ fn suites(path: Option<&Path>) -> anyhow::Result<Vec<(Subject, Vec<PathBuf>)>> {
     let mut suites = Vec::new();
     for target in targets(path)? {
         match target {
+            // Its plugins follow one by one.
+            Target::Plugins(_) => {}
             Target::Plugin(folder) => suites.push((Subject::plugin(&folder), files::find(&folder))),
             Target::Policy(file) => suites.push((Subject::policy(&file), files::of_policy(&file))),
             Target::Test(file) => suites.push((subject_of(&file)?, vec![file])),
@@ -136,7 +138,7 @@ fn state(args: &Args) -> anyhow::Result<Vec<(PathBuf, u64, Option<SystemTime>)>>
     let mut roots = Vec::new();
     for target in targets(args.path.as_deref())? {
         match target {
-            Target::Plugin(folder) => roots.push(folder),
+            Target::Plugin(folder) | Target::Plugins(folder) => roots.push(folder),
             Target::Policy(file) | Target::Test(file) | Target::Config(file) => {
                 roots.push(file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_path_buf());
             }

@@ -200,7 +200,12 @@ fn entries(
         if object.required.contains(key) {
             let what = article(schema.kind.name());
             let about = schema.description.as_deref().map(|d| format!(": {d}")).unwrap_or_default();
-            found.hinted(node.line, format!("{}: missing", join(path, key)), format!("{what}{about}"));
+            // Without a line there is no table yet that it could be put into.
+            let remedy = match node.line {
+                0 => format!("; set it under [{path}] in the configuration, or leave the plugin out with disabled"),
+                _ => String::new(),
+            };
+            found.hinted(node.line, format!("{}: missing", join(path, key)), format!("{what}{about}{remedy}"));
             sound = false;
         } else if let Some(value) = absent(schema) {
             map.insert(key.clone(), value);

@@ -180,7 +180,10 @@ impl<'n> Fields<'n> {
     }
 
     pub fn get(&mut self, key: &'static str) -> Option<&'n Entry> {
-        self.known.push(key);
+        // A key may be looked at more than once.
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.entries.iter().find(|entry| entry.key == key)
     }
 

@@ -96,6 +96,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(word, known.iter().copied()) {
         Some(name) => format!("did you mean {name:?}?"),
+        None if known.is_empty() => "there is none".to_owned(),
         None => format!("known are {}", known.join(", ")),
     }
 }
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(did_you_mean("brodcast", ["broadcast", "register"]), "did you mean \"broadcast\"?");
         assert_eq!(did_you_mean("regsiter", ["broadcast", "register"]), "did you mean \"register\"?");
         assert_eq!(did_you_mean("banana", ["a", "b"]), "known are a, b");
-        assert_eq!(did_you_mean("", []), "known are ");
+        assert_eq!(did_you_mean("", []), "there is none");
     }
 
     #[test]

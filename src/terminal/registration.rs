@@ -5,9 +5,11 @@ use super::TerminalError;
 use super::register::PROVISIONING;
 use crate::aka::vector::Rand;
 use crate::auth::digest::Algorithm;
+use crate::broadcast::ext;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::{self, Ks, KsNaf};
 use crate::gba::naf_id::NafId;
+use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
 use crate::sip::{Contacts, HeaderName, Message, NameAddr, Params, Uri};
 use zeroize::Zeroizing;
@@ -15,7 +17,7 @@ use zeroize::Zeroizing;
 /// State of the broadcast registration as the 200 tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BroadcastState {
-    /// The 200 says nothing about it.
+    /// The 200 says nothing about it, or that there is none (`terminated`).
     #[default]
     None,
     Pending,
@@ -173,11 +175,14 @@ fn broadcast(response: &Message<'_>) -> Result<(Broadcast, Option<Btid>), Termin
     let line = [b";", value].concat();
     let params = Params(&line);
     let get = |name: &str| params.get(name).map(|value| String::from_utf8_lossy(&value).into_owned());
-    let state = match get("state").as_deref() {
-        Some("registered") => BroadcastState::Registered,
-        Some("pending") => BroadcastState::Pending,
-        Some("failed") => BroadcastState::Failed,
-        Some(_) => return Err(TerminalError::BadAnswer("the state in Bcast-Ext is unknown")),
+    let state = match get("state") {
+        Some(word) => match ext::state_from_token(&word) {
+            Some(RegState::NotRegistered) => BroadcastState::None,
+            Some(RegState::Pending) => BroadcastState::Pending,
+            Some(RegState::Registered) => BroadcastState::Registered,
+            Some(RegState::Failed) => BroadcastState::Failed,
+            None => return Err(TerminalError::BadAnswer("the state in Bcast-Ext is unknown")),
+        },
         None => BroadcastState::None,
     };
     let btid = match get("btid") {

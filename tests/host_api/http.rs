@@ -102,6 +102,28 @@ fn a_request_goes_out_and_its_answer_comes_to_the_callback() {
 }
 
 #[test]
+fn the_options_may_be_left_out() {
+    on_tokio(async {
+        let answer = "HTTP/1.1 200 OK\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nok";
+        let (addr, mut heard) = server(vec![Some(answer.into()); 3]).await;
+        for (name, method) in [("get", "GET"), ("post", "POST"), ("request", "GET")] {
+            let call = format!("http.{name}('http://{addr}/a', answer)");
+            assert_eq!(said(&world(), granted(addr), &call).await, "200 ok 1");
+            let heard = heard.recv().await.unwrap();
+            assert!(heard.starts_with(&format!("{method} /a HTTP/1.1\r\n")), "{heard}");
+        }
+        for (arguments, why) in [
+            ("answer, answer", "http.get: options is a function; it must be a table of method, "),
+            ("nil", "http.get: callback is nil; it must be a function"),
+            ("{}", "http.get: callback is nil; it must be a function"),
+        ] {
+            let fault = said(&world(), granted(addr), &format!("http.get('http://{addr}/a', {arguments})")).await;
+            assert!(fault.contains(why), "{arguments}: {fault}");
+        }
+    });
+}
+
+#[test]
 fn redirects_are_answers_and_lead_nowhere() {
     on_tokio(async {
         let away = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";

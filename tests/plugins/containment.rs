@@ -62,6 +62,17 @@ fn require_leads_nowhere_else() {
 }
 
 #[test]
+fn a_plugin_without_modules_has_none_to_suggest() {
+    let dir = Dir::new();
+    dir.plugin("x", "", "", "require('nope')");
+    let fault = dir.fault();
+    let said = "x/main.lua:2: require(\"nope\"): x has no modules; each would be a file beside main.lua";
+    assert_eq!(fault, said);
+    let shown = imscript::policy::diagnostic::Diagnostic::parse(&fault, "").in_text("\nrequire('nope')").to_string();
+    assert!(!shown.contains("hint"), "{shown}");
+}
+
+#[test]
 fn modules_in_a_ring_are_refused() {
     let dir = Dir::new();
     dir.plugin("x", "", "", "require('a')");

@@ -17,7 +17,7 @@ fn a_sound_plugin_is_taken() {
 #[test]
 fn broken_manifests_by_line() {
     for (more, expected) in [
-        ("colour = 1", "x/plugin.toml:5: unknown key \"colour\""),
+        ("colour = 1", "x/plugin.toml:5: unknown key \"colour\" (known are name, version, api, min_server, "),
         ("befor = []", "x/plugin.toml:5: unknown key \"befor\" (did you mean \"before\"?)"),
         ("before = [\"x\"]", "x/plugin.toml:5: before: a plugin cannot stand before itself"),
         ("min_server = \"99.0.0\"", "x/plugin.toml:5: min_server: 99.0.0 is newer than this server"),

@@ -51,7 +51,10 @@ fn what_is_wrong_with_them_by_line() {
     let dir = Dir::new();
     dir.plugin("x", "\"authorized\"", SCHEMA, BODY);
     for (text, expected) in [
-        ("plugins = \"plugins\"\n", "imscript.toml: plugins.config.x.greeting: missing (a string)"),
+        (
+            "plugins = \"plugins\"\n",
+            "imscript.toml: plugins.config.x.greeting: missing (a string; set it under [plugins.config.x] in the configuration, or leave the plugin out with disabled)",
+        ),
         ("[plugins]\n\n[plugins.config.x]\n", "imscript.toml:3: plugins.config.x.greeting: missing (a string)"),
         (
             "[plugins.config.x]\ngreeting = 1\n",

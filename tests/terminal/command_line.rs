@@ -92,6 +92,23 @@ fn exit_code_follows_what_the_figure_promises() {
     assert_eq!(first.header_named("Require"), Some(&b"bcast-ext"[..]));
 }
 
+/// A policy that leaves the broadcast server to the terminal: registered with the IMS, no more, and that is no error.
+#[test]
+fn a_broadcast_registration_that_there_is_not() {
+    for state in ["terminated", "Terminated"] {
+        let (server, _network) = network(Some(state));
+        let output = terminal(&server, "register", &NAF);
+        let result = json(&output);
+        assert!(output.status.success(), "{result}");
+        assert_eq!((&result["result"], &result["broadcast"]), (&"registered".into(), &"none".into()));
+        let promised = terminal(&server, "register", &[&NAF[..], &["--figure", "7"]].concat());
+        assert_eq!(promised.status.code(), Some(1), "{}", json(&promised));
+    }
+    let (server, _network) = network(Some("maybe"));
+    let result = json(&terminal(&server, "register", &NAF));
+    assert!(result["error"].as_str().unwrap().contains("the state in Bcast-Ext is unknown"), "{result}");
+}
+
 #[test]
 fn legacy_require_as_the_patent_prints_it() {
     let (server, network) = network(None);
@@ -250,7 +267,7 @@ fn load_checks_every_answer() {
     network.lock().unwrap().broadcast = None;
     let output = imscript(&[&base[..], &["--users", "10", NAF[0], NAF[1]]].concat());
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(json(&output)["errors_by_kind"]["200 without a broadcast state"], 10);
+    assert_eq!(json(&output)["errors_by_kind"]["200 without a broadcast registration"], 10);
     network.lock().unwrap().subscribers.clear();
     let output = imscript(&[&base[..], &["--users", "10"]].concat());
     assert_eq!(json(&output)["errors_by_kind"]["MAC failure"], 10);

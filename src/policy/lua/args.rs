@@ -86,7 +86,7 @@ pub(super) fn number(key: &str, value: Arg<'_>) -> Result<u32, Refusal> {
         Arg::Number(number) if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) => {
             Ok(number as u32)
         }
-        _ => Err(format!("{key} is {}; it must be a whole number from 0", quoted(value))),
+        _ => Err(format!("{key} is {}; it must be a whole number from 0 to {}", quoted(value), u32::MAX)),
     }
 }
 

@@ -133,20 +133,22 @@ pub fn load(policy: Arc<Unit>, plugins: &Plugins, natives: &[Member]) -> Result<
             let reason = format!("{:?} is the name of a plugin that is compiled in", folder.name);
             found.hinted(0, reason, format!("rename the folder in {}, or disable it", plugins.dir.display()));
         }
-        match plugin(folder, plugins) {
-            Ok((manifest, unit)) => {
-                members.push(Member::from(&manifest));
-                units.insert(manifest.name, Arc::new(unit));
-            }
+        match plugin(folder, plugins, &mut members) {
+            Ok(unit) => drop(units.insert(unit.name.to_string(), Arc::new(unit))),
             Err(faults) => found.absorb(faults),
         }
     }
     units.insert(policy.name.to_string(), policy);
-    // With a plugin missing, the list would be blamed for naming it.
-    if !found.is_empty() {
-        return found.or(None);
-    }
-    let order = order::resolve(&members, &plugins.order, &plugins.file)?;
+    // With a plugin missing, the list would be blamed for naming it; a ring of manifests is one all the same.
+    let list = if found.is_empty() { plugins.order.as_slice() } else { &[] };
+    let order = match order::resolve(&members, list, &plugins.file) {
+        Ok(order) if found.is_empty() => order,
+        Ok(_) => return found.or(None),
+        Err(faults) => {
+            found.absorb(faults);
+            return found.or(None);
+        }
+    };
     let units = order.names.iter().filter_map(|name| units.remove(name)).collect();
     Ok(Loaded { units, order: order.names, notes: order.notes })
 }
@@ -158,10 +160,11 @@ fn check_names(what: &str, list: &[(String, usize)], known: &[&str], plugins: &P
     }
 }
 
-/// One plugin, read and checked in all but its place among the others.
-fn plugin(folder: &Folder, plugins: &Plugins) -> Result<(Manifest, Unit), Findings> {
+/// One plugin, read and checked in all but its place among the others, which goes to `members` as soon as it is known.
+fn plugin(folder: &Folder, plugins: &Plugins, members: &mut Vec<Member>) -> Result<Unit, Findings> {
     let files = folder.read()?;
     let manifest = Manifest::parse(&files.manifest, &files.manifest_name, &folder.name)?;
+    members.push(Member::from(&manifest));
     let mut found = Findings::of(files.manifest_name.clone());
     let conf = settings(&manifest, plugins, &mut found);
     let main = compile(&files.main, &manifest, &mut found);
@@ -174,7 +177,7 @@ fn plugin(folder: &Folder, plugins: &Plugins) -> Result<(Manifest, Unit), Findin
     let (Some(conf), Some(main), true) = (conf, main, found.is_empty()) else { return found.or(None) };
     let unit = Unit::plugin(&manifest, &files.manifest, main, modules, conf);
     rehearse(&unit, &manifest, &files, &mut found);
-    found.or(Some((manifest, unit)))
+    found.or(Some(unit))
 }
 
 /// The operator's values under the author's schema.

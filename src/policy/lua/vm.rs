@@ -365,8 +365,11 @@ fn require(lua: &Lua, unit: Arc<Unit>) -> mlua::Result<Function> {
         }
         let Some(program) = unit.modules.get(&name) else {
             let known: Vec<_> = unit.modules.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(located(lua, &format!("require({name:?}): {} has no such module; it has {known}", unit.name)));
+            let why = match known.is_empty() {
+                true => format!("{} has no modules; each would be a file beside main.lua", unit.name),
+                false => format!("{} has no such module; it has {}", unit.name, known.join(", ")),
+            };
+            return Err(located(lua, &format!("require({name:?}): {why}")));
         };
         loaded.borrow_mut().insert(name.clone(), Err(Loading));
         let value = run_chunk(lua, program);

@@ -332,7 +332,7 @@ fn check(done: &Registration, broadcast: bool) -> Result<(), &'static str> {
     }
     match done.broadcast.state {
         _ if !broadcast => Ok(()),
-        BroadcastState::None => Err("200 without a broadcast state"),
+        BroadcastState::None => Err("200 without a broadcast registration"),
         BroadcastState::Failed => Err("broadcast registration failed"),
         BroadcastState::Pending | BroadcastState::Registered => Ok(()),
     }

@@ -31,8 +31,15 @@ pub(super) fn enter(
         located(lua, &format!("{owner}{dot}{}: {why}", function.name))
     };
     let guest = lua.app_data_ref::<Rc<Guest>>().map(|guest| guest.clone()).ok_or_else(|| fail("there is no host"))?;
-    let call = Call { lua, guest: &guest, arguments: [a, b, c, d] };
     let own = usize::from(is_method);
+    let mut arguments = [a, b, c, d];
+    if let Some(at) = function.left_out()
+        && let Some([given, next @ Value::Nil, ..]) = arguments.get_mut(own + at..)
+        && given.is_function()
+    {
+        std::mem::swap(given, next);
+    }
+    let call = Call { lua, guest: &guest, arguments };
     if is_method && !matches!(call.arguments.first(), Some(Value::UserData(_))) {
         return Err(fail("call it with a colon"));
     }

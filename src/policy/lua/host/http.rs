@@ -44,7 +44,7 @@ pub(super) const CLASSES: &[Class] = &[
 ];
 
 const URL: Param = param("url", Type::String, "Of an origin that is granted; without user and password.");
-const OPTIONS: Param = optional("options", Type::Class("HttpOptions"), "What goes along.");
+const OPTIONS: Param = optional("options", Type::Class("HttpOptions"), "What goes along; may be left out.");
 const CALLBACK: Param = param(
     "callback",
     Type::Function(

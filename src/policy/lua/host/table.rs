@@ -155,6 +155,21 @@ impl Function {
         self.when = when;
         self
     }
+
+    /// Which optional parameter may be left out altogether: one before a callback, as in `http.get(url, function…)`.
+    pub fn left_out(&self) -> Option<usize> {
+        let is_callback = |param: &Param| matches!(param.kind, Type::Function(..));
+        self.params.windows(2).position(|pair| match pair {
+            [param, next] => param.optional && !is_callback(param) && is_callback(next),
+            _ => false,
+        })
+    }
+
+    /// The parameters without that one.
+    pub fn shorter(&self) -> Option<Vec<Param>> {
+        let left_out = self.left_out()?;
+        Some(self.params.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, param)| *param).collect())
+    }
 }
 
 /// The globals, in the order of the reference page.

@@ -55,6 +55,10 @@ fn write_function(text: &mut String, owner: &str, dot: char, function: &Function
     for returned in function.returns {
         let _ = writeln!(text, "---@return {} # {}", or_nil(returned), returned.doc);
     }
+    if let Some(params) = function.shorter() {
+        let one = |param: &Param| format!("{}: {}", param.name, name(&param.kind));
+        let _ = writeln!(text, "---@overload fun({})", params.iter().map(one).collect::<Vec<_>>().join(", "));
+    }
     let names: Vec<_> = function.params.iter().map(|param| param.name).collect();
     let _ = write!(text, "function {owner}{dot}{}({}) end\n\n", function.name, names.join(", "));
 }

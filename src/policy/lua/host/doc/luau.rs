@@ -15,14 +15,21 @@ pub(super) fn text() -> String {
             write_field(&mut text, field, ",");
         }
         for function in module.functions {
-            let (parameters, returned) = (parameters(function.params), returned(function.returns));
-            let _ = write!(text, "\t--- {}\n\t{}: ({parameters}) -> {returned},\n", said(function), function.name);
+            let _ = write!(text, "\t--- {}\n\t{}: {},\n", said(function), function.name, signature(function));
         }
         text.push_str("}\n\n");
     }
     text.push_str("--- Another file of the same plugin, by its name without `.lua`; run once in each VM.\n");
     text.push_str("declare function require(name: string): any\n");
     text
+}
+
+fn signature(function: &Function) -> String {
+    let one = |params: &[Param]| format!("({}) -> {}", parameters(params), returned(function.returns));
+    match function.shorter() {
+        Some(shorter) => format!("({}) & ({})", one(function.params), one(&shorter)),
+        None => one(function.params),
+    }
 }
 
 fn write_class(text: &mut String, class: &Class) {

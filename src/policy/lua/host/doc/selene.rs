@@ -44,7 +44,13 @@ fn write_arguments(text: &mut String, function: &Function) {
         return;
     }
     text.push_str("    args:\n");
-    for Param { kind, optional, .. } in function.params {
+    let left_out = function.left_out();
+    for (at, Param { kind, optional, .. }) in function.params.iter().enumerate() {
+        // It knows no two forms of a function: what may stand in the other's place is anything, and the last may be missing.
+        if left_out == Some(at) {
+            text.push_str("      - type: any\n        required: false\n");
+            continue;
+        }
         match kind {
             Type::Words(words) => {
                 text.push_str("      - type:\n");
@@ -56,7 +62,7 @@ fn write_arguments(text: &mut String, function: &Function) {
                 let _ = writeln!(text, "      - type: {}", name(kind));
             }
         }
-        if *optional {
+        if *optional || left_out.is_some_and(|left_out| left_out + 1 == at) {
             text.push_str("        required: false\n");
         }
     }
