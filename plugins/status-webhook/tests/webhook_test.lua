@@ -127,3 +127,85 @@ test("a registration is told, and the other system as ever", function(t)
   t:equal(told, 2, "with the IMS and with the broadcast server")
   t:is_true(#bsm:received() > 0)
 end)
+
+-- As long as real names get: the NAF of a network by its country and network code.
+local NAF = "bsm.mbms.ims.mnc001.mcc001.3gppnetwork.org"
+local LONG = { naf_id = NAF, impi = "001010123456789@ims.mnc001.mcc001.3gppnetwork.org", cause = "registered" }
+local HASHED = { identities = "hashed", signing_key = "0123456789abcdef" }
+
+test("a batch is bounded by octets too, and the rest follows", function(t)
+  world(t, { batch = 200, identities = HASHED.identities, signing_key = HASHED.signing_key })
+  for _ = 1, 250 do change(t, "registered", "not_registered", LONG) end
+  t:advance("5s")
+  local total = 0
+  local requests = t:http()
+  for _, request in ipairs(requests) do
+    t:is_true(#request.body <= 64 * 1024, "what a request may have")
+    t:contains(request.body, '"naf_id":"' .. NAF)
+    t:equal(string.sub(request.body, -2), "]}")
+    total = total + events(request)
+  end
+  t:is_true(events(requests[1]) < 200, "the octets are what bounds it")
+  t:is_true(#requests[1].body > 60 * 1024, "and it is full")
+  t:equal(total, 250)
+  t:equal(t:metric("sent"), 250)
+  t:equal(t:metric("dropped"), 0)
+  t:equal(#t:faults(), 0)
+end)
+
+test("an event that no request can carry is given up alone, and counted", function(t)
+  world(t)
+  change(t, "registered", "not_registered", { impi = "before@home1.net" })
+  -- json.encode takes it, the request around it does not; and one that not even json.encode takes.
+  change(t, "registered", "not_registered", { impi = string.rep("a", 65536 - 190) })
+  change(t, "registered", "not_registered", { impi = string.rep("a", 70000) })
+  change(t, "registered", "not_registered", { impi = "after@home1.net" })
+  t:advance("5s")
+  local requests = t:http()
+  t:equal(#requests, 1)
+  t:equal(events(requests[1]), 2)
+  t:contains(requests[1].body, "before@")
+  t:contains(requests[1].body, "after@")
+  t:equal(t:metric("dropped"), 2)
+  t:equal(t:metric("sent"), 2)
+  t:contains(t:logs()[1].text, "no request can carry it")
+end)
+
+-- The queue is bounded by number and by 1 KiB for each event of it. This fills the second bound, which takes more memory than
+-- 10000 events of long names (half a KiB each) and far less time to ask.
+test("the largest queue fits into the memory, and all of it is sent in the end", function(t)
+  world(t, { queue = 10000, batch = 200, retry = "1 s", signing_key = HASHED.signing_key })
+  t:http_answers(URL, { status = 503 })
+  local event = { system = "broadcast", state = "registered", previous = "pending", servers = { "bsm" } }
+  for key, value in pairs(LONG) do event[key] = value end
+  event.impu = "sip:" .. string.rep("a", 30 * 1024) .. "@home1.net"
+  local asked = { event = event }
+  for i = 1, 340 do
+    t:ask("status", asked)
+    if i == 50 then t:advance("2s") end -- a batch comes back
+  end
+  local lost = t:metric("dropped")
+  t:is_true(lost > 0 and lost < 20, "the queue is full, and what is over it is counted")
+  t:http()
+  t:http_answers(URL, { status = 204 })
+  t:advance("1m")
+  t:equal(t:metric("sent"), 340 - lost)
+  t:equal(t:metric("dropped"), lost)
+  t:equal(#t:faults(), 0)
+  for _, line in ipairs(t:logs()) do t:contains(line.text, "no success") end
+end)
+
+test("a full queue of events with long names waits, and the oldest go", function(t)
+  world(t, { queue = 500, batch = 200, retry = "1 s", identities = HASHED.identities, signing_key = HASHED.signing_key })
+  t:http_answers(URL, { status = 503 })
+  for i = 1, 510 do
+    change(t, "registered", "not_registered", LONG)
+    if i == 200 then t:advance("2s") end
+  end
+  t:equal(t:metric("dropped"), 10, "the oldest")
+  t:http_answers(URL, { status = 204 })
+  t:advance("1m")
+  t:equal(t:metric("sent"), 500)
+  t:equal(t:metric("dropped"), 10)
+  t:equal(#t:faults(), 0)
+end)
