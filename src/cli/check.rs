@@ -2,6 +2,7 @@
 //! syntax, set-up, globals and fields that are not there, stages that nobody reaches.
 
 mod names;
+mod stages;
 
 use super::target::{Target, default_servers, servers, targets};
 use crate::config::{Config, ConfigError};
@@ -11,6 +12,7 @@ use crate::policy::chain::StepAnswer;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::finding::Findings;
 use crate::policy::lua::{Env, Generation, Known, Plugins, PolicySource, Unit, package};
+use crate::policy::manifest::POLICY;
 use crate::policy::{ServerView, Stage};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -55,7 +57,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         checked.faults.iter().for_each(|fault| println!("{fault}"));
         let warnings = checked.faults.len().saturating_sub(errors);
-        let warned = if warnings > 0 { format!(", {warnings} warnings") } else { String::new() };
+        let warned = match warnings {
+            0 => String::new(),
+            1 => ", 1 warning".to_owned(),
+            more => format!(", {more} warnings"),
+        };
         match errors {
             0 => println!("{}: no fault{warned}", checked.what.join(", ")),
             1 => println!("1 fault{warned}"),
@@ -195,7 +201,7 @@ impl Checked {
             let Ok(known) = Known::of(unit) else { continue };
             for program in std::iter::once(&unit.main).chain(unit.modules.values()) {
                 if let Ok(source) = PolicySource::read(Path::new(program.name())) {
-                    let faults: Vec<Diagnostic> = names::unknown(&source, &known);
+                    let faults: Vec<Diagnostic> = names::unknown(&source, &known, &*unit.name == POLICY);
                     self.faults.extend(faults);
                 }
             }
@@ -210,6 +216,10 @@ impl Checked {
                     continue;
                 }
             };
+            if let Ok(source) = PolicySource::read(Path::new(unit.main.name())) {
+                let decides = Stage::ALL.into_iter().any(|stage| chain.order(stage).next().is_some());
+                self.faults.extend(stages::misplaced(&source, decides));
+            }
             let Ok(scene) = Scene::sample(servers, 1_767_225_600) else { continue };
             for stage in Stage::ALL {
                 let (_, steps) = chain.recorded(|chain| scene.verdict(stage, chain));

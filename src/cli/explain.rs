@@ -23,7 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
   imscript explain - --policy lua/policy/home.lua --plugins plugins < register.sip
   imscript explain register.sip --json")]
 pub struct Args {
-    /// File with a SIP request as text, or a capture whose first request counts; \"-\": standard input
+    /// File with a SIP request as text, or a capture whose first request counts; `-`: standard input
     message: PathBuf,
     #[command(flatten)]
     chosen: Chosen,

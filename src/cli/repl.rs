@@ -60,7 +60,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn prompt(servers: &[ServerView]) -> anyhow::Result<Prompt> {
     let empty = PolicySource::new("repl", "return {}").compile()?;
-    Ok(Prompt::new(Unit::policy(empty), &Env::detached(servers))?)
+    Ok(Prompt::new(Unit::policy(empty), &Env::detached(servers), |line| println!("{line}"))?)
 }
 
 fn talk(session: &mut Session) -> anyhow::Result<ExitCode> {

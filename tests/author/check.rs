@@ -19,7 +19,7 @@ fn unknown_globals_fields_and_stages() {
             "p.lua:6: lgo is not defined: it is nil",
             "hint: did you mean log?",
             "p.lua:7: warning: req has no field knd",
-            "2 faults, 1 warnings",
+            "2 faults, 1 warning\n",
         ],
     );
     let json = desk.run("check p.lua --json").json();
@@ -46,7 +46,7 @@ fn syntax_unknown_stage_and_verdicts_that_do_not_fit() {
             "c.lua:2: warning: ",
             "(stage verify, with a sample request)",
             "did you mean always?",
-            "no fault, 1 warnings",
+            "no fault, 1 warning\n",
         ],
     );
     desk.run("check c.lua --strict").fails(1);
@@ -110,4 +110,58 @@ fn a_configuration_with_all_that_hangs_on_it() {
     has(&desk.run("check").ok(), &["stage broadcast of policy is never asked: extension = false"]);
     has(&desk.run("check nowhere").fails(1), &["nowhere: no such file or folder"]);
     has(&Desk::new().run("check").fails(1), &["nothing here"]);
+}
+
+#[test]
+fn functions_that_are_no_stages() {
+    let desk = Desk::new();
+    let stage = "function register(req, ctx) return ims.reject { status = 403 } end\n";
+    for (text, parts) in [
+        (
+            format!("local policy = {{}}\n{stage}return policy\n"),
+            &["p.lua:2: warning: no stage: function register is not in", "hint: write function policy.register("][..],
+        ),
+        (
+            format!("local mine = {{}}\nlocal {stage}return mine\n"),
+            &["p.lua:2: warning: no stage", "function mine.register("],
+        ),
+        (
+            "local unused, policy = {}, {}\nfunction unused.register() end\nreturn policy\n".to_owned(),
+            &["p.lua:2: warning: no stage: function register"],
+        ),
+        ("return {}\n".to_owned(), &["p.lua: warning: no stage: it decides nothing; the stages are receive"]),
+        (
+            "local policy = {}\nfunction policy:verify(req, ctx) end\nreturn policy\n".to_owned(),
+            &["p.lua:2: warning: stage verify is defined with a colon", "hint: write policy.verify"],
+        ),
+    ] {
+        desk.write("p.lua", text);
+        let said = desk.run("check p.lua").ok();
+        has(&said, parts);
+        has(&said, &["no fault, 1 warning\n"]);
+    }
+    // A function of that name beside real stages is nobody's mistake, nor is a unit that lives by its setup.
+    desk.write("p.lua", format!("local policy = {{}}\nlocal {stage}policy.register = register\nreturn policy\n"));
+    assert!(!desk.run("check p.lua").ok().contains("warning"));
+    desk.write("p.lua", "return { setup = function() end }\n");
+    assert!(!desk.run("check p.lua").ok().contains("warning"));
+}
+
+#[test]
+fn globals_that_are_written_and_what_only_plugins_have() {
+    let desk = Desk::new();
+    desk.write(
+        "p.lua",
+        "local policy = {}\nearly = 1\nfunction policy.verify(req, ctx)\n  if req.impi == 'x' then count = 1 end\n  \
+         if req.impi == 'y' then http.get('http://x') end\nend\nreturn policy\n",
+    );
+    has(
+        &desk.run("check p.lua").fails(1),
+        &[
+            "p.lua:2: warning: early is a global",
+            "p.lua:4: count is assigned: globals are read-only after loading; use local",
+            "p.lua:5: http is not defined: policies have no http, plugins have",
+            "2 faults, 1 warning\n",
+        ],
+    );
 }

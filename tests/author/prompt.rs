@@ -69,3 +69,17 @@ fn the_guards_of_a_policy_hold() {
     let said = desk.talk("repl", "while true do end\n=1 + 1\n").fails(1);
     assert!(said.ends_with("\n2\n"), "{said}");
 }
+
+#[test]
+fn every_line_sees_the_arguments_of_its_own_question() {
+    let desk = Desk::new();
+    desk.write("p.lua", "local p = {}\nfunction p.broadcast(req, portion, ctx)\n  if ctx.portion.profile == 'x' then return ims.ignore {} end\nend\nreturn p\n");
+    let input = "=portion.naf_id\n=policy.broadcast(req, portion, ctx)\npolicy.broadcast(req, portion, ctx)\n\
+                 function kind() return req.kind end\n=kind()\n=kind()\n\
+                 print(req.kind, 'x\\27[2Jy', nil, 2)\nfor n = 1, 2 do print(n) end\n";
+    let said = desk.talk("repl --policy p.lua", input).ok();
+    let expected =
+        ["\"bsm.home1.net\"", "nil", "nil", "\"initial\"", "\"initial\"", "initial\tx [2Jy\tnil\t2", "1", "2"];
+    let lines: Vec<&str> = said.lines().skip(1).collect();
+    assert_eq!(lines.get(1..), expected.get(1..), "{said}");
+}

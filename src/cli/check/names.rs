@@ -1,11 +1,14 @@
 //! Names that a Lua file uses and nobody defines: globals, fields of the host's tables, fields of a stage's arguments.
+//! And globals that it writes.
 
+use crate::policy::Stage;
 use crate::policy::diagnostic::{Diagnostic, nearest};
 use crate::policy::lua::{Known, PolicySource, argument_fields, globals};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is unknown in a file that compiles.
-pub(super) fn unknown(source: &PolicySource, known: &Known) -> Vec<Diagnostic> {
+
+/// What is unknown in a file that compiles, and the globals that it writes. `is_policy`: it is an operator's file.
+pub(super) fn unknown(source: &PolicySource, known: &Known, is_policy: bool) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
     let Ok(used) = globals(source) else { return faults };
     let assigned: BTreeSet<&str> = used.iter().filter(|use_| use_.written).map(|use_| use_.name.as_str()).collect();
@@ -13,9 +16,28 @@ pub(super) fn unknown(source: &PolicySource, known: &Known) -> Vec<Diagnostic> {
     for global in used.iter().filter(|global| !global.written) {
         at.entry(global.line).or_default().insert(&global.name);
         if !known.0.contains_key(&global.name) && !assigned.contains(global.name.as_str()) {
-            let fault = at_line(source, global.line, format!("{} is not defined: it is nil", global.name));
-            faults.push(hinted(fault, &global.name, known.names()).about(&global.name));
+            let fault = if is_policy && global.name == "http" {
+                let name = &global.name;
+                at_line(source, global.line, format!("{name} is not defined: policies have no {name}, plugins have"))
+                    .hint(format!("make it a plugin whose manifest asks for the capability {name}"))
+            } else {
+                let fault = at_line(source, global.line, format!("{} is not defined: it is nil", global.name));
+                hinted(fault, &global.name, known.names())
+            };
+            faults.push(fault.about(&global.name));
         }
+    }
+    for global in used.iter().filter(|global| global.written) {
+        let name = &global.name;
+        let fault = if global.nested {
+            at_line(source, global.line, format!("{name} is assigned: globals are read-only after loading; use local"))
+        } else if Stage::named(name).is_some() {
+            // Told with the stages.
+            continue;
+        } else {
+            at_line(source, global.line, format!("{name} is a global, read-only after loading; use local")).warning()
+        };
+        faults.push(fault.about(name));
     }
     for field in fields(&source.text) {
         let is_global = at.get(&field.line).is_some_and(|names| names.contains(field.table));
@@ -33,7 +55,7 @@ pub(super) fn unknown(source: &PolicySource, known: &Known) -> Vec<Diagnostic> {
     faults
 }
 
-fn at_line(source: &PolicySource, line: usize, reason: String) -> Diagnostic {
+pub(super) fn at_line(source: &PolicySource, line: usize, reason: String) -> Diagnostic {
     Diagnostic::new(&source.name, u32::try_from(line).ok(), reason).in_text(&source.text)
 }
 
@@ -51,9 +73,10 @@ struct Field<'a> {
     name: &'a str,
 }
 
-enum Token<'a> {
+pub(super) enum Token<'a> {
     Name(&'a str),
-    Access,
+    Dot,
+    Colon,
     Other,
 }
 
@@ -63,9 +86,11 @@ fn fields(text: &str) -> Vec<Field<'_>> {
     let tokens = tokens(text);
     let mut found = Vec::new();
     for (index, window) in tokens.windows(3).enumerate() {
-        let [(line, Token::Name(table)), (_, Token::Access), (_, Token::Name(name))] = window else { continue };
+        let [(line, Token::Name(table)), (_, Token::Dot | Token::Colon), (_, Token::Name(name))] = window else {
+            continue;
+        };
         let before = index.checked_sub(1).and_then(|before| tokens.get(before));
-        if !matches!(before, Some((_, Token::Access))) {
+        if !matches!(before, Some((_, Token::Dot | Token::Colon))) {
             found.push(Field { line: *line, table, name });
         }
     }
@@ -73,7 +98,7 @@ fn fields(text: &str) -> Vec<Field<'_>> {
 }
 
 /// The text in tokens, with their lines; comments and blanks left out, strings and numbers as anything else.
-fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
+pub(super) fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
     let mut tokens = Vec::new();
     let (mut line, mut rest) = (1usize, text);
     while let Some(first) = rest.chars().next() {
@@ -101,7 +126,8 @@ fn tokens(text: &str) -> Vec<(usize, Token<'_>)> {
             2
         } else {
             match first {
-                '.' | ':' => tokens.push((line, Token::Access)),
+                '.' => tokens.push((line, Token::Dot)),
+                ':' => tokens.push((line, Token::Colon)),
                 c if c.is_whitespace() => {}
                 _ => tokens.push((line, Token::Other)),
             }

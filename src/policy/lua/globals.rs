@@ -28,6 +28,8 @@ pub struct GlobalUse {
     pub name: String,
     /// It is assigned to.
     pub written: bool,
+    /// Within a function: not while the file is loaded, except for what loading calls.
+    pub nested: bool,
 }
 
 /// The globals of a text in the order of its lines.
@@ -82,8 +84,10 @@ impl<'a> Reader<'a> {
             self.count()?; // a userdata type that has a name
         }
         let mut uses = BTreeSet::new();
-        for _ in 0..self.count()? {
-            self.function(&strings, &mut uses)?;
+        let functions = self.count()?;
+        for number in 1..=functions {
+            // The file itself is compiled last.
+            self.function(&strings, number < functions, &mut uses)?;
         }
         Some(uses)
     }
@@ -93,7 +97,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    fn function(&mut self, strings: &[&[u8]], uses: &mut BTreeSet<GlobalUse>) -> Option<()> {
+    fn function(&mut self, strings: &[&[u8]], nested: bool, uses: &mut BTreeSet<GlobalUse>) -> Option<()> {
         self.take(5)?; // stack, parameters, upvalues, varargs, flags
         let types = self.count()?;
         self.take(types)?;
@@ -119,6 +123,7 @@ impl<'a> Reader<'a> {
                     line: lines.get(at).copied().unwrap_or_default(),
                     name: String::from_utf8_lossy(name).into_owned(),
                     written: operation == SETGLOBAL,
+                    nested,
                 });
             }
             at += if WITH_DATA.contains(&operation) { 2 } else { 1 };
@@ -211,6 +216,14 @@ mod tests {
     fn neither_comments_nor_strings_nor_fields_nor_types_are_globals() {
         let text = "-- http.get\n--[[ shared ]]\nlocal t = { http = 'store' }\nlocal function f(a: Request, b: {timer: number}?): Answer\n  return t.http, t.store, (a :: any).hss, `metric {b}`\nend\ntype Request = { x: number }\nreturn f";
         assert_eq!(uses(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_within_a_function_is_told_from_the_top_level() {
+        let text = "a = 1\nlocal function f() return function() b = a end end\nc = f";
+        let uses = globals(&PolicySource::new("x.lua", text)).unwrap();
+        let nested: Vec<&str> = uses.iter().filter(|u| u.nested).map(|u| u.name.as_str()).collect();
+        assert_eq!((nested, uses.len()), (vec!["a", "b"], 4));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::super::deadline::{Expired, limited};
 use super::super::env::Env;
-use super::super::failure::{describe, is_out_of_memory};
+use super::super::failure::{describe, is_out_of_memory, printable};
 use super::super::host::Occasion;
 use super::super::source::MAX_TEXT;
 use super::super::unit::Unit;
@@ -13,8 +13,8 @@ use super::{Vm, bare, run_chunk};
 use crate::policy::Question;
 use crate::policy::verdict::Opinion;
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, MultiValue, Value};
-use std::cell::RefCell;
+use mlua::{Function, Lua, MultiValue, Value, Variadic};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +40,23 @@ pub enum Shown {
 
 pub struct Prompt {
     vm: Vm,
+    /// Whether the input at hand has printed anything.
+    printed: Rc<Cell<bool>>,
 }
 
 impl Prompt {
-    pub fn new(unit: Unit, env: &Env) -> Result<Prompt, PolicyError> {
-        let vm = bare(&Arc::new(unit), env, 0).map_err(|e| PolicyError::Vm { why: describe(&e) })?;
-        Ok(Prompt { vm })
+    /// `out` gets the lines of `print`.
+    pub fn new(unit: Unit, env: &Env, out: fn(&str)) -> Result<Prompt, PolicyError> {
+        let failed = |error: mlua::Error| PolicyError::Vm { why: describe(&error) };
+        let vm = bare(&Arc::new(unit), env, 0).map_err(failed)?;
+        let printed = Rc::new(Cell::new(false));
+        let globals = vm.lua.globals();
+        // In a safe environment a global is looked up once, when its text is loaded: it would be the argument of an
+        // earlier input, whose stage has returned.
+        globals.set_safeenv(false);
+        let print = print(&vm.lua, printed.clone(), out).and_then(|print| globals.raw_set("print", print));
+        print.map_err(failed)?;
+        Ok(Prompt { vm, printed })
     }
 
     /// Runs a policy's file; the table that it returns becomes the global `policy`.
@@ -56,7 +67,8 @@ impl Prompt {
         set.map_err(|error| PolicyError::Load { why: describe(&error) })
     }
 
-    /// Runs an input in the scene of `question`. An expression gives its values, statements give none.
+    /// Runs an input in the scene of `question`. An expression gives its values, at least nil unless it prints;
+    /// statements give none.
     pub fn run(&self, question: &Question<'_>, text: &str) -> Result<Vec<Shown>, PromptError> {
         if text.len() > MAX_TEXT {
             return Err(PromptError::Failed(format!("more than {} KiB", MAX_TEXT / 1024)));
@@ -64,9 +76,9 @@ impl Prompt {
         let failed = |error: &mlua::Error| PromptError::Failed(describe(error));
         let lua = &self.vm.lua;
         let chunk = |text: &str| lua.load(text).set_name("@input").set_mode(ChunkMode::Text).into_function();
-        let function = match chunk(&format!("return {}", text.strip_prefix('=').unwrap_or(text))) {
-            Ok(function) => function,
-            Err(_) => chunk(text).map_err(|error| match describe(&error) {
+        let (function, is_expression) = match chunk(&format!("return {}", text.strip_prefix('=').unwrap_or(text))) {
+            Ok(function) => (function, true),
+            Err(_) => chunk(text).map(|function| (function, false)).map_err(|error| match describe(&error) {
                 why if why.ends_with("got <eof>") => PromptError::Incomplete,
                 why => PromptError::Failed(why),
             })?,
@@ -76,6 +88,7 @@ impl Prompt {
         let scene = scene(lua, question, function, shown.clone()).map_err(|e| failed(&e))?;
         let asking = raw::asking(lua, &self.vm.desk, &scene).map_err(|e| failed(&e))?;
         self.vm.prepare(question).map_err(|e| failed(&e))?;
+        self.printed.set(false);
         self.vm.desk.open(stage);
         self.vm.guest.enter(Occasion::Stage(stage));
         let (outcome, expired) = limited(INPUT, || self.vm.desk.question.during(question, || asking.call::<()>(())));
@@ -98,8 +111,25 @@ impl Prompt {
                 Err(why) => Shown::Value(format!("a verdict that does not fit: {why}")),
             };
         }
+        // A stage without an opinion returns nothing, and is to be seen doing so.
+        if is_expression && shown.is_empty() && !self.printed.get() {
+            shown.push(Shown::Value("nil".to_owned()));
+        }
         Ok(shown)
     }
+}
+
+/// `print(…)`: texts as they are, without control characters; all else as the prompt shows it.
+fn print(lua: &Lua, printed: Rc<Cell<bool>>, out: fn(&str)) -> mlua::Result<Function> {
+    lua.create_function(move |_, values: Variadic<Value>| {
+        printed.set(true);
+        let word = |value: &Value| match value {
+            Value::String(text) => printable(&text.to_string_lossy()),
+            other => show(other),
+        };
+        out(&values.iter().map(word).collect::<Vec<_>>().join("\t"));
+        Ok(())
+    })
 }
 
 /// Calls an input with the arguments of the stage as globals; those of other stages go. Its values are shown while the
