@@ -90,9 +90,12 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<Target>) -> anyhow::Resu
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     // As a node sees it: whatever folder is in a folder of plugins is one, with a manifest or without.
-    let folders: Vec<_> = paths.iter().filter(|path| path.is_dir() && !is_hidden(path)).collect();
-    let all_run = !folders.is_empty() && folders.iter().all(|folder| folder.join(MAIN).is_file());
-    let of_plugins = all_run || folders.iter().any(|folder| folder.join(MANIFEST).is_file());
+    let folders: Vec<PathBuf> = paths.iter().filter(|path| path.is_dir() && !is_hidden(path)).cloned().collect();
+    let is_one = |folder: &PathBuf| [MANIFEST, MAIN].iter().any(|file| folder.join(file).is_file());
+    let has_manifest = |folder: &PathBuf| folder.join(MANIFEST).is_file();
+    // Deeper down one manifest does not make plugins of all the folders beside it.
+    let of_plugins =
+        !folders.is_empty() && (folders.iter().all(is_one) || depth == 0 && folders.iter().any(has_manifest));
     if of_plugins {
         found.push(Target::Plugins(folder.to_path_buf()));
     }
@@ -102,7 +105,7 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<Target>) -> anyhow::Resu
             continue;
         }
         if path.is_dir() {
-            if of_plugins {
+            if of_plugins || has_manifest(&path) {
                 found.push(Target::Plugin(path));
             } else if depth < MAX_DEPTH && name != "tests" {
                 collect(&path, depth + 1, found)?;
