@@ -36,6 +36,9 @@ pub(super) fn targets(path: Option<&Path>) -> anyhow::Result<Vec<Target>> {
         if config.is_file() {
             return Ok(vec![Target::Config(config.to_path_buf())]);
         }
+        if Path::new(MANIFEST).is_file() {
+            return Ok(vec![Target::Plugin(PathBuf::from("."))]);
+        }
         let mut found = Vec::new();
         for folder in [POLICIES, PLUGINS].map(Path::new) {
             if folder.is_dir() {

@@ -44,6 +44,9 @@ impl Subject {
 
     /// The plugin in a folder, without those beside it.
     pub fn plugin(folder: &Path) -> Self {
+        // "." has no parent to look for the others in.
+        let whole = folder.file_name().is_none().then(|| folder.canonicalize().ok()).flatten();
+        let folder = whole.as_deref().unwrap_or(folder);
         let name = plugin_name(folder);
         let parent = match folder.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
