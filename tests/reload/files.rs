@@ -50,7 +50,7 @@ fn a_broken_file_is_told_in_the_log_once_and_the_mended_one_is_taken() {
     assert_eq!(node.word(), "one");
     // Put back to what serves: there is nothing to take.
     node.write(&says("one"));
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    node.wait_for_log("hold what serves again");
     node.write(&says("two"));
     node.wait_for_word("two");
     assert_eq!(node.generations(), states(&[(1, "kept"), (2, "serving")]));

@@ -61,8 +61,9 @@ fn a_rollback_does_not_wait_for_tests_that_do_not_end() {
     node.write(&says("two"));
     node.done(&["reload"]);
     node.write(&says("three"));
-    std::fs::write(node.path("policy_test.lua"), "test('long', function(t) while true do end end)\n".repeat(50))
-        .unwrap();
+    let long = |n| format!("test('long {n}', function(t) while true do end end)\n");
+    let tests: String = (0..50).map(long).collect();
+    std::fs::write(node.path("policy_test.lua"), tests).unwrap();
     let mut command = Command::new(crate::support::BINARY);
     command.args(["reload", "--json", "--data-dir", "ims-data"]).current_dir(&node.dir).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
