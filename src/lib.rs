@@ -88,6 +88,7 @@ pub mod broadcast;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod file;
 pub mod gba;
 pub mod harness;
 pub mod hss;

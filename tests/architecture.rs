@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 const RANKS: &[(&str, u8)] = &[
     ("answer", 0),
     ("clock", 0),
+    // Regular files only: policies, their tests and the configuration are read in the same way.
+    ("file", 0),
     ("identity", 0),
     ("metrics", 0),
     ("sip", 0),

@@ -1,6 +1,8 @@
 //! `imscript run`: a node.
 
 use crate::config::Config;
+use crate::config::MAX_TEXT;
+use crate::file;
 use crate::harness;
 use crate::observe::trace::{LadderLayer, Tracer};
 use crate::policy::lua::{Generation, Plugins};
@@ -99,7 +101,7 @@ impl Args {
         let mut text = String::new();
         let path = self.config.clone().unwrap_or_else(|| PathBuf::from("imscript.toml"));
         if self.config.is_some() {
-            text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            text = file::text(&path, MAX_TEXT).with_context(|| format!("cannot read {}", path.display()))?;
         }
         // What the domain and the listeners decide by default must see the options, so they go in before the checks.
         let mut config = Config::parse_with(&text, &path, self.domain.as_deref(), &self.listen)?;

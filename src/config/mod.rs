@@ -6,6 +6,7 @@ mod raw;
 
 use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;
+use crate::file;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
 use crate::policy::lua::Plugins;
@@ -18,6 +19,9 @@ use std::time::Duration;
 
 pub use raw::ConfigError;
 pub(crate) use raw::own_addresses;
+
+/// Longest configuration.
+pub(crate) const MAX_TEXT: usize = 1 << 20;
 
 /// What a node does; all on by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +122,7 @@ pub struct Config {
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let text = file::text(path, MAX_TEXT)
             .map_err(|e| ConfigError::Read { path: path.to_path_buf(), why: e.to_string() })?;
         Self::parse(&text, path)
     }

@@ -22,7 +22,6 @@ pub mod terminal;
 mod value;
 mod vm;
 mod web;
-pub mod words;
 pub mod world;
 
 pub use report::Report;
@@ -30,6 +29,7 @@ pub use subject::Subject;
 pub use vm::TestFile;
 
 use crate::policy::lua::{Coverage, Generation, POLICY};
+pub use crate::policy::words;
 use case::Case;
 use report::{FileCoverage, FileReport, TestReport};
 use std::collections::BTreeMap;

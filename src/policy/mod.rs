@@ -24,6 +24,7 @@ pub mod stage;
 pub(crate) mod throttle;
 pub mod verdict;
 pub mod version;
+pub mod words;
 
 pub use chain::Chain;
 pub use defaults::Defaults;

@@ -33,8 +33,10 @@ const MAX_PATH: usize = 107;
 /// Clients at once; more wait.
 const CLIENTS: usize = 16;
 const BACKLOG: i32 = 16;
-/// For a whole request to come, and for a line of the answer to be taken.
-const IDLE: Duration = Duration::from_secs(10);
+/// For a whole request to come: a client that says nothing takes the place of one that would.
+const SILENT: Duration = Duration::from_secs(1);
+/// For a line of the answer to be taken.
+const STUCK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -206,7 +208,7 @@ async fn converse(stream: UnixStream, handler: Handler) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
-        let Some(line) = timeout(IDLE, read_request(&mut reader)).await?? else { return Ok(()) };
+        let Some(line) = timeout(SILENT, read_request(&mut reader)).await?? else { return Ok(()) };
         let request = match Request::from_line(&line) {
             Ok(request) if line.ends_with(b"\n") => request,
             Ok(_) => {
@@ -245,7 +247,7 @@ async fn refuse(writer: &mut OwnedWriteHalf, message: String) -> io::Result<()> 
 }
 
 async fn write_line(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
-    timeout(IDLE, writer.write_all(answer.to_line().as_bytes())).await?
+    timeout(STUCK, writer.write_all(answer.to_line().as_bytes())).await?
 }
 
 fn unanswered(verb: &str) -> Problem {

@@ -1,15 +1,17 @@
 //! Hot reload: a new generation of policy and plugins takes the place of the old one while traffic runs.
 //!
-//! A thread of its own, the loader, reads, compiles, tries and tests; the workers only build their VMs and switch, all or
+//! A thread of its own, the loader, has it read, compiled, tried and tested; the workers only build their VMs and switch, all or
 //! none, each between two questions. Whatever goes wrong, the generation that serves goes on serving and the reason goes to
 //! whoever asked and to the log. docs/reload.md tells it step by step.
 
 mod load;
+mod prepare;
 mod probation;
 mod report;
 mod shadow;
 mod workers;
 
+use load::Prepared;
 pub use load::Tests;
 pub(super) use load::{Following, Origin};
 pub(super) use workers::{Jobs, Workers, mailboxes, work};
@@ -30,6 +32,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Generations kept for going back to, beside the one that serves.
@@ -66,6 +69,8 @@ enum Command {
     },
     /// A question that was just answered, for the shadow.
     Answered(Box<Record>),
+    /// What the thread of this number has come to.
+    Prepared(u64, Box<Prepared>),
     Stop,
 }
 
@@ -106,7 +111,8 @@ impl Reloader {
             serving: origin.first.clone(),
             next: origin.first.id.saturating_add(1),
             known: Some(origin.known),
-            origin,
+            taken: (origin.first.id, origin.known),
+            origin: Arc::new(origin),
             workers,
             servers,
             clock,
@@ -114,6 +120,8 @@ impl Reloader {
             trial: None,
             commands: commands.clone(),
             inbox,
+            left_behind: Vec::new(),
+            attempt: 0,
             waiting: VecDeque::new(),
             board: board.clone(),
         };
@@ -162,7 +170,7 @@ struct Trial {
 }
 
 struct Loader {
-    origin: Origin,
+    origin: Arc<Origin>,
     workers: Workers,
     servers: Arc<[ServerView]>,
     clock: Clock,
@@ -172,10 +180,16 @@ struct Loader {
     next: u64,
     /// The contents that were taken, or refused, last: they need no second try when only a time stamp has changed.
     known: Option<Digest>,
+    /// The contents that were taken last, and the number of the generation that they became.
+    taken: (u64, Digest),
     trial: Option<Trial>,
     commands: Sender<Command>,
     inbox: Receiver<Command>,
-    /// Came while a shadow was waiting for questions.
+    /// Threads of loads that were given up.
+    left_behind: Vec<JoinHandle<()>>,
+    /// Number of the last load.
+    attempt: u64,
+    /// Came while a generation was loaded, or a shadow was waiting for questions.
     waiting: VecDeque<Command>,
     board: Arc<Mutex<Board>>,
 }
@@ -191,7 +205,8 @@ impl Loader {
             match command {
                 Ok(Command::Reload(why)) => self.reload(why),
                 Ok(Command::Rollback { to, reply }) => self.rollback(to, reply),
-                Ok(Command::Answered(_)) => {} // late for a shadow that is over
+                // Late for a shadow that is over, or of a load that was given up.
+                Ok(Command::Answered(_) | Command::Prepared(..)) => {}
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -205,20 +220,23 @@ impl Loader {
             Why::Asked(reply, how) => (how, Some(reply), "imscript reload"),
             Why::Signal => (How::default(), None, "SIGHUP"),
             Why::Files(digest) if self.known == Some(digest) => return,
+            // Put back to what serves, after something that was refused.
+            Why::Files(digest) if self.taken == (self.serving.id, digest) => {
+                self.known = Some(digest);
+                tracing::info!(target: "imscript::policy", generation = self.serving.id, "the files hold what serves again");
+                return;
+            }
             Why::Files(_) => (How::default(), None, "changed files"),
         };
         let how = How {
-            shadow: how.shadow.or((self.settings.shadow > 0).then_some(self.settings.shadow)),
-            canary: how.canary.or((self.settings.canary > 0).then_some(self.settings.canary)),
+            // 0 in a request: none, whatever is configured.
+            shadow: Some(how.shadow.unwrap_or(self.settings.shadow)).filter(|most| *most > 0),
+            canary: Some(how.canary.unwrap_or(self.settings.canary)).filter(|percent| *percent > 0),
             skip_tests: how.skip_tests || !self.settings.require_tests,
             ..how
         };
         let began = Instant::now();
-        let digest = self.origin.digest();
         let outcome = self.try_reload(how, reply.as_ref(), began);
-        if !how.dry_run {
-            self.known = Some(digest);
-        }
         match outcome {
             Ok(done) => {
                 let result = if how.dry_run { "dry_run" } else { "ok" };
@@ -248,17 +266,11 @@ impl Loader {
             }
         };
         let id = self.next;
-        let generation = Arc::new(self.origin.load(id)?);
-        say(format!("compiled generation {id}: {}", report::names(&generation)));
-        let slow = self.origin.rehearse(&generation, &self.servers)?;
-        say(format!("set up in {:.1} ms", slow.as_secs_f64() * 1000.0));
-        let tests = match how.skip_tests {
-            true => None,
-            false => self.origin.test(&generation)?,
-        };
-        if let Some(tests) = &tests {
-            say(format!("tests: {tests}"));
+        let Prepared { digest, outcome } = self.prepared(id, how, reply)?;
+        if !how.dry_run {
+            self.known = Some(digest);
         }
+        let (generation, tests) = outcome?;
         let shadow = match how.shadow {
             Some(most) => Some(self.shadow(&generation, most as usize, &say)?),
             None => None,
@@ -271,6 +283,7 @@ impl Loader {
         self.next = id.saturating_add(1);
         let switching = Instant::now();
         self.publish(&generation, how.canary)?;
+        self.taken = (id, digest);
         let switch_ms = millis(switching);
         let (workers, ms) = (self.workers.count(), millis(began));
         let canary = how.canary;

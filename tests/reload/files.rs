@@ -48,6 +48,9 @@ fn a_broken_file_is_told_in_the_log_once_and_the_mended_one_is_taken() {
     fs::remove_file(node.path("policy.lua")).unwrap();
     node.wait_for_log("No such file");
     assert_eq!(node.word(), "one");
+    // Put back to what serves: there is nothing to take.
+    node.write(&says("one"));
+    node.wait_for_log("hold what serves again");
     node.write(&says("two"));
     node.wait_for_word("two");
     assert_eq!(node.generations(), states(&[(1, "kept"), (2, "serving")]));

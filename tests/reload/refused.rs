@@ -72,3 +72,36 @@ fn a_request_that_makes_no_sense_is_refused_by_the_command_line() {
         assert_eq!(node.verb(args).status.code(), Some(2), "{args:?}");
     }
 }
+
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    let prepare = |dir: &std::path::Path| std::fs::create_dir(dir.join("tests")).unwrap();
+    let node = Node::prepared(prepare, &says("one"), "", "");
+    let pipe = |name: &str| {
+        let _ = std::fs::remove_file(node.path(name));
+        assert!(std::process::Command::new("mkfifo").arg(node.path(name)).status().unwrap().success());
+    };
+    let refused = || within(Duration::from_secs(10), || node.refused(&["reload"]));
+    for name in ["policy.lua", "tests/policy_test.lua", "ims.toml"] {
+        let before = std::fs::read(node.path(name)).ok();
+        pipe(name);
+        let error = refused();
+        assert!(error.contains(name) && error.contains("not a regular file"), "{name}: {error}");
+        std::fs::remove_file(node.path(name)).unwrap();
+        std::fs::create_dir(node.path(name)).unwrap();
+        // A folder is no test.
+        if name != "tests/policy_test.lua" {
+            let error = refused();
+            assert!(error.contains("not a regular file"), "{name}: {error}");
+        }
+        std::fs::remove_dir(node.path(name)).unwrap();
+        if let Some(before) = before {
+            std::fs::write(node.path(name), before).unwrap();
+        }
+    }
+    // The loader and the watch of the files still live.
+    node.write(&says("two"));
+    node.wait_for_word("two");
+    within(Duration::from_secs(10), || node.done(&["rollback"]));
+    assert_eq!(node.word(), "one");
+}

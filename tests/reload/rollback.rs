@@ -1,4 +1,7 @@
-use crate::node::{FAILS, Node, says, states};
+use crate::node::{FAILS, Node, says, states, within};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn back_to_the_one_before_or_to_a_given_one() {
@@ -50,4 +53,28 @@ fn a_generation_that_fails_on_probation_is_taken_back() {
     node.write(&says("three"));
     node.done(&["reload"]);
     assert_eq!(node.done(&["rollback"])["generation"], 1);
+}
+
+#[test]
+fn a_rollback_does_not_wait_for_tests_that_do_not_end() {
+    let node = Node::start("watch = false");
+    node.write(&says("two"));
+    node.done(&["reload"]);
+    node.write(&says("three"));
+    let long = |n| format!("test('long {n}', function(t) while true do end end)\n");
+    let tests: String = (0..50).map(long).collect();
+    std::fs::write(node.path("policy_test.lua"), tests).unwrap();
+    let mut command = Command::new(crate::support::BINARY);
+    command.args(["reload", "--json", "--data-dir", "ims-data"]).current_dir(&node.dir).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("set up in")).unwrap();
+    assert_eq!(within(Duration::from_secs(5), || node.done(&["rollback"]))["generation"], 1);
+    assert!(lines.last().unwrap().contains("interrupted"));
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(node.word(), "one");
+    // What was given up does not stand in the way of the next.
+    std::fs::remove_file(node.path("policy_test.lua")).unwrap();
+    assert_eq!(node.done(&["reload"])["generation"], 3);
+    assert_eq!(node.word(), "three");
 }

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Longest secret that is read from a file.
-const MAX_SECRET: u64 = 16 * 1024;
+const MAX_SECRET: usize = 16 * 1024;
 
 /// What the operator says of plugins: `plugins` in the configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -202,13 +202,7 @@ fn secret(source: SecretSource<'_>, beside: &Path) -> Result<String, String> {
         SecretSource::File(path) => {
             let path = beside.join(path);
             let cannot = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
-            let file = std::fs::File::open(&path).map_err(|e| cannot(&e))?;
-            let mut text = String::new();
-            let mut file = std::io::Read::take(file, MAX_SECRET + 1);
-            std::io::Read::read_to_string(&mut file, &mut text).map_err(|e| cannot(&e))?;
-            if text.len() as u64 > MAX_SECRET {
-                return Err(cannot(&"longer than 16 KiB"));
-            }
+            let text = crate::file::text(&path, MAX_SECRET).map_err(|e| cannot(&e))?;
             // What an editor or `echo` puts at the end is no part of a token.
             Ok(text.trim_end_matches(['\r', '\n']).to_owned())
         }

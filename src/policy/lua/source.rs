@@ -5,7 +5,9 @@
 
 use super::PolicyError;
 use super::failure::first_line;
+use crate::file;
 use mlua::chunk::Compiler;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,20 +26,13 @@ impl PolicySource {
         PolicySource { name: name.into(), text: text.into() }
     }
 
-    /// Reads a policy file; text only, bounded before it is read.
+    /// Reads a policy file; a regular file, bounded before it is read.
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
         let name = path.display().to_string();
-        let unreadable = |cause: std::io::Error| PolicyError::Unreadable { name: name.clone(), why: cause.to_string() };
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_TEXT as u64 + 1), &mut bytes)
-            .map_err(unreadable)?;
-        if bytes.len() > MAX_TEXT {
-            return Err(PolicyError::TooLarge { name });
-        }
-        match String::from_utf8(bytes) {
+        match file::text(path, MAX_TEXT) {
             Ok(text) => Ok(PolicySource::new(name, text)),
-            Err(_) => Err(PolicyError::Unreadable { name, why: "it is not UTF-8 text".to_owned() }),
+            Err(why) if why.kind() == ErrorKind::FileTooLarge => Err(PolicyError::TooLarge { name }),
+            Err(why) => Err(PolicyError::Unreadable { name, why: why.to_string() }),
         }
     }
 

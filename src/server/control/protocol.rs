@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub const VERSION: u64 = 1;
+/// Largest percentage of a canary; 0: all users at once.
+const MAX_CANARY: u64 = 99;
+/// Most questions of a shadow; 0: none.
+const MAX_SHADOW: u64 = 10_000;
 /// Longest request.
 pub const MAX_REQUEST: usize = 4096;
 /// Longest line of an answer that a client reads.
@@ -25,6 +29,8 @@ pub enum ProtocolError {
     NoVersion,
     #[error("version {0} is not spoken here; this is version {VERSION} of the control protocol")]
     Version(Value),
+    #[error("{key}: {given} is not a whole number from 0 to {most}")]
+    Range { key: &'static str, given: Value, most: u64 },
     #[error("{0}")]
     Unknown(String),
 }
@@ -74,6 +80,13 @@ impl Request {
 
     pub fn from_line(text: &[u8]) -> Result<Self, ProtocolError> {
         let fields = versioned(text)?;
+        for (key, most) in [("canary", MAX_CANARY), ("shadow", MAX_SHADOW)] {
+            match fields.get(key) {
+                None | Some(Value::Null) => {}
+                Some(given) if given.as_u64().is_some_and(|number| number <= most) => {}
+                Some(given) => return Err(ProtocolError::Range { key, given: given.clone(), most }),
+            }
+        }
         serde_json::from_value(Value::Object(fields)).map_err(|error| ProtocolError::Unknown(error.to_string()))
     }
 }
@@ -183,7 +196,12 @@ mod tests {
         assert!(refused(r#"{"v":2,"verb":"reload"}"#).contains("version 2"));
         assert!(refused(r#"{"v":1,"verb":"explode"}"#).contains("explode"));
         assert!(refused(r#"{"v":1,"verb":"reload","colour":1}"#).contains("colour"));
-        assert!(refused(r#"{"v":1,"verb":"reload","canary":500}"#).contains("500"));
+        for canary in ["500", "100", "-1", "2.5", "\"5\""] {
+            let text = format!("{{\"v\":1,\"verb\":\"reload\",\"canary\":{canary}}}");
+            assert_eq!(refused(&text), format!("canary: {canary} is not a whole number from 0 to 99"));
+        }
+        assert!(refused(r#"{"v":1,"verb":"reload","shadow":10001}"#).contains("shadow: 10001 is not"));
+        assert!(Request::from_line(br#"{"v":1,"verb":"reload","canary":0,"shadow":10000}"#).is_ok());
         assert!(refused(r#"{"v":1,"verb":"generations","x":1}"#).contains("x"));
     }
 }

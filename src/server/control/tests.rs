@@ -82,6 +82,15 @@ fn several_clients_at_once_while_one_waits_long() {
 }
 
 #[test]
+fn silent_clients_keep_nobody_out_for_long() {
+    let (_dir, control) = served(|_, reply| reply.done(json!({})));
+    let _silent: Vec<Client> = (0..CLIENTS).map(|_| connect(&control)).collect();
+    let began = std::time::Instant::now();
+    assert_eq!(ask(&connect(&control), "{\"v\":1,\"verb\":\"status\"}\n"), [Answer::Done(json!({}))]);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_bad_request_is_refused_and_a_good_one_after_it_is_taken() {
     let (_dir, control) = served(|_, reply| reply.done(json!({})));
     let client = connect(&control);

@@ -1,6 +1,6 @@
 //! Where generations come from: the files, compiled, set up once in VMs that nobody depends on, and tested.
 
-use super::report::Natives;
+use super::report::{Natives, names};
 use super::shadow::silently;
 use crate::config::Config;
 use crate::policy::ServerView;
@@ -22,7 +22,13 @@ const SLOW: Duration = Duration::from_millis(20);
 /// Runs the tests that come with a generation's plugins and policy; what they came to, or which failed. It ends by itself.
 pub type Tests = Arc<dyn Fn(&Generation) -> Result<String, String> + Send + Sync>;
 
-type Load = Box<dyn Fn() -> Result<Loaded, Problem> + Send>;
+type Load = Box<dyn Fn() -> Result<Loaded, Problem> + Send + Sync>;
+
+/// What the files held, and the generation made of them with what its tests came to; None: not run.
+pub(super) struct Prepared {
+    pub(super) digest: Digest,
+    pub(super) outcome: Result<(Arc<Generation>, Option<String>), Problem>,
+}
 
 /// The configuration, to be read again.
 pub(in crate::server) struct Following {
@@ -81,13 +87,32 @@ impl Origin {
         watch::digest(&self.roots)
     }
 
+    /// Reads, sets up and tests what is there now; `say` hears how far it has come.
+    pub(super) fn prepare(
+        &self,
+        id: u64,
+        skip_tests: bool,
+        servers: &[ServerView],
+        say: &dyn Fn(String),
+    ) -> Result<(Arc<Generation>, Option<String>), Problem> {
+        let generation = Arc::new(self.load(id)?);
+        say(format!("compiled generation {id}: {}", names(&generation)));
+        let took = self.rehearse(&generation, servers)?;
+        say(format!("set up in {:.1} ms", took.as_secs_f64() * 1000.0));
+        let tests = if skip_tests { None } else { self.test(&generation)? };
+        if let Some(tests) = &tests {
+            say(format!("tests: {tests}"));
+        }
+        Ok((generation, tests))
+    }
+
     /// Reads and compiles what is there now.
-    pub(super) fn load(&self, id: u64) -> Result<Generation, Problem> {
+    fn load(&self, id: u64) -> Result<Generation, Problem> {
         (self.load)().map(|loaded| generation(id, loaded))
     }
 
     /// Sets it up where nothing depends on it; how long that took.
-    pub(super) fn rehearse(&self, generation: &Generation, servers: &[ServerView]) -> Result<Duration, Problem> {
+    fn rehearse(&self, generation: &Generation, servers: &[ServerView]) -> Result<Duration, Problem> {
         let began = Instant::now();
         let built = silently(|| generation.twin().chain(&Env::detached(servers)).map(drop));
         built.map_err(|error| problem("set-up", &error))?;
@@ -102,7 +127,7 @@ impl Origin {
     }
 
     /// None: there is nothing that runs tests.
-    pub(super) fn test(&self, generation: &Generation) -> Result<Option<String>, Problem> {
+    fn test(&self, generation: &Generation) -> Result<Option<String>, Problem> {
         let Some(tests) = &self.tests else { return Ok(None) };
         tests(generation).map(Some).map_err(|message| Problem::new("tests", message))
     }

@@ -5,7 +5,7 @@
 use crate::policy::lua::{Env, Generation, PolicyError};
 use crate::policy::record::Record;
 use crate::policy::verdict::Opinion;
-use crate::policy::{Chain, ServerView};
+use crate::policy::{Chain, ServerView, words};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -84,9 +84,7 @@ pub(super) fn silently<T>(trial: impl FnOnce() -> T) -> T {
 
 /// An answer in one line.
 fn shown(answer: &Opinion) -> String {
-    let text = format!("{answer:?}");
-    // The stage stands beside it.
-    let inner = text.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')')).unwrap_or(&text);
+    let inner = words::line(answer);
     let mut line: String = inner.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if inner.chars().nth(MAX_TEXT).is_some() {
         line.push('…');

@@ -1,9 +1,9 @@
 //! The files of a plugin's folder: which ones are read, and what is refused before any is.
 
 use super::super::source::{MAX_TEXT, PolicySource};
+use crate::file;
 use crate::policy::finding::Findings;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,15 +149,5 @@ fn bounded(path: &Path, root: &Path, most: usize) -> Result<String, String> {
     if !real.starts_with(root) {
         return Err("the link leads out of the plugin's folder".to_owned());
     }
-    // Opening a pipe would wait for somebody to write to it.
-    if !real.is_file() {
-        return Err("not a regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(&real).map_err(|e| e.to_string())?;
-    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    if bytes.len() > most {
-        return Err(format!("longer than {} KiB", most / 1024));
-    }
-    String::from_utf8(bytes).map_err(|_| "not text in UTF-8".to_owned())
+    file::text(&real, most).map_err(|e| e.to_string())
 }

@@ -3,11 +3,12 @@
 //! (`..data`) two steps away from the files.
 
 use super::absolute;
+use crate::file;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -121,7 +122,7 @@ impl Look {
 
     fn file(&mut self, path: &Path, length: u64) {
         let mut octets = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(OCTETS).read_to_end(&mut octets));
+        let read = file::open(path).and_then(|file| file.take(OCTETS).read_to_end(&mut octets));
         match read {
             Ok(_) => {
                 self.hash.update(length.to_be_bytes());

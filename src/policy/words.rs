@@ -1,6 +1,7 @@
-//! Verdicts in the words that policies use: as JSON for programs and tests, and as one line for people.
+//! Verdicts in the words that policies use: as JSON for programs and tests, and as one line for people (rank 1):
+//! `explain`, `replay`, the prompt and the shadow of a reload tell them alike.
 
-use crate::policy::verdict::{
+use super::verdict::{
     Authorized, Broadcast, Edit, Failure, KeyMovement, NotifyBy, OnFailure, Opinion, Order, Receive, Register, Reject,
     Route, Status, Subscription, Verify, When,
 };
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// `{"verdict": "forward", "to": "north", …}`: the name of the constructor and its arguments.
 pub fn json(opinion: &Opinion) -> Value {
     match opinion {
-        Opinion::Receive(Receive::Next { edits }) | Opinion::Reply(crate::policy::verdict::Reply { edits }) => {
+        Opinion::Receive(Receive::Next { edits }) | Opinion::Reply(super::verdict::Reply { edits }) => {
             json!({ "verdict": "next", "edits": edits.iter().map(edit).collect::<Vec<_>>() })
         }
         Opinion::Receive(Receive::Drop) => json!({ "verdict": "drop" }),
@@ -117,7 +118,7 @@ fn verify(verify: &Verify) -> Value {
     with("verify", [("subscription", Some(json!(subscription))), ("max_age", max_age), ("at", Some(json!(at)))])
 }
 
-fn parts(forward: &crate::policy::verdict::Forward) -> Vec<&'static str> {
+fn parts(forward: &super::verdict::Forward) -> Vec<&'static str> {
     let mut parts = Vec::new();
     if forward.key == KeyMovement::Push {
         parts.push("key");
