@@ -94,6 +94,10 @@ fn compare(args: &Args) -> anyhow::Result<(Found, capture::Summary)> {
     if summary.messages == 0 {
         anyhow::bail!("{}: no SIP message in it", args.capture.display());
     }
+    if summary.cut {
+        let file = args.capture.display();
+        eprintln!("imscript: warning: {file} ends within packet {}: what is whole is compared", summary.packets + 1);
+    }
     Ok((found, summary))
 }
 
@@ -224,6 +228,7 @@ fn print_json(found: &Found, summary: capture::Summary) -> anyhow::Result<()> {
         json!({
             "messages": summary.messages, "requests": found.requests, "compared": found.questions,
             "different": found.different, "unreadable": summary.unreadable, "incomplete": summary.incomplete,
+            "cut": summary.cut,
             "differences": differences,
         })
     );

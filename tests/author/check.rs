@@ -116,6 +116,8 @@ fn functions_that_are_no_stages() {
         has(&said, parts);
         has(&said, &["no fault, 1 warning\n"]);
     }
+    desk.write("p.lua", format!("local p = {{}}\nfunction p.verify() end\n{stage}return p\n"));
+    has(&desk.run("check p.lua").ok(), &["p.lua:3: warning: function register is a global and no stage"]);
     // A function of that name beside real stages is nobody's mistake, nor is a unit that lives by its setup.
     desk.write("p.lua", format!("local policy = {{}}\nlocal {stage}policy.register = register\nreturn policy\n"));
     assert!(!desk.run("check p.lua").ok().contains("warning"));

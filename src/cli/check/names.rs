@@ -6,7 +6,6 @@ use crate::policy::diagnostic::{Diagnostic, nearest};
 use crate::policy::lua::{Known, PolicySource, argument_fields, globals};
 use std::collections::{BTreeMap, BTreeSet};
 
-
 /// What is unknown in a file that compiles, and the globals that it writes. `is_policy`: it is an operator's file.
 pub(super) fn unknown(source: &PolicySource, known: &Known, is_policy: bool) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
