@@ -41,6 +41,11 @@ pub(super) fn stage(name: &str) -> Result<Stage, String> {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let json = args.json;
+    super::fault::in_json(put(args), json)
+}
+
+fn put(args: Args) -> anyhow::Result<ExitCode> {
     let set = args.chosen.set()?;
     let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref(), &[])?;
     let scene = match scene(&args.message, &set.servers) {

@@ -56,7 +56,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match done {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(error) => {
-            eprintln!("imscript: {}", super::in_one_line(&error));
+            if args.json {
+                super::fault::print_json(&error);
+            } else {
+                eprintln!("imscript: {}", super::fault::shown(&error));
+            }
             Ok(ExitCode::from(TROUBLE))
         }
     }

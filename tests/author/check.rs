@@ -143,3 +143,30 @@ fn globals_that_are_written_and_what_only_plugins_have() {
         ],
     );
 }
+
+#[test]
+fn a_policy_that_cannot_be_loaded_is_shown_by_every_verb() {
+    let desk = Desk::new();
+    desk.write("bad.lua", "local p = {}\nlocal x = = 1\nreturn p\n").write("r.sip", REGISTER);
+    for (args, code) in [
+        ("explain r.sip --policy bad.lua", 1),
+        ("bench bad.lua", 1),
+        ("repl --policy bad.lua", 1),
+        ("replay r.sip --old bad.lua --new bad.lua", 2),
+        ("run --policy bad.lua --data-dir data --listen udp:127.0.0.1:0", 1),
+    ] {
+        has(&desk.run(args).fails(code), &["imscript: ", "bad.lua:2: ", "\n  2 | local x = = 1\n"]);
+        if ["explain", "bench", "replay"].iter().any(|verb| args.starts_with(verb)) {
+            let said = desk.run(&format!("{args} --json"));
+            assert_eq!((said.code, said.json()["faults"][0]["line"].as_u64()), (code, Some(2)));
+        }
+    }
+    desk.write("bad.lua", "local p = {}\nfunction p.verify()\n  x()\n\n");
+    has(&desk.run("bench bad.lua").fails(1), &["bad.lua:3: ", "  3 |   x()"]);
+    has(&desk.run("check bad.lua").fails(1), &["bad.lua:3: ", "  3 |   x()"]);
+    desk.write("bad.lua", "local p = {}\n");
+    let hint = "hint: return the table: `return policy`";
+    has(&desk.run("check bad.lua").fails(1), &[hint]);
+    has(&desk.run("bench bad.lua").fails(1), &[hint]);
+    has(&desk.run("explain --help").ok(), &["`-`: standard input"]);
+}
