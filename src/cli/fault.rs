@@ -41,6 +41,8 @@ fn in_file(line: &str) -> Option<Diagnostic> {
             Diagnostic::new(file, None, reason)
         }
     };
-    let text = PolicySource::read(Path::new(&fault.file)).ok()?.text;
-    Some(fault.in_text(&text))
+    // What was being done may stand before the file.
+    let names = [Some(fault.file.as_str()), fault.file.rsplit_once(": ").map(|(_, file)| file)];
+    let source = names.into_iter().flatten().find_map(|name| PolicySource::read(Path::new(name)).ok())?;
+    Some(Diagnostic { file: source.name, ..fault }.in_text(&source.text))
 }

@@ -91,7 +91,7 @@ fn a_configuration_with_all_that_hangs_on_it() {
 #[test]
 fn functions_that_are_no_stages() {
     let desk = Desk::new();
-    let stage = "function register(req, ctx) return ims.reject { status = 403 } end\n";
+    let stage = "function register(req, ctx) return nil end\n";
     for (text, parts) in [
         (
             format!("local policy = {{}}\n{stage}return policy\n"),
@@ -138,7 +138,7 @@ fn globals_that_are_written_and_what_only_plugins_have() {
         &[
             "p.lua:2: warning: early is a global",
             "p.lua:4: count is assigned: globals are read-only after loading; use local",
-            "p.lua:5: http is not defined: policies have no http, plugins have",
+            "p.lua:5: http.get is not defined: policies have no http, plugins have",
             "2 faults, 1 warning\n",
         ],
     );

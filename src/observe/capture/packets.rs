@@ -46,7 +46,10 @@ pub(super) fn read(input: impl Read + Send, name: &str, sink: &mut Sink<'_>) -> 
                 Step::Consume(consumed)
             }
             Err(PcapError::Eof) => break,
-            Err(PcapError::UnexpectedEof) if sink.summary.packets > 0 => Step::Cut,
+            Err(PcapError::UnexpectedEof) if sink.summary.packets > 0 => {
+                sink.summary.cut = true;
+                break;
+            }
             Err(PcapError::Incomplete(_)) => Step::More,
             Err(PcapError::BufferTooSmall) => Step::Grow,
             Err(e) => Step::End(reason(&e)),
@@ -55,10 +58,6 @@ pub(super) fn read(input: impl Read + Send, name: &str, sink: &mut Sink<'_>) -> 
             Step::Consume(0) => return Err(damaged(sink, "an empty block")),
             Step::Consume(octets) => reader.consume(octets),
             Step::More if reader.reader_exhausted() && sink.summary.packets > 0 => {
-                sink.summary.cut = true;
-                break;
-            }
-            Step::Cut => {
                 sink.summary.cut = true;
                 break;
             }
@@ -86,8 +85,6 @@ enum Step {
     Consume(usize),
     More,
     Grow,
-    /// The file ends within a packet.
-    Cut,
     End(String),
 }
 
