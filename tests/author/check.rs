@@ -168,5 +168,5 @@ fn a_policy_that_cannot_be_loaded_is_shown_by_every_verb() {
     let hint = "hint: return the table: `return policy`";
     has(&desk.run("check bad.lua").fails(1), &[hint]);
     has(&desk.run("bench bad.lua").fails(1), &[hint]);
-    has(&desk.run("explain --help").ok(), &["`-`: standard input"]);
+    has(&desk.run("explain --help").ok(), &["`-`: standard"]);
 }
