@@ -45,6 +45,11 @@ struct Row {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let json = args.json;
+    super::fault::in_json(measured(args), json)
+}
+
+fn measured(args: Args) -> anyhow::Result<ExitCode> {
     let set = match &args.path {
         Some(path) => Set::of(path)?,
         None => super::target::Chosen::default().set()?,

@@ -7,6 +7,7 @@ use crate::observe::capture;
 use crate::policy::chain::{Step, StepAnswer};
 use crate::policy::lua::{Env, Generation, package};
 use crate::policy::{Chain, Stage};
+use crate::sip::message::Fault;
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -40,9 +41,24 @@ pub(super) fn stage(name: &str) -> Result<Stage, String> {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let json = args.json;
+    super::fault::in_json(put(args), json)
+}
+
+fn put(args: Args) -> anyhow::Result<ExitCode> {
     let set = args.chosen.set()?;
     let loaded = package::read(set.policy.as_deref(), set.plugins.as_ref(), &[])?;
-    let scene = scene(&args.message, &set.servers)?;
+    let scene = match scene(&args.message, &set.servers) {
+        Ok(scene) => scene,
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(refused) if args.json => {
+                let why = json!({ "status": refused.fault.status, "reason": refused.fault.reason });
+                println!("{:#}", json!({ "refused": why, "stages": [], "notes": loaded.notes }));
+                return Ok(ExitCode::FAILURE);
+            }
+            _ => return Err(error),
+        },
+    };
     let env = Env::detached(&set.servers);
     let chain = Generation::new(1, loaded.units).chain(&env)?;
     let stages = if args.stage.is_empty() { scene.stages() } else { args.stage };
@@ -58,6 +74,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         loaded.notes.iter().for_each(|note| println!("note: {note}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// No stage is asked about such a message.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: the server answers {fault} before any stage is asked")]
+struct Refused {
+    file: String,
+    fault: Fault,
 }
 
 /// The first request of a file as something to decide about.
@@ -80,6 +104,9 @@ pub(super) fn scene(path: &Path, servers: &[crate::policy::ServerView]) -> anyho
         };
         bail!("{}: {why}: a start line (METHOD URI SIP/2.0), headers, an empty line", path.display());
     };
+    if let Err(fault) = captured.message.check() {
+        return Err(Refused { file: path.display().to_string(), fault }.into());
+    }
     let mut source = Scene::somewhere();
     source.transport = captured.transport;
     if captured.at.is_some() {

@@ -7,6 +7,7 @@ pub mod control;
 pub mod demo;
 pub mod doc;
 pub mod explain;
+mod fault;
 pub mod field;
 pub mod gba;
 pub mod generations;
@@ -149,7 +150,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("imscript: {}", in_one_line(&error));
+            eprintln!("imscript: {}", fault::shown(&error));
             ExitCode::FAILURE
         }
     }

@@ -56,7 +56,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match done {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(error) => {
-            eprintln!("imscript: {}", super::in_one_line(&error));
+            if args.json {
+                super::fault::print_json(&error);
+            } else {
+                eprintln!("imscript: {}", super::fault::shown(&error));
+            }
             Ok(ExitCode::from(TROUBLE))
         }
     }
@@ -93,6 +97,10 @@ fn compare(args: &Args) -> anyhow::Result<(Found, capture::Summary)> {
     let summary = capture::read_file(&args.capture, &mut |captured| found.take(captured, &old, &new, &args.stage))?;
     if summary.messages == 0 {
         anyhow::bail!("{}: no SIP message in it", args.capture.display());
+    }
+    if summary.cut {
+        let file = args.capture.display();
+        eprintln!("imscript: warning: {file} ends within packet {}: what is whole is compared", summary.packets + 1);
     }
     Ok((found, summary))
 }
@@ -224,6 +232,7 @@ fn print_json(found: &Found, summary: capture::Summary) -> anyhow::Result<()> {
         json!({
             "messages": summary.messages, "requests": found.requests, "compared": found.questions,
             "different": found.different, "unreadable": summary.unreadable, "incomplete": summary.incomplete,
+            "cut": summary.cut,
             "differences": differences,
         })
     );

@@ -161,7 +161,7 @@ fn fault_of(
         Some((limit, place)) => {
             let line = place.and_then(|place| place.rsplit(':').next()?.parse().ok()).unwrap_or(otherwise);
             Diagnostic::new(&file.name, Some(line), format!("not done within {} ms", limit.as_millis()))
-                .hint("a test has 2 s; --timeout gives it more")
+                .hint("--timeout gives a test more")
         }
         None => Diagnostic::parse(&why, &file.name),
     };

@@ -77,6 +77,11 @@ impl Diagnostic {
     /// Shows the line out of the file's text, with a mark under the thing that the reason names, and a hint if the
     /// reason lists what would have been right.
     pub fn in_text(mut self, text: &str) -> Self {
+        // What is missing at the end of the file is missing after its last line.
+        if self.reason.contains("<eof>") {
+            let last = text.trim_end().lines().count();
+            self.line = self.line.map(|line| u32::try_from(last.max(1)).map_or(line, |last| line.min(last)));
+        }
         let wanted = self.line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
         if let Some(line) = wanted.and_then(|line| text.lines().nth(line)) {
             let line = printable(&line.replace('\t', "    "), MAX_SHOWN);
@@ -184,6 +189,9 @@ fn whole(line: &str) -> Option<(usize, usize)> {
 
 /// "unknown key colour; known: color, …" and "mode is "pul"; it may be "push", "pull"" have the remedy in them.
 fn suggestion(reason: &str) -> Option<String> {
+    if reason.starts_with("a policy returns a table") && reason.ends_with("returns nil") {
+        return Some("return the table: `return policy`".to_owned());
+    }
     let list = ["known: ", "it may be ", "expected one of ", "it takes ", "the stages are ", "; it has "]
         .iter()
         .find_map(|lead| {

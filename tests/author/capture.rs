@@ -86,11 +86,46 @@ fn trouble_is_told_from_difference() {
     has(&desk.run("replay empty --old a.lua --new a.lua").fails(2), &["no SIP message in it"]);
     has(&desk.run("replay nowhere --old a.lua --new a.lua").fails(2), &["nowhere: "]);
     has(&desk.run("replay m.sip --old a.lua --new bad.lua").fails(2), &["bad.lua:1:"]);
+}
+
+#[test]
+fn a_capture_that_is_cut_off_counts_as_far_as_it_goes() {
+    let desk = Desk::new();
     let mut cut = pcap();
-    cut.truncate(500);
-    desk.write("cut.pcap", cut);
-    has(
-        &desk.run("replay cut.pcap --old a.lua --new a.lua").fails(2),
-        &["cut.pcap: the file ends too soon after packet "],
-    );
+    cut.truncate(cut.len() - 10);
+    desk.write("a.lua", OLD).write("cut.pcap", &cut);
+    let said = desk.run("replay cut.pcap --old a.lua --new a.lua");
+    has(&said.err, &["warning: cut.pcap ends within packet "]);
+    has(&said.ok(), &["2 requests among 2 messages"]);
+    assert_eq!(desk.run("replay cut.pcap --old a.lua --new a.lua --json").json()["cut"], true);
+    desk.write("cut.pcap", &cut[..30]);
+    has(&desk.run("replay cut.pcap --old a.lua --new a.lua").fails(2), &["cut.pcap: "]);
+}
+
+#[test]
+fn a_trace_counts_by_what_came_from_others() {
+    let desk = Desk::new();
+    let line = |sent: bool, id: &str| {
+        format!(
+            "{{\"at\":1,\"node\":\"IMS\",\"kind\":\"sip\",\"sent\":{sent},\"transport\":\"UDP\",\"peer\":\"192.0.2.1:5060\",\
+             \"start\":\"REGISTER sip:home1.net\",\"id\":\"{id} 1 REGISTER REGISTER sip:home1.net\",\"headers\":[],\"body\":[]}}\n"
+        )
+    };
+    desk.write("a.lua", OLD).write("t.jsonl", [line(false, "ue"), line(false, "own"), line(true, "own")].concat());
+    has(&desk.run("replay t.jsonl --old a.lua --new a.lua").ok(), &["1 requests among 1 messages"]);
+}
+
+#[test]
+fn a_message_that_the_server_refuses_is_not_explained() {
+    let desk = Desk::new();
+    desk.write("a.lua", OLD);
+    for (from, to, why) in [
+        ("Call-ID: 1\n", "", "the server answers 400 Bad Request: Call-ID"),
+        ("To: <sip:bob@home1.net>", "To: <sip:bob@home1.net", "the server answers 400 Bad Request: To"),
+    ] {
+        desk.write("r.sip", REGISTER.replace(from, to));
+        has(&desk.run("explain r.sip --policy a.lua").fails(1), &["r.sip: ", why, "before any stage"]);
+        let said = desk.run("explain r.sip --policy a.lua --json");
+        assert_eq!((said.code, said.json()["refused"]["status"].as_u64()), (1, Some(400)));
+    }
 }

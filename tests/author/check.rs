@@ -115,7 +115,7 @@ fn a_configuration_with_all_that_hangs_on_it() {
 #[test]
 fn functions_that_are_no_stages() {
     let desk = Desk::new();
-    let stage = "function register(req, ctx) return ims.reject { status = 403 } end\n";
+    let stage = "function register(req, ctx) return nil end\n";
     for (text, parts) in [
         (
             format!("local policy = {{}}\n{stage}return policy\n"),
@@ -140,6 +140,8 @@ fn functions_that_are_no_stages() {
         has(&said, parts);
         has(&said, &["no fault, 1 warning\n"]);
     }
+    desk.write("p.lua", format!("local p = {{}}\nfunction p.verify() end\n{stage}return p\n"));
+    has(&desk.run("check p.lua").ok(), &["p.lua:3: warning: function register is a global and no stage"]);
     // A function of that name beside real stages is nobody's mistake, nor is a unit that lives by its setup.
     desk.write("p.lua", format!("local policy = {{}}\nlocal {stage}policy.register = register\nreturn policy\n"));
     assert!(!desk.run("check p.lua").ok().contains("warning"));
@@ -160,8 +162,35 @@ fn globals_that_are_written_and_what_only_plugins_have() {
         &[
             "p.lua:2: warning: early is a global",
             "p.lua:4: count is assigned: globals are read-only after loading; use local",
-            "p.lua:5: http is not defined: policies have no http, plugins have",
+            "p.lua:5: http.get is not defined: policies have no http, plugins have",
             "2 faults, 1 warning\n",
         ],
     );
+}
+
+#[test]
+fn a_policy_that_cannot_be_loaded_is_shown_by_every_verb() {
+    let desk = Desk::new();
+    desk.write("bad.lua", "local p = {}\nlocal x = = 1\nreturn p\n").write("r.sip", REGISTER);
+    for (args, code) in [
+        ("explain r.sip --policy bad.lua", 1),
+        ("bench bad.lua", 1),
+        ("repl --policy bad.lua", 1),
+        ("replay r.sip --old bad.lua --new bad.lua", 2),
+        ("run --policy bad.lua --data-dir data --listen udp:127.0.0.1:0", 1),
+    ] {
+        has(&desk.run(args).fails(code), &["imscript: ", "bad.lua:2: ", "\n  2 | local x = = 1\n"]);
+        if ["explain", "bench", "replay"].iter().any(|verb| args.starts_with(verb)) {
+            let said = desk.run(&format!("{args} --json"));
+            assert_eq!((said.code, said.json()["faults"][0]["line"].as_u64()), (code, Some(2)));
+        }
+    }
+    desk.write("bad.lua", "local p = {}\nfunction p.verify()\n  x()\n\n");
+    has(&desk.run("bench bad.lua").fails(1), &["bad.lua:3: ", "  3 |   x()"]);
+    has(&desk.run("check bad.lua").fails(1), &["bad.lua:3: ", "  3 |   x()"]);
+    desk.write("bad.lua", "local p = {}\n");
+    let hint = "hint: return the table: `return policy`";
+    has(&desk.run("check bad.lua").fails(1), &[hint]);
+    has(&desk.run("bench bad.lua").fails(1), &[hint]);
+    has(&desk.run("explain --help").ok(), &["`-`: standard"]);
 }

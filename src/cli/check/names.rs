@@ -6,7 +6,6 @@ use crate::policy::diagnostic::{Diagnostic, nearest};
 use crate::policy::lua::{Known, PolicySource, argument_fields, globals};
 use std::collections::{BTreeMap, BTreeSet};
 
-
 /// What is unknown in a file that compiles, and the globals that it writes. `is_policy`: it is an operator's file.
 pub(super) fn unknown(source: &PolicySource, known: &Known, is_policy: bool) -> Vec<Diagnostic> {
     let mut faults = Vec::new();
@@ -16,14 +15,8 @@ pub(super) fn unknown(source: &PolicySource, known: &Known, is_policy: bool) -> 
     for global in used.iter().filter(|global| !global.written) {
         at.entry(global.line).or_default().insert(&global.name);
         if !known.0.contains_key(&global.name) && !assigned.contains(global.name.as_str()) {
-            let fault = if is_policy && global.name == "http" {
-                let name = &global.name;
-                at_line(source, global.line, format!("{name} is not defined: policies have no {name}, plugins have"))
-                    .hint(format!("make it a plugin whose manifest asks for the capability {name}"))
-            } else {
-                let fault = at_line(source, global.line, format!("{} is not defined: it is nil", global.name));
-                hinted(fault, &global.name, known.names())
-            };
+            let fault = at_line(source, global.line, format!("{} is not defined: it is nil", global.name));
+            let fault = hinted(fault, &global.name, known.names());
             faults.push(fault.about(&global.name));
         }
     }
@@ -43,8 +36,14 @@ pub(super) fn unknown(source: &PolicySource, known: &Known, is_policy: bool) -> 
         let is_global = at.get(&field.line).is_some_and(|names| names.contains(field.table));
         if is_global {
             let Some(names) = known.fields(field.table).filter(|names| !names.contains(field.name)) else { continue };
-            let fault = at_line(source, field.line, format!("{}.{} is not defined", field.table, field.name));
-            faults.push(hinted(fault, field.name, names.iter().map(String::as_str)).about(field.name));
+            let reason = format!("{}.{} is not defined", field.table, field.name);
+            let fault = if is_policy && field.table == "http" {
+                at_line(source, field.line, format!("{reason}: policies have no http, plugins have"))
+                    .hint("make it a plugin whose manifest asks for the capability http")
+            } else {
+                hinted(at_line(source, field.line, reason), field.name, names.iter().map(String::as_str))
+            };
+            faults.push(fault.about(field.name));
         } else if let Some(names) = argument_fields(field.table).filter(|names| !names.contains(&field.name)) {
             // The name is only a convention; somebody may call a table of their own so.
             let reason = format!("{} has no field {}; it has {}", field.table, field.name, names.join(", "));

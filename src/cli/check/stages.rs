@@ -11,6 +11,7 @@ struct Declared<'a> {
     table: Option<&'a str>,
     name: &'a str,
     colon: bool,
+    local: bool,
 }
 
 /// What is wrong with the stages of a main file; `decides`: it has a function for one.
@@ -27,6 +28,14 @@ pub(super) fn misplaced(source: &PolicySource, decides: bool) -> Vec<Diagnostic>
         at_line(source, function.line, reason).about(function.name).hint(format!("write {table}.{}", function.name))
     });
     let mut faults: Vec<Diagnostic> = shifted.collect();
+    if decides {
+        let global = declared.iter().filter(|function| function.table.is_none() && !function.local);
+        faults.extend(global.map(|function| {
+            let reason = format!("function {} is a global and no stage", function.name);
+            let fault = at_line(source, function.line, reason).about(function.name);
+            fault.hint(format!("write function {table}.{}(…)", function.name))
+        }));
+    }
     // Who has a setup may live by timers alone.
     let has_setup = tokens.iter().any(|(_, token)| matches!(token, Token::Name("setup")));
     if !decides && !has_setup {
@@ -55,7 +64,9 @@ fn declared<'a>(tokens: &[(usize, Token<'a>)]) -> Vec<Declared<'a>> {
             _ => continue,
         };
         if Stage::named(name).is_some() {
-            found.push(Declared { line: *line, table, name, colon });
+            let before = at.checked_sub(1).and_then(|before| tokens.get(before));
+            let local = matches!(before, Some((_, Token::Name("local"))));
+            found.push(Declared { line: *line, table, name, colon, local });
         }
     }
     found

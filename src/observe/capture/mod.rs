@@ -50,6 +50,8 @@ pub struct Summary {
     pub unreadable: u64,
     /// Packets that the capture cut, streams with a hole in them, fragments that never met.
     pub incomplete: u64,
+    /// The file ends within a packet: whoever wrote it was stopped.
+    pub cut: bool,
 }
 
 /// Where messages go as they are found.

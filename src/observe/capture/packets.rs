@@ -46,6 +46,10 @@ pub(super) fn read(input: impl Read + Send, name: &str, sink: &mut Sink<'_>) -> 
                 Step::Consume(consumed)
             }
             Err(PcapError::Eof) => break,
+            Err(PcapError::UnexpectedEof) if sink.summary.packets > 0 => {
+                sink.summary.cut = true;
+                break;
+            }
             Err(PcapError::Incomplete(_)) => Step::More,
             Err(PcapError::BufferTooSmall) => Step::Grow,
             Err(e) => Step::End(reason(&e)),
@@ -53,6 +57,10 @@ pub(super) fn read(input: impl Read + Send, name: &str, sink: &mut Sink<'_>) -> 
         match step {
             Step::Consume(0) => return Err(damaged(sink, "an empty block")),
             Step::Consume(octets) => reader.consume(octets),
+            Step::More if reader.reader_exhausted() && sink.summary.packets > 0 => {
+                sink.summary.cut = true;
+                break;
+            }
             Step::More if reader.reader_exhausted() => return Err(damaged(sink, "the file ends within a packet")),
             Step::More => {
                 let before = reader.data().len();

@@ -9,6 +9,7 @@
 use super::Sink;
 use crate::observe::event::{Event, What};
 use crate::sip::transaction::Transport;
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -90,17 +91,31 @@ fn is_start_line(line: &[u8]) -> bool {
     }
 }
 
+/// What the node received from others. What it sent itself is skipped, also where it comes back in: roles of one node
+/// speak to each other by SIP.
 fn trace(whole: &[u8], sink: &mut Sink<'_>) {
+    let mut events: Vec<Event> = Vec::new();
     for line in whole.split(|octet| *octet == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         match serde_json::from_slice::<Event>(line) {
-            Ok(Event { at, what, .. }) => from_event(Duration::from_nanos(at), &what, sink),
+            Ok(event) => events.push(event),
             Err(_) => sink.summary.unreadable = sink.summary.unreadable.saturating_add(1),
+        }
+    }
+    let sent_by = |event: &Event| match &event.what {
+        What::Sip { sent: true, id, .. } => Some((event.node.clone(), id.clone())),
+        _ => None,
+    };
+    let own: HashSet<(String, String)> = events.iter().filter_map(sent_by).collect();
+    for Event { at, node, what } in events {
+        let What::Sip { id, .. } = &what else { continue };
+        if !own.contains(&(node, id.clone())) {
+            from_event(Duration::from_nanos(at), &what, sink);
         }
     }
 }
 
 fn from_event(at: Duration, what: &What, sink: &mut Sink<'_>) {
-    let What::Sip { sent, transport, peer, start, id, headers, .. } = what else { return };
+    let What::Sip { transport, peer, start, id, headers, .. } = what else { return };
     let transport = match transport.to_ascii_lowercase().as_str() {
         "tcp" => Transport::Tcp,
         "tls" => Transport::Tls,
@@ -135,8 +150,7 @@ fn from_event(at: Duration, what: &What, sink: &mut Sink<'_>) {
         message.push_str("\r\n");
     }
     message.push_str("Content-Length: 0\r\n\r\n");
-    let path = if *sent { (SOMEWHERE, *peer) } else { (*peer, SOMEWHERE) };
-    sink.message(Some(at), transport, path, message.as_bytes());
+    sink.message(Some(at), transport, (*peer, SOMEWHERE), message.as_bytes());
 }
 
 /// Credentials as a trace writes them, parameters apart by spaces, in the form of a header again.
