@@ -83,12 +83,12 @@ fn a_folder_of_plugins_as_a_node_sees_it() {
         desk.write(&format!("p/{name}/plugin.toml"), manifest(name, &format!("before = [\"{next}\"]\n{more}")));
     }
     let owed = "warning: plugins.config.b.regions: missing\n  hint: a string; set it under [plugins.config.b]";
-    has(&desk.run("check p").fails(1), &["p/a/plugin.toml:5: the order runs in a ring: ", owed, "1 fault, 1 warnings"]);
+    has(&desk.run("check p").fails(1), &["p/a/plugin.toml:5: the order runs in a ring: ", owed, "1 fault, 1 warning"]);
     desk.write("p/c/plugin.toml", manifest("c", ""));
-    has(&desk.run("check p").ok(), &[owed, "no fault, 1 warnings"]);
+    has(&desk.run("check p").ok(), &[owed, "no fault, 1 warning"]);
     desk.write("p/d/main.lua", "return {}");
     let missing = "plugin.toml: there is no such file";
-    has(&desk.run("check p").fails(1), &[&format!("p/d/{missing}"), "1 fault, 1 warnings"]);
+    has(&desk.run("check p").fails(1), &[&format!("p/d/{missing}"), "1 fault, 1 warning"]);
     has(&desk.run("check .").fails(1), &["d/plugin.toml: there is no such file"]);
     desk.write("q/d/main.lua", "return {}");
     has(&desk.run("check q").fails(1), &[&format!("q/d/{missing}")]);
