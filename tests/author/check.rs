@@ -74,23 +74,24 @@ fn plugins_are_checked_with_their_manifests_and_tests() {
 #[test]
 fn a_folder_of_plugins_as_a_node_sees_it() {
     const REQUIRED: &str = "[config]\nrequired = [\"regions\"]\n[config.properties]\nregions = { type = \"string\" }\n";
-    let manifest =
-        |name: &str, more: &str| format!("name = \"{name}\"\nversion = \"1.0.0\"\napi = 1\nstages = []\n{more}");
+    let manifest = |name: &str, more: &str| {
+        format!("name = \"{name}\"\nversion = \"1.0.0\"\napi = 1\nstages = [\"status\"]\n{more}")
+    };
     let desk = Desk::new();
     let ring = [("a", "b", ""), ("b", "c", REQUIRED), ("c", "a", "")];
     for (name, next, more) in ring {
-        desk.write(&format!("p/{name}/main.lua"), "return {}");
+        desk.write(&format!("p/{name}/main.lua"), "return { status = function() end }");
         desk.write(&format!("p/{name}/plugin.toml"), manifest(name, &format!("before = [\"{next}\"]\n{more}")));
     }
     let owed = "warning: plugins.config.b.regions: missing\n  hint: a string; set it under [plugins.config.b]";
     has(&desk.run("check p").fails(1), &["p/a/plugin.toml:5: the order runs in a ring: ", owed, "1 fault, 1 warning"]);
     desk.write("p/c/plugin.toml", manifest("c", ""));
     has(&desk.run("check p").ok(), &[owed, "no fault, 1 warning"]);
-    desk.write("p/d/main.lua", "return {}");
+    desk.write("p/d/main.lua", "return { status = function() end }");
     let missing = "plugin.toml: there is no such file";
     has(&desk.run("check p").fails(1), &[&format!("p/d/{missing}"), "1 fault, 1 warning"]);
     has(&desk.run("check .").fails(1), &["d/plugin.toml: there is no such file"]);
-    desk.write("q/d/main.lua", "return {}");
+    desk.write("q/d/main.lua", "return { status = function() end }");
     has(&desk.run("check q").fails(1), &[&format!("q/d/{missing}")]);
 }
 
