@@ -54,6 +54,22 @@ fn sipp(bed: &Bed, scenario: &str, transport: &str, server: SocketAddr, line: &s
     command.output().unwrap()
 }
 
+/// A registration with AKA. SIPp takes RES for a text that ends at its first octet of 0, so one run in 32 it answers wrongly:
+/// then it is asked again, with another RAND.
+fn assert_registers(bed: &Bed, transport: &str, card: &Card) {
+    let register = || sipp(bed, "register.xml", transport, bed.ims, &aka(card, K));
+    let says = |text: &[u8]| String::from_utf8_lossy(text).contains("digest response is wrong");
+    let refused = |output: &Output| says(&output.stderr) || says(&output.stdout);
+    let mut output = register();
+    for _ in 0..3 {
+        if output.status.success() || !refused(&output) {
+            break;
+        }
+        output = register();
+    }
+    assert_passed(bed, &output);
+}
+
 fn assert_passed(bed: &Bed, output: &Output) {
     if output.status.success() {
         return;
@@ -83,8 +99,7 @@ fn sipp_registers_with_akav1_md5_over_udp_and_tcp() {
     for transport in ["u1", "t1"] {
         let bed = Bed::start(&Plan::default());
         let card = sipp_user(&bed);
-        let output = sipp(&bed, "register.xml", transport, bed.ims, &aka(&card, K));
-        assert_passed(&bed, &output);
+        assert_registers(&bed, transport, &card);
         bed.assert_states(&card.impi, "registered", "not_registered");
     }
 }
@@ -96,8 +111,7 @@ fn sipp_registers_over_ipv6() {
     }
     let bed = Bed::start(&Plan { host: "::1".parse().unwrap(), ..Plan::default() });
     let card = sipp_user(&bed);
-    let output = sipp(&bed, "register.xml", "u1", bed.ims, &aka(&card, K));
-    assert_passed(&bed, &output);
+    assert_registers(&bed, "u1", &card);
     bed.assert_states(&card.impi, "registered", "not_registered");
 }
 
@@ -108,7 +122,7 @@ fn sipp_with_a_wrong_key_gets_403_and_harms_nothing() {
     }
     let bed = Bed::start(&Plan::default());
     let card = sipp_user(&bed);
-    assert_passed(&bed, &sipp(&bed, "register.xml", "u1", bed.ims, &aka(&card, K)));
+    assert_registers(&bed, "u1", &card);
     let before = bed.wait_for_states(&card.impi, "registered", "not_registered").unwrap();
     for transport in ["u1", "t1"] {
         let line = format!("{};{}", card.impi, card.impu);
