@@ -19,6 +19,28 @@ impl<'a, T> Answer<'a, T> {
         Answer::Now(Some(value))
     }
 
+    /// The value, waited for on this thread: for start-up and the command line, not for a worker.
+    pub fn wait(self) -> T
+    where
+        T: Unpin,
+    {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+        let mut context = Context::from_waker(&waker);
+        let mut me = Box::pin(self);
+        loop {
+            match me.as_mut().poll(&mut context) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
     pub fn later(future: impl Future<Output = T> + 'a) -> Self {
         Answer::Later(Box::pin(future))
     }

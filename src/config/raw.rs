@@ -47,6 +47,8 @@ pub(super) struct Raw {
     bsm: Option<RawBsm>,
     #[serde(default)]
     reload: RawReload,
+    #[serde(default)]
+    store: RawStore,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -129,6 +131,18 @@ struct RawReload {
     shadow: Option<Spanned<u32>>,
     probation: Text,
     require_tests: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStore {
+    kind: Text,
+    durability: Text,
+    urls: Option<Spanned<Vec<Spanned<String>>>>,
+    prefix: Text,
+    ca: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    ind: Option<Spanned<u8>>,
 }
 
 impl Raw {
@@ -217,6 +231,7 @@ impl Raw {
             roles,
             listen,
             data_dir: beside(self.data_dir.clone().unwrap_or_else(|| PathBuf::from("imscript-data"))),
+            store: self.store(&beside)?,
             workers,
             policy: self.policy.clone().map(beside),
             plugins: self.plugins.map(|_| plugins::read(&self.text, path, beside)).transpose()?.flatten(),
@@ -289,6 +304,38 @@ impl Raw {
             probation,
             require_tests: raw.require_tests.unwrap_or(true),
         })
+    }
+
+    fn store(&self, beside: &impl Fn(PathBuf) -> PathBuf) -> Result<Store, ConfigError> {
+        let raw = &self.store;
+        let kind = raw.kind.as_ref().map_or("sqlite", |kind| kind.get_ref());
+        let kind = match (kind, &raw.urls, &raw.kind) {
+            ("memory", None, _) => StoreKind::Memory,
+            ("sqlite", None, _) => StoreKind::Sqlite,
+            ("memory" | "sqlite", Some(urls), _) => return self.fault(urls.span(), "urls: are for kind = \"redis\""),
+            ("redis", Some(urls), _) if !urls.get_ref().is_empty() => StoreKind::Redis(Redis {
+                urls: self.read_all(urls.get_ref(), redis_url)?,
+                prefix: match &raw.prefix {
+                    Some(text) => self.read(text, redis_prefix)?,
+                    None => "imscript".to_string(),
+                },
+                ca: raw.ca.clone().map(beside),
+            }),
+            ("redis", _, Some(kind)) => return self.fault(kind.span(), "kind = \"redis\" needs urls"),
+            (_, _, kind) => {
+                let span = kind.as_ref().map_or(0..0, Spanned::span);
+                return self.fault(span, "kind: one of sqlite, redis, memory");
+            }
+        };
+        let durability = match &raw.durability {
+            Some(text) => self.read(text, str::parse)?,
+            None => Durability::Commit,
+        };
+        let ind = match &raw.ind {
+            Some(ind) if *ind.get_ref() > 31 => return self.fault(ind.span(), "ind: 0 to 31"),
+            ind => ind.as_ref().map(|ind| *ind.get_ref()),
+        };
+        Ok(Store { kind, durability, key_file: raw.key_file.clone().map(beside), ind })
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {
@@ -474,5 +521,36 @@ fn short_cut(text: &str) -> Result<ShortCut, &'static str> {
         "always" => Ok(ShortCut::Always),
         "off" => Ok(ShortCut::Off),
         _ => Err("short_cut: \"home-pcscf-only\", \"always\" or \"off\""),
+    }
+}
+
+impl std::str::FromStr for Durability {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "commit" => Ok(Durability::Commit),
+            "write-behind" => Ok(Durability::WriteBehind),
+            "memory" => Ok(Durability::Memory),
+            _ => Err("durability: one of commit, write-behind, memory"),
+        }
+    }
+}
+
+/// The text is not repeated in the error: there may be a password in it.
+fn redis_url(text: &str) -> Result<String, &'static str> {
+    let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && rest.len() <= 1024 => Ok(text.to_string()),
+        _ => Err("a URL such as \"redis://127.0.0.1:6379\" or \"rediss://user:password@db.example:6380\""),
+    }
+}
+
+/// No braces: what stands between them decides where a cluster puts a key.
+fn redis_prefix(text: &str) -> Result<String, &'static str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match text.len() {
+        1..=64 if text.chars().all(fits) => Ok(text.to_string()),
+        _ => Err("prefix: 1 to 64 letters, digits, '-', '_' and '.'"),
     }
 }

@@ -9,7 +9,7 @@ use super::world::{ServerSetup, World};
 use crate::clock::Clock;
 use crate::policy::ServerView;
 use crate::policy::lua::{Env, Host};
-use crate::store::Store;
+use crate::store::space::Spaces;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Drop for Case {
 impl Case {
     pub(super) fn new(subject: Rc<Subject>) -> Self {
         let (web, hss) = (Arc::new(Web::default()), Arc::new(TestHss::default()));
-        let host = Host::new(Arc::default(), Store::in_memory(), Some(hss.clone())).with_http(web.clone());
+        let host = Host::new(Arc::default(), Spaces::in_memory(), Some(hss.clone())).with_http(web.clone());
         Case {
             web,
             hss,

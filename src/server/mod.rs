@@ -26,7 +26,7 @@ use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
-use crate::store::Store;
+use crate::store::space::Spaces;
 use control::{Control, ControlSocket};
 pub use reload::Tests;
 use reload::{Following, Jobs, Origin, Reloader};
@@ -52,7 +52,7 @@ pub enum StartError {
     #[error("plugin: {0}")]
     Plugin(#[from] NativeError),
     #[error("data: {0}")]
-    Store(#[from] crate::store::StoreError),
+    Store(#[from] crate::store::space::SpaceError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -145,7 +145,7 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
-    store: Arc<Store>,
+    store: Arc<Spaces>,
     metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
@@ -227,8 +227,8 @@ impl Node {
         };
         // Scripts that an operator put there may keep things; the built-in policy keeps nothing.
         let store = match config.policy.is_some() || config.plugins.is_some() {
-            true => Store::open(&config.data_dir)?,
-            false => Store::in_memory(),
+            true => Spaces::open(&config.data_dir)?,
+            false => Spaces::in_memory(),
         };
         let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()));
         let peers = peers(&config, &listening, &bsm_listening)?;

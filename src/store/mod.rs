@@ -1,245 +1,270 @@
-//! Durable values by key, in spaces that do not see each other (rank 3): what plugins keep over a restart.
+//! What outlives a process, and what several nodes share: one trait, [`Store`] (rank 1), and three stores behind it.
 //!
-//! Every value lies in memory too, so that reading costs no trip to the disk; a space has a quota for that reason. A
-//! change is in memory at once and is written by one thread in groups (SQLite in WAL mode, every commit synced). Who
-//! has to know that it will survive the machine waits for the acknowledgement.
+//! A store holds *entities*: a [`Key`] with named fields of octets (JSON text, secrets in it sealed by [`seal`]) and a
+//! version that every change raises. A change touches one entity and is made wholly or not at all; it may say which
+//! version it was made upon. That is all that registrar, BSF, HSS, broadcast server and plugins need, so that a node on a
+//! file and ten nodes on a cluster run the same code. Two rules carry the rest:
+//!
+//! * [`Store::save`] takes its place in the queue *when it is called*, not when its answer is awaited: who calls it with
+//!   the lock of the thing that it describes in hand has changes written in the order in which they were made.
+//! * Times in a store are the store's own ([`Store::time`]), so that a node whose clock is wrong ends nobody's
+//!   registration.
 
-mod database;
-mod writer;
+pub mod memory;
+pub mod space;
+
+pub use memory::Memory;
 
 use crate::answer::Answer;
-use dashmap::DashMap;
-use database::Database;
-use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
-use writer::{Queue, Writer};
+use crate::clock::Now;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// Longest key in octets.
-pub const MAX_KEY: usize = 256;
-/// Longest value in octets.
-pub const MAX_VALUE: usize = 64 * 1024;
-/// What an entry costs beside its octets.
-const OVERHEAD: usize = 64;
+/// What an entity is about; with the name that [`Key`] gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// A subscriber of the HSS, by private identity: what is provisioned, SQN offset, states.
+    Subscriber,
+    /// Whose a public identity is in the HSS.
+    PublicIdentity,
+    /// A user of the S-CSCF, by private identity: contacts, broadcast leg.
+    User,
+    /// Which user has a public identity registered.
+    Registered,
+    /// A user's bootstrappings, by private identity.
+    Bootstrap,
+    /// Which user a B-TID belongs to.
+    Btid,
+    /// A challenge that is out, by private identity.
+    Challenge,
+    /// A user of the broadcast server, by public identity.
+    BroadcastUser,
+    /// A subscription to an event.
+    Subscription,
+    /// What a plugin keeps, by the plugin's name: its keys are the fields.
+    Plugin,
+    /// A node of this network, by the IND of its SQNs.
+    Node,
+}
 
-#[derive(Debug, thiserror::Error)]
+impl Class {
+    pub const ALL: [Class; 11] = [
+        Class::Subscriber,
+        Class::PublicIdentity,
+        Class::User,
+        Class::Registered,
+        Class::Bootstrap,
+        Class::Btid,
+        Class::Challenge,
+        Class::BroadcastUser,
+        Class::Subscription,
+        Class::Plugin,
+        Class::Node,
+    ];
+
+    /// As it is written in a store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Subscriber => "subscriber",
+            Class::PublicIdentity => "public-identity",
+            Class::User => "user",
+            Class::Registered => "registered",
+            Class::Bootstrap => "bootstrap",
+            Class::Btid => "btid",
+            Class::Challenge => "challenge",
+            Class::BroadcastUser => "broadcast-user",
+            Class::Subscription => "subscription",
+            Class::Plugin => "plugin",
+            Class::Node => "node",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.as_str() == text)
+    }
+}
+
+/// Which entity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub class: Class,
+    /// At most [`MAX_NAME`] octets. Entities of one name lie on one shard, whatever their class.
+    pub name: Arc<str>,
+}
+
+impl Key {
+    pub fn new(class: Class, name: impl Into<Arc<str>>) -> Self {
+        Key { class, name: name.into() }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}", self.class.as_str(), self.name)
+    }
+}
+
+/// Longest name of an entity in octets.
+pub const MAX_NAME: usize = 1024;
+/// Longest value of a field in octets.
+pub const MAX_VALUE: usize = 1 << 20;
+
+/// An entity as it lies in the store. Version 0, without fields: there is none. A change raises the version by 1; one that
+/// is made anew begins above all versions that an earlier one of the same key can have had.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entity {
+    pub version: u64,
+    /// In order of their names.
+    pub fields: Vec<(Box<str>, Box<[u8]>)>,
+}
+
+impl Entity {
+    pub fn exists(&self) -> bool {
+        self.version != 0
+    }
+
+    pub fn field(&self, name: &str) -> Option<&[u8]> {
+        let at = self.fields.binary_search_by(|(held, _)| (**held).cmp(name)).ok()?;
+        self.fields.get(at).map(|(_, value)| &**value)
+    }
+}
+
+/// When a node is to look at an entity by itself ([`Store::claim_due`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Due {
+    /// As it is.
+    #[default]
+    Unchanged,
+    Never,
+    /// A time of the store's clock.
+    At(Duration),
+}
+
+/// A change of one entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Save {
+    pub key: Key,
+    /// Some: only upon this version, 0: only if there is none.
+    pub upon: Option<u64>,
+    /// Fields to put, or with None to take out. An entity that is left without fields is gone.
+    pub fields: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    /// Take out all other fields.
+    pub whole: bool,
+    pub due: Due,
+    /// When the store may let go of the entity by itself, a time of its own clock; None: never. It is nothing to rely
+    /// on: who reads checks the times within.
+    pub until: Option<Duration>,
+}
+
+impl Save {
+    /// Puts `fields` in place of whatever there was.
+    pub fn whole(key: Key, fields: Vec<(Box<str>, Option<Box<[u8]>>)>) -> Self {
+        Save { key, upon: None, fields, whole: true, due: Due::Unchanged, until: None }
+    }
+
+    /// Changes some fields and leaves the others.
+    pub fn some(key: Key, fields: Vec<(Box<str>, Option<Box<[u8]>>)>) -> Self {
+        Save { whole: false, ..Save::whole(key, fields) }
+    }
+
+    pub fn remove(key: Key) -> Self {
+        Save { due: Due::Never, ..Save::whole(key, Vec::new()) }
+    }
+
+    pub fn upon(self, version: u64) -> Self {
+        Save { upon: Some(version), ..self }
+    }
+
+    pub fn due(self, due: Due) -> Self {
+        Save { due, ..self }
+    }
+
+    pub fn until(self, until: Duration) -> Self {
+        Save { until: Some(until), ..self }
+    }
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// Made; as durable as the store is set to make it. The version after it, 0 if the entity is gone.
+    Done(u64),
+    /// Not made: the entity is of another version than the one that it was to be made upon.
+    Conflict,
+}
+
+/// Clone: one failure may have to be told to many.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    #[error("{} cannot be made: {cause}", path.display())]
-    DataDir { path: PathBuf, cause: std::io::Error },
-    #[error("{} cannot be opened: {cause}", path.display())]
-    Open { path: PathBuf, cause: rusqlite::Error },
-    #[error("{} is of version {found}, this program knows version {known}: use a newer imscript", path.display())]
-    Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("another node runs on {}: every node needs a data dir of its own", .0.display())]
-    InUse(PathBuf),
-    #[error("store: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    #[error("the store's writer cannot be started: {0}")]
-    Thread(std::io::Error),
-    #[error("a key has 1 to {MAX_KEY} octets, not {0}")]
-    Key(usize),
-    #[error("a value has at most {MAX_VALUE} octets, not {0}")]
-    Value(usize),
-    #[error("the quota of {quota} octets is used up: {used} are taken and {wanted} more are asked for")]
-    Quota { quota: usize, used: usize, wanted: usize },
-    #[error("not written: {0}")]
-    NotWritten(String),
+    /// Neither read nor written now. Nothing is said of whether a change that was under way was made.
+    #[error("the store is away: {0}")]
+    Away(Arc<str>),
+    /// Disk full, not writable, failing: changes are not made, what is there can be read.
+    #[error("the store cannot be written: {0}")]
+    Unwritable(Arc<str>),
+    #[error("{key} cannot be read: {why}")]
+    Damaged { key: Key, why: Arc<str> },
+    /// Too long, or not one of a thing that there may be one of.
+    #[error("not taken: {0}")]
+    Refused(Arc<str>),
     #[error("the store is closed")]
     Closed,
 }
 
-/// What can be stored.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    Text(Box<[u8]>),
-    Number(f64),
-    Boolean(bool),
-    /// A structure, as JSON text.
-    Json(Box<str>),
+/// How far what is written in a store reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// It ends with the process: nobody needs to write into it.
+    Volatile,
+    /// This node's own, and it outlives it.
+    Durable,
+    /// Several nodes': what lies in memory may be older than what lies there.
+    Shared,
 }
 
-impl Value {
-    fn len(&self) -> usize {
-        match self {
-            Value::Text(text) => text.len(),
-            Value::Json(text) => text.len(),
-            Value::Number(_) | Value::Boolean(_) => 8,
-        }
-    }
-
-    /// Octets that an entry takes of its quota.
-    pub fn cost(&self, key: &str) -> usize {
-        key.len() + self.len() + OVERHEAD
-    }
-
-    /// Whether key and value are of a size that is taken.
-    pub fn fits(&self, key: &str) -> Result<(), StoreError> {
-        if key.is_empty() || key.len() > MAX_KEY {
-            return Err(StoreError::Key(key.len()));
-        }
-        if self.len() > MAX_VALUE {
-            return Err(StoreError::Value(self.len()));
-        }
-        Ok(())
-    }
+/// How a part of a store fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `sqlite`, or the address of a shard's master.
+    pub part: String,
+    pub reads: bool,
+    pub writes: bool,
+    /// Why not; empty if all is well.
+    pub why: String,
 }
 
-/// All spaces of a node.
-pub struct Store {
-    spaces: Arc<Spaces>,
-    queue: Option<Arc<Queue>>,
-    writer: Option<Writer>,
-    /// Held while the node runs; the kernel lets it go even after a kill.
-    lock: Mutex<Option<File>>,
+type Answered<T> = Answer<'static, Result<T, StoreError>>;
+
+/// A store. All methods but [`Store::walk`] return at once; what has to wait is in the answer.
+pub trait Store: Send + Sync {
+    fn nature(&self) -> Nature;
+
+    /// Entities in the order of `keys`; one that is not there has version 0.
+    fn load(&self, keys: Vec<Key>) -> Answered<Vec<Entity>>;
+
+    /// Takes its place in the queue before it returns; see the head of this module.
+    fn save(&self, save: Save) -> Answered<Saved>;
+
+    /// Takes an entity out and gives it to exactly one asker.
+    fn take(&self, key: Key) -> Answered<Entity>;
+
+    /// At most `most` entities that are due. They are due again after `hold`, unless a save says otherwise: so each is one
+    /// node's to look at, and another's if that one dies over it.
+    fn claim_due(&self, hold: Duration, most: usize) -> Answered<Vec<Key>>;
+
+    /// What other processes have changed since the last call, where the store can say: a shared one cannot.
+    fn changed(&self) -> Answered<Vec<Key>>;
+
+    /// All entities of a class, in no order, until `each` breaks. It blocks: not for a worker.
+    fn walk(&self, class: Class, each: &mut dyn FnMut(&Key, Entity) -> ControlFlow<()>) -> Result<(), StoreError>;
+
+    /// The store's clock at `now`: time since 1970 that does not step.
+    fn time(&self, now: Now) -> Duration;
+
+    /// Never empty.
+    fn health(&self) -> Vec<Health>;
+
+    /// Writes what is left and ends; later calls are answered [`StoreError::Closed`]. It blocks.
+    fn close(&self);
 }
-
-type Spaces = DashMap<Arc<str>, Arc<Space>>;
-
-impl Store {
-    /// Opens or makes `store.db` in `data_dir`.
-    pub fn open(data_dir: &Path) -> Result<Arc<Self>, StoreError> {
-        let path = data_dir.join("store.lock");
-        let failed = |cause| StoreError::DataDir { path: path.clone(), cause };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-        let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(data_dir.into())),
-            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
-        }
-        let db = Database::open(data_dir)?;
-        let queue = Arc::new(Queue::default());
-        let spaces = Arc::new(Spaces::default());
-        db.each(|space, key, value| {
-            let space = space_of(&spaces, space, Some(&queue));
-            space.entries().replace(key, Some(value));
-        })?;
-        let writer = Writer::start(db, spaces.clone(), queue.clone())?;
-        Ok(Arc::new(Store { spaces, queue: Some(queue), writer: Some(writer), lock: Mutex::new(Some(lock)) }))
-    }
-
-    /// A store that forgets everything at its end: demonstrations, checks and tests.
-    pub fn in_memory() -> Arc<Self> {
-        Arc::new(Store { spaces: Arc::default(), queue: None, writer: None, lock: Mutex::default() })
-    }
-
-    /// The space of that name, empty if it is new.
-    pub fn space(&self, name: &str) -> Arc<Space> {
-        space_of(&self.spaces, name, self.queue.as_ref())
-    }
-
-    /// Writes what is left, ends the writer and lets the files go. Later changes stay in memory.
-    pub fn close(&self) {
-        if let Some(writer) = &self.writer {
-            writer.stop();
-        }
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
-impl Drop for Store {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-fn space_of(spaces: &Spaces, name: &str, queue: Option<&Arc<Queue>>) -> Arc<Space> {
-    if let Some(space) = spaces.get(name) {
-        return space.clone();
-    }
-    let name: Arc<str> = name.into();
-    let new = || Arc::new(Space { name: name.clone(), entries: Mutex::default(), queue: queue.cloned() });
-    spaces.entry(name.clone()).or_insert_with(new).clone()
-}
-
-/// The values of one owner.
-pub struct Space {
-    name: Arc<str>,
-    entries: Mutex<Entries>,
-    /// None: nothing is written.
-    queue: Option<Arc<Queue>>,
-}
-
-#[derive(Default)]
-struct Entries {
-    values: BTreeMap<Box<str>, Value>,
-    cost: usize,
-}
-
-impl Entries {
-    fn replace(&mut self, key: &str, value: Option<Value>) {
-        let (new, old) = match value {
-            Some(value) => (value.cost(key), self.values.insert(key.into(), value)),
-            None => (0, self.values.remove(key)),
-        };
-        let old = old.map_or(0, |value| value.cost(key));
-        self.cost = self.cost.saturating_add(new).saturating_sub(old);
-    }
-}
-
-impl Space {
-    /// A panic of another holder leaves at worst the sum a little off.
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn get(&self, key: &str) -> Option<Value> {
-        self.entries().values.get(key).cloned()
-    }
-
-    /// Changes a value, or with None deletes it; written soon.
-    pub fn put(&self, key: &str, value: Option<Value>, quota: usize) -> Result<(), StoreError> {
-        self.change(key, value, quota)?;
-        if let Some(queue) = &self.queue {
-            queue.changed(&self.name, key, None);
-        }
-        Ok(())
-    }
-
-    /// Like [`Space::put`]; the answer comes when the change is on disk.
-    pub fn put_acknowledged(
-        &self,
-        key: &str,
-        value: Option<Value>,
-        quota: usize,
-    ) -> Result<Answer<'static, Result<(), StoreError>>, StoreError> {
-        self.change(key, value, quota)?;
-        let Some(queue) = &self.queue else { return Ok(Answer::now(Ok(()))) };
-        let (done, written) = oneshot::channel();
-        queue.changed(&self.name, key, Some(done));
-        Ok(Answer::later(async move {
-            match written.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(why)) => Err(StoreError::NotWritten(why.to_string())),
-                Err(_) => Err(StoreError::Closed),
-            }
-        }))
-    }
-
-    fn change(&self, key: &str, value: Option<Value>, quota: usize) -> Result<(), StoreError> {
-        let mut entries = self.entries();
-        if let Some(value) = &value {
-            value.fits(key)?;
-            let old = entries.values.get(key).map_or(0, |old| old.cost(key));
-            let (used, wanted) = (entries.cost, value.cost(key).saturating_sub(old));
-            if wanted > 0 && used.saturating_add(wanted) > quota {
-                return Err(StoreError::Quota { quota, used, wanted });
-            }
-        }
-        entries.replace(key, value);
-        Ok(())
-    }
-
-    /// At most `limit` keys that begin with `prefix`, in order.
-    pub fn keys(&self, prefix: &str, limit: usize) -> Vec<Box<str>> {
-        let entries = self.entries();
-        let from = entries.values.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
-        from.map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).take(limit).cloned().collect()
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@ use imscript::hss::BroadcastSubscription;
 use imscript::hss::embedded::{Credentials, EmbeddedHss, Subscriber};
 use imscript::policy::capability::{Capabilities, HttpGrant};
 use imscript::policy::lua::{Env, Host};
-use imscript::store::Store;
+use imscript::store::space::Spaces;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -222,7 +222,7 @@ fn the_hss_tells_states_and_services_and_no_keys() {
             broadcast: BroadcastSubscription::Services(["urn:tv:1".to_owned()].into()),
         })
         .unwrap();
-        let virtual_world = World::with(Host::new(Arc::default(), Store::in_memory(), Some(hss.clone())));
+        let virtual_world = World::with(Host::new(Arc::default(), Spaces::in_memory(), Some(hss.clone())));
         let world = World { env: Env { host: virtual_world.env.host.clone(), ..world().env }, ..virtual_world };
         let lookup = |who: &str| {
             format!(

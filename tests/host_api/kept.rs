@@ -3,7 +3,7 @@
 use crate::world::{World, stage, unit};
 use imscript::policy::capability::Capabilities;
 use imscript::policy::lua::Host;
-use imscript::store::Store;
+use imscript::store::space::Spaces;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ fn a_quota_is_a_clear_error_and_room_comes_back() {
 fn a_stored_value_survives_a_restart_of_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let on = |text: &str| {
-        let world = World::with(Host::new(Arc::default(), Store::open(dir.path()).unwrap(), None));
+        let world = World::with(Host::new(Arc::default(), Spaces::open(dir.path()).unwrap(), None));
         let chain = world.chain(store(4096), text);
         world.ask(&chain)
     };
@@ -116,7 +116,7 @@ const CHILD: &str = "IMSCRIPT_TEST_STORE";
 #[ignore = "the child of what_is_acknowledged_survives_a_kill"]
 fn child_that_stores() {
     let Ok(dir) = std::env::var(CHILD) else { return };
-    let world = World::with(Host::new(Arc::default(), Store::open(dir.as_ref()).unwrap(), None));
+    let world = World::with(Host::new(Arc::default(), Spaces::open(dir.as_ref()).unwrap(), None));
     let text = "
         local policy, n, acknowledged = {}, 0, 0
         function policy.status(event, ctx)
@@ -157,7 +157,7 @@ fn what_is_acknowledged_survives_a_kill() {
     }
     child.wait().unwrap();
     assert!(last >= 20, "{last}");
-    let world = World::with(Host::new(Arc::default(), Store::open(dir.path()).unwrap(), None));
+    let world = World::with(Host::new(Arc::default(), Spaces::open(dir.path()).unwrap(), None));
     let chain = world.chain(store(4096), &stage("return ims.skip(tostring(store.get('n')))"));
     let found: i64 = world.ask(&chain).unwrap().parse().unwrap();
     assert!(found >= last, "acknowledged {last}, found {found}");

@@ -3,7 +3,7 @@
 use super::call::{Call, refused};
 use super::table::{Module, Type, function, gives, param};
 use crate::policy::lua::fields::type_name;
-use crate::store;
+use crate::store::space as store;
 use mlua::{Lua, Value};
 use serde_json::Value as Json;
 

@@ -4,7 +4,7 @@ use super::space::Space;
 use crate::hss::Hss;
 use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
-use crate::store::{self, Store};
+use crate::store::space::{self as store, Spaces};
 use dashmap::DashMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ const MAX_METRICS: usize = 32;
 
 pub struct Host {
     pub metrics: Arc<Metrics>,
-    store: Arc<Store>,
+    store: Arc<Spaces>,
     pub(super) http: Arc<dyn Fetch>,
     pub(super) hss: Option<Arc<dyn Hss>>,
     namespaces: DashMap<Arc<str>, Arc<Namespace>>,
@@ -65,7 +65,7 @@ impl Namespace {
 }
 
 impl Host {
-    pub fn new(metrics: Arc<Metrics>, store: Arc<Store>, hss: Option<Arc<dyn Hss>>) -> Self {
+    pub fn new(metrics: Arc<Metrics>, store: Arc<Spaces>, hss: Option<Arc<dyn Hss>>) -> Self {
         Host { metrics, store, http: Arc::new(Client::default()), hss, namespaces: DashMap::new() }
     }
 
@@ -95,7 +95,7 @@ impl Host {
 /// Nothing is durable, nobody is registered; HTTP goes out if somebody runs the requests.
 impl Default for Host {
     fn default() -> Self {
-        Host::new(Arc::default(), Store::in_memory(), None)
+        Host::new(Arc::default(), Spaces::in_memory(), None)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::call::{Call, refused, seconds, text};
 use super::json::{keep, unkeep};
 use super::table::{Class, Module, Role, Type, function, gives, may_give, optional, param};
-use crate::store::StoreError;
+use crate::store::space::SpaceError;
 use mlua::Value;
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ fn ttl(call: &Call<'_>, n: usize) -> mlua::Result<Option<Duration>> {
     Ok(ttl)
 }
 
-fn why(error: StoreError) -> mlua::Error {
+fn why(error: SpaceError) -> mlua::Error {
     refused(error.to_string())
 }
 

@@ -1,6 +1,6 @@
 //! Values in memory that all workers share: what is behind `shared`. Time is an argument.
 
-use crate::store::{StoreError, Value};
+use crate::store::space::{SpaceError, Value};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ impl Space {
         ttl: Option<Duration>,
         quota: usize,
         now: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), SpaceError> {
         self.change(key, quota, now, |_| Ok(Some((value, ttl)))).map(drop)
     }
 
@@ -53,7 +53,7 @@ impl Space {
         ttl: Option<Duration>,
         quota: usize,
         now: Duration,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, SpaceError> {
         self.change(key, quota, now, |old| Ok(old.is_none().then_some((value, ttl))))
     }
 
@@ -66,7 +66,7 @@ impl Space {
         ttl: Option<Duration>,
         quota: usize,
         now: Duration,
-    ) -> Result<Option<f64>, StoreError> {
+    ) -> Result<Option<f64>, SpaceError> {
         let mut result = None;
         self.change(key, quota, now, |old| {
             let (number, rest) = match old {
@@ -102,8 +102,8 @@ impl Space {
         key: &str,
         quota: usize,
         now: Duration,
-        new: impl FnOnce(Option<&Kept>) -> Result<Option<(Value, Option<Duration>)>, StoreError>,
-    ) -> Result<bool, StoreError> {
+        new: impl FnOnce(Option<&Kept>) -> Result<Option<(Value, Option<Duration>)>, SpaceError>,
+    ) -> Result<bool, SpaceError> {
         // Before the entry is held: the sweep takes the same locks.
         if self.cost.load(Ordering::Relaxed).saturating_add(key.len() + 1024) > quota {
             self.sweep(now);
@@ -120,7 +120,7 @@ impl Space {
         let used = self.cost.fetch_add(new_cost, Ordering::Relaxed);
         if new_cost > old_cost && used.saturating_add(new_cost - old_cost) > quota {
             self.cost.fetch_sub(new_cost, Ordering::Relaxed);
-            return Err(StoreError::Quota { quota, used, wanted: new_cost - old_cost });
+            return Err(SpaceError::Quota { quota, used, wanted: new_cost - old_cost });
         }
         self.cost.fetch_sub(old_cost, Ordering::Relaxed);
         entry.insert(Kept { value, until: ttl.map(|ttl| now.saturating_add(ttl)) });
@@ -200,7 +200,7 @@ mod tests {
         for key in ["a", "b", "c"] {
             fill(key, 1).unwrap();
         }
-        assert!(matches!(fill("d", 2), Err(StoreError::Quota { .. })));
+        assert!(matches!(fill("d", 2), Err(SpaceError::Quota { .. })));
         fill("d", 6).unwrap();
         assert_eq!(space.entries.len(), 1);
         space.delete("d", at(6));

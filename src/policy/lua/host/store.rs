@@ -5,7 +5,7 @@ use super::json::{keep, unkeep};
 use super::shared::limit;
 use super::table::{Module, Param, Type, function, gives, may_give, optional, param};
 use crate::answer::Answer;
-use crate::store::{self, StoreError};
+use crate::store::space::{self as store, SpaceError};
 use mlua::{IntoLuaMulti, Lua, Value};
 
 const KEY: Param = param("key", Type::String, "Up to 256 octets.");
@@ -61,7 +61,7 @@ fn delete(call: &Call<'_>) -> mlua::Result<Value> {
 fn change(call: &Call<'_>, value: Option<store::Value>, callback: usize) -> mlua::Result<Value> {
     let (space, key) = (&call.guest.namespace.store, call.text(0)?);
     let quota = usize::try_from(call.guest.unit.capabilities.store.unwrap_or_default()).unwrap_or(usize::MAX);
-    let why = |error: StoreError| refused(error.to_string());
+    let why = |error: SpaceError| refused(error.to_string());
     if call.given(callback).is_none() {
         space.put(&key, value, quota).map_err(why)?;
         return Ok(Value::Nil);

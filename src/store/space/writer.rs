@@ -4,7 +4,7 @@
 //! once, so the queue is never longer than the quotas allow.
 
 use super::database::Database;
-use super::{Spaces, StoreError};
+use super::{SpaceError, Table};
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -60,12 +60,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(db: Database, spaces: Arc<Spaces>, queue: Arc<Queue>) -> Result<Self, StoreError> {
+    pub(super) fn start(db: Database, spaces: Arc<Table>, queue: Arc<Queue>) -> Result<Self, SpaceError> {
         let of_thread = queue.clone();
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || run(db, &spaces, &of_thread))
-            .map_err(StoreError::Thread)?;
+            .map_err(SpaceError::Thread)?;
         Ok(Writer { queue, thread: Mutex::new(Some(thread)) })
     }
 
@@ -82,7 +82,7 @@ impl Writer {
     }
 }
 
-fn run(mut db: Database, spaces: &Spaces, queue: &Queue) {
+fn run(mut db: Database, spaces: &Table, queue: &Queue) {
     let mut failing = false;
     loop {
         let (mut changed, stop) = queue.take();

@@ -1,6 +1,6 @@
 //! The file `store.db`: one table, read whole at the start, written in groups.
 
-use super::{Space, StoreError, Value};
+use super::{Space, SpaceError, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 use std::path::Path;
@@ -15,9 +15,9 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn open(data_dir: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open(data_dir: &Path) -> Result<Self, SpaceError> {
         let path = data_dir.join(FILE_NAME);
-        make_private(&path).map_err(|cause| StoreError::DataDir { path: path.clone(), cause })?;
+        make_private(&path).map_err(|cause| SpaceError::DataDir { path: path.clone(), cause })?;
         let open = || -> rusqlite::Result<(Connection, i64)> {
             let connection = Connection::open(&path)?;
             connection.busy_timeout(std::time::Duration::from_secs(10))?;
@@ -37,14 +37,14 @@ impl Database {
             }
             Ok((connection, if found == 0 { VERSION } else { found }))
         };
-        let (connection, found) = open().map_err(|cause| StoreError::Open { path: path.clone(), cause })?;
+        let (connection, found) = open().map_err(|cause| SpaceError::Open { path: path.clone(), cause })?;
         if found != VERSION {
-            return Err(StoreError::Newer { path, found, known: VERSION });
+            return Err(SpaceError::Newer { path, found, known: VERSION });
         }
         Ok(Database { connection })
     }
 
-    pub(super) fn each(&self, mut entry: impl FnMut(&str, &str, Value)) -> Result<(), StoreError> {
+    pub(super) fn each(&self, mut entry: impl FnMut(&str, &str, Value)) -> Result<(), SpaceError> {
         let mut statement = self.connection.prepare("SELECT space, key, kind, value FROM entry")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -62,7 +62,7 @@ impl Database {
     pub(super) fn write<'a>(
         &mut self,
         entries: impl Iterator<Item = (&'a Arc<Space>, &'a str)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), SpaceError> {
         let tx = self.connection.transaction()?;
         {
             let mut put = tx.prepare_cached("INSERT OR REPLACE INTO entry VALUES (?1, ?2, ?3, ?4)")?;

@@ -21,7 +21,7 @@ async fn what_is_acknowledged_is_there_after_a_restart() {
         ("json", Value::Json("{\"a\":[1]}".into())),
     ];
     {
-        let store = Store::open(dir.path()).unwrap();
+        let store = Spaces::open(dir.path()).unwrap();
         for (key, value) in values.clone() {
             put(&store.space("one"), key, Some(value)).await;
         }
@@ -30,7 +30,7 @@ async fn what_is_acknowledged_is_there_after_a_restart() {
         put(&store.space("two"), "text", text("of two")).await;
         store.space("two").put("soon", text("written at the close"), QUOTA).unwrap();
     }
-    let store = Store::open(dir.path()).unwrap();
+    let store = Spaces::open(dir.path()).unwrap();
     for (key, value) in values {
         assert_eq!(store.space("one").get(key), Some(value));
     }
@@ -43,34 +43,34 @@ async fn what_is_acknowledged_is_there_after_a_restart() {
 async fn the_file_is_the_owners_only_and_of_one_node() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = Spaces::open(dir.path()).unwrap();
     put(&store.space("a"), "k", text("v")).await;
     for name in ["store.db", "store.db-wal"] {
         let mode = std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
-    assert!(matches!(Store::open(dir.path()), Err(StoreError::InUse(_))));
+    assert!(matches!(Spaces::open(dir.path()), Err(SpaceError::InUse(_))));
     store.close();
     assert!(store.space("a").put_acknowledged("k", None, QUOTA).unwrap().await.is_err());
 }
 
 #[test]
 fn a_quota_is_kept_and_given_back() {
-    let space = Store::in_memory().space("a");
+    let space = Spaces::in_memory().space("a");
     let fill = |key: &str| space.put(key, text(&"x".repeat(1000)), QUOTA);
     ["a", "b", "c"].into_iter().for_each(|key| fill(key).unwrap());
     let error = fill("d").unwrap_err();
-    assert!(matches!(error, StoreError::Quota { quota: QUOTA, used: 3195, wanted: 1065 }), "{error}");
+    assert!(matches!(error, SpaceError::Quota { quota: QUOTA, used: 3195, wanted: 1065 }), "{error}");
     fill("a").unwrap();
     space.put("b", None, QUOTA).unwrap();
     fill("d").unwrap();
-    assert!(matches!(space.put("", text(""), QUOTA), Err(StoreError::Key(0))));
-    assert!(matches!(space.put("k", text(&"x".repeat(MAX_VALUE + 1)), 1 << 20), Err(StoreError::Value(_))));
+    assert!(matches!(space.put("", text(""), QUOTA), Err(SpaceError::Key(0))));
+    assert!(matches!(space.put("k", text(&"x".repeat(MAX_VALUE + 1)), 1 << 20), Err(SpaceError::Value(_))));
 }
 
 #[test]
 fn keys_come_in_order_by_prefix_and_limit() {
-    let space = Store::in_memory().space("a");
+    let space = Spaces::in_memory().space("a");
     for key in ["b/2", "a/1", "b/1", "c", "b/3"] {
         space.put(key, text(""), QUOTA).unwrap();
     }
