@@ -12,6 +12,7 @@
 
 pub mod memory;
 pub mod space;
+pub mod sqlite;
 
 pub use memory::Memory;
 

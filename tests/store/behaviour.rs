@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// A store and its time.
-pub trait Bed: Sync {
+pub(crate) trait Bed: Sync {
     /// A store with nothing in it.
     fn store(&self) -> Arc<dyn Store>;
     fn now(&self) -> Now;
@@ -22,7 +22,7 @@ pub trait Bed: Sync {
 }
 
 /// The tests by name, so that a caller can run and name them one by one.
-pub const TESTS: &[(&str, fn(&dyn Bed))] = &[
+pub(crate) const TESTS: &[(&str, fn(&dyn Bed))] = &[
     ("what_is_not_there_has_version_0", what_is_not_there_has_version_0),
     ("a_change_raises_the_version_by_one", a_change_raises_the_version_by_one),
     ("whole_replaces_and_some_leaves_the_rest", whole_replaces_and_some_leaves_the_rest),
@@ -49,33 +49,33 @@ pub const TESTS: &[(&str, fn(&dyn Bed))] = &[
     ("a_closed_store_says_so", a_closed_store_says_so),
 ];
 
-pub fn all(bed: &dyn Bed) {
+pub(crate) fn all(bed: &dyn Bed) {
     for (name, test) in TESTS {
         eprintln!("  {name}");
         test(bed);
     }
 }
 
-pub fn key(name: &str) -> Key {
+pub(crate) fn key(name: &str) -> Key {
     Key::new(Class::User, name)
 }
 
-pub fn put(name: &str, value: impl AsRef<[u8]>) -> (Box<str>, Option<Box<[u8]>>) {
+pub(crate) fn put(name: &str, value: impl AsRef<[u8]>) -> (Box<str>, Option<Box<[u8]>>) {
     (name.into(), Some(value.as_ref().into()))
 }
 
-pub fn out(name: &str) -> (Box<str>, Option<Box<[u8]>>) {
+pub(crate) fn out(name: &str) -> (Box<str>, Option<Box<[u8]>>) {
     (name.into(), None)
 }
 
-pub fn made(store: &dyn Store, save: Save) -> u64 {
+pub(crate) fn made(store: &dyn Store, save: Save) -> u64 {
     match store.save(save).wait().unwrap() {
         Saved::Done(version) => version,
         Saved::Conflict => panic!("a conflict"),
     }
 }
 
-pub fn load(store: &dyn Store, key: Key) -> Entity {
+pub(crate) fn load(store: &dyn Store, key: Key) -> Entity {
     let mut found = store.load(vec![key]).wait().unwrap();
     assert_eq!(found.len(), 1);
     found.remove(0)
