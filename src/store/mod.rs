@@ -12,6 +12,7 @@
 
 pub mod keeper;
 pub mod memory;
+pub mod open;
 pub mod seal;
 pub mod space;
 pub mod sqlite;
