@@ -13,6 +13,7 @@
 pub mod memory;
 pub mod redis;
 pub mod space;
+pub mod sqlite;
 
 pub use memory::Memory;
 
