@@ -10,6 +10,7 @@
 //! * Times in a store are the store's own ([`Store::time`]), so that a node whose clock is wrong ends nobody's
 //!   registration.
 
+pub mod keeper;
 pub mod memory;
 pub mod seal;
 pub mod space;
