@@ -1,0 +1,1 @@
+//! Several nodes on one store, and a store that goes back.
