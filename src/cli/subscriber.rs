@@ -6,9 +6,9 @@ mod secret;
 mod show;
 
 use crate::clock::{Clock, Now};
+use crate::hss::embedded::Subscriber;
 use crate::hss::embedded::field::Fields;
 use crate::hss::embedded::import::{Import, ImportError};
-use crate::hss::embedded::Subscriber;
 use crate::identity::Impi;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};

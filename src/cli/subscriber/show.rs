@@ -6,10 +6,10 @@ use crate::hss::embedded::{Credentials, Stored};
 use crate::identity::Impu;
 use anyhow::Context;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::collections::BTreeMap;
 
 /// Show one subscriber: identities, broadcast subscription, both registration states
 #[derive(clap::Args)]

@@ -471,9 +471,7 @@ impl Hss for EmbeddedHss {
     }
 
     fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {
-        self.look_up(Sought::Impi(impi.clone()), false, |record| {
-            Answer::now(Ok(record.subscriber.broadcast.clone()))
-        })
+        self.look_up(Sought::Impi(impi.clone()), false, |record| Answer::now(Ok(record.subscriber.broadcast.clone())))
     }
 
     fn broadcast_update<'a>(

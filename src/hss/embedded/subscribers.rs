@@ -330,11 +330,7 @@ impl Subscribers {
 
     /// Subscribers in no order, all or those registered somewhere, until `each` breaks. One that somebody has damaged is
     /// reported and left out.
-    pub fn list(
-        &self,
-        registered: bool,
-        mut each: impl FnMut(Stored) -> ControlFlow<()>,
-    ) -> Result<(), EmbeddedError> {
+    pub fn list(&self, registered: bool, mut each: impl FnMut(Stored) -> ControlFlow<()>) -> Result<(), EmbeddedError> {
         let is_registered = |entity: &Entity| {
             let registration = entity::registration(entity);
             let broadcast = registration.broadcast.map(|broadcast| broadcast.state);

@@ -59,7 +59,9 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) fn new(nature: Nature) -> Self {
-        let memory = Memory::of_nature(Clock::by_hand().0, nature);
+        let (clock, hands) = Clock::by_hand();
+        hands.advance(Duration::from_secs(365 * 86_400)); // past all that `at` gives
+        let memory = Memory::of_nature(clock, nature);
         let store = Faulty { memory, away: AtomicBool::new(false), changed: Mutex::default() };
         Bed { store: Arc::new(store), dir: tempfile::tempdir().unwrap() }
     }
@@ -110,7 +112,10 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    fn there<T: Unpin>(&self, answer: Answer<'static, Result<T, StoreError>>) -> Answer<'static, Result<T, StoreError>> {
+    fn there<T: Unpin>(
+        &self,
+        answer: Answer<'static, Result<T, StoreError>>,
+    ) -> Answer<'static, Result<T, StoreError>> {
         if self.away.load(Ordering::Acquire) { Answer::now(Err(StoreError::Away("test".into()))) } else { answer }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::testbed::*;
 use super::*;
-use crate::aka::resync::make_auts;
 use crate::aka::Sqn;
+use crate::aka::resync::make_auts;
 use crate::hss::embedded::field::Fields;
 use crate::store::{Class, Key};
 use crate::terminal::usim::{SqnArray, Usim};

@@ -11,10 +11,7 @@ pub(super) struct Thread<C> {
 }
 
 impl<C: Send + 'static> Thread<C> {
-    pub(super) fn start(
-        name: &str,
-        run: impl FnOnce(Receiver<C>) + Send + 'static,
-    ) -> Result<Self, EmbeddedError> {
+    pub(super) fn start(name: &str, run: impl FnOnce(Receiver<C>) + Send + 'static) -> Result<Self, EmbeddedError> {
         let (queue, commands) = channel();
         let handle = std::thread::Builder::new()
             .name(name.into())

@@ -12,9 +12,9 @@ use super::thread::Thread;
 use crate::hss::HssError;
 use crate::identity::Impi;
 use crate::store::{Class, Entity, Nature, Save, Seal, Store, StoreError};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -255,11 +255,8 @@ impl State {
 
     fn refresh(&mut self) -> Result<(), StoreError> {
         let changed = self.store.changed().wait()?;
-        let impis: Vec<_> = changed
-            .into_iter()
-            .filter(|key| key.class == Class::Subscriber)
-            .map(|key| Impi::new(key.name))
-            .collect();
+        let impis: Vec<_> =
+            changed.into_iter().filter(|key| key.class == Class::Subscriber).map(|key| Impi::new(key.name)).collect();
         self.read(&impis)
     }
 
