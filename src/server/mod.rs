@@ -213,13 +213,19 @@ impl Node {
         };
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
+        let metrics: Arc<Metrics> = Arc::default();
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
             None if config.roles.hss => {
-                let opened = EmbeddedHss::open(&config.data_dir, 0, clock.now())?;
-                // Contacts live in memory: what an earlier run registered is reached no more.
-                opened.forget_registrations(clock.now());
+                let settings = crate::hss::embedded::Settings {
+                    data_dir: Some(config.data_dir.clone()),
+                    ind: config.store.ind,
+                    metrics: metrics.clone(),
+                };
+                let state = Arc::new(crate::store::Memory::new(clock));
+                let seal = Arc::new(crate::store::Seal::none());
+                let opened = EmbeddedHss::open(state, seal, settings, clock.now())?;
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
@@ -230,7 +236,7 @@ impl Node {
             true => Spaces::open(&config.data_dir)?,
             false => Spaces::in_memory(),
         };
-        let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()));
+        let host = Arc::new(Host::new(metrics, store.clone(), hss.clone()));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
