@@ -73,6 +73,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ),
     ("aes", &["aka"]),
     ("keccak", &["aka"]),
+    ("ring", &["store::seal"]),
     ("rsip", &["sip::rsip"]),
     ("indicatif", &["cli", "terminal", "hss::embedded"]),
 ];

@@ -12,9 +12,11 @@
 
 pub mod keeper;
 pub mod memory;
+pub mod seal;
 pub mod space;
 
 pub use memory::Memory;
+pub use seal::{Seal, SealError};
 
 use crate::answer::Answer;
 use crate::clock::Now;
