@@ -13,8 +13,8 @@
 pub mod keeper;
 pub mod memory;
 pub mod open;
-pub mod seal;
 pub mod redis;
+pub mod seal;
 pub mod space;
 pub mod sqlite;
 
