@@ -174,6 +174,8 @@ impl Bsm {
         let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
         let (expires, ims_peer) = (registration.expires, registration.ims_peer);
         let outcome = self.fetch_key(&btid, &naf).await;
+        // If the store is away, what this node knows has to do.
+        let _ = self.fetch(&impu).await;
         if self.state.record(&impu).is_none() {
             return; // deregistered meanwhile: the key must not bring the user back
         }
@@ -240,7 +242,7 @@ impl Bsm {
         change.btid = document.map(|document| document.btid.clone()).or(change.btid);
         let before = self.state.before(&registration.impu);
         let installed = self.state.update(&registration.impu, change, now).and_then(|_| match document {
-            Some(document) => self.state.install_key(&registration.impu, document, now),
+            Some(document) => self.install_key(&registration.impu, document, now),
             None => Ok(()),
         });
         if let Err(why) = installed {

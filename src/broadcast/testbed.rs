@@ -114,6 +114,11 @@ impl World {
         panic!("background work does not end");
     }
 
+    /// The process ends: what was under way is gone.
+    pub(crate) fn crash(&self) {
+        self.tasks.borrow_mut().clear();
+    }
+
     fn turn(&self, cx: &mut std::task::Context<'_>) {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         let left: Vec<Job> =
