@@ -127,6 +127,50 @@ fn a_key_that_was_waited_for_is_asked_for_again_after_a_restart() {
 }
 
 #[test]
+fn who_registers_anew_after_a_restart_is_not_waited_for() {
+    for early in [true, false] {
+        let first = bed(Nature::Durable);
+        pull(&first);
+        first.world.crash();
+        let again = first.again(Seal::none());
+        again.state.load();
+        again.world.advance(1);
+        if early {
+            assert_eq!(push(&again).status(), 200);
+            sweep(&again);
+        } else {
+            again.world.run(Rc::clone(&again.bsm).sweep());
+            assert_eq!(push(&again).status(), 200);
+            again.world.settle();
+        }
+        assert!(again.has_smk() && alerts(&again).is_empty(), "{early}");
+    }
+}
+
+#[test]
+fn only_the_last_change_is_undone() {
+    let bed = bed(Nature::Durable);
+    assert_eq!(push(&bed).status(), 200);
+    let now = bed.world.now();
+    let state = &bed.state;
+    let [first, second] = [&["a"][..], &["b"]].map(|items| {
+        let before = state.before(&bed.impu);
+        let items: Vec<_> = items.iter().map(|item| item.to_string()).collect();
+        state.set_services(&bed.impu, &items, &[], now);
+        (before, state.changed_at(&bed.impu))
+    });
+    assert!(!state.undo(&bed.impu, first.0, first.1));
+    assert_eq!(state.record(&bed.impu).unwrap().services, ["a", "b"]);
+    assert!(state.undo(&bed.impu, second.0, second.1));
+    assert_eq!(state.record(&bed.impu).unwrap().services, ["a"]);
+    let before = state.before(&bed.impu);
+    state.terminate(&bed.impu, now);
+    let at = state.changed_at(&bed.impu);
+    assert!(state.owner(&bed.boot.btid).is_none() && state.undo(&bed.impu, before, at));
+    assert!(bed.has_smk() && state.owner(&bed.boot.btid).is_some() && state.ended.is_empty());
+}
+
+#[test]
 fn what_cannot_be_saved_is_not_done() {
     let bed = bed(Nature::Durable);
     bed.state.load();

@@ -164,13 +164,20 @@ impl Bsm {
         let ext = Ext { state: Some(meanwhile), ..Ext::default() };
         let reply = Reply { ext: Some(Box::new(ext)), expires: Some(registration.expires), ..Reply::plain(200) };
         let bsm = Rc::clone(self);
-        let job: Job = Box::pin(async move { bsm.finish(registration, btid, meanwhile).await });
+        let job: Job = Box::pin(async move { bsm.finish(registration, btid, meanwhile, None).await });
         (self.env.spawn)(job);
         reply
     }
 
-    /// Gets the key of a registration that was answered, and tells what became of it.
-    async fn finish(self: &Rc<Self>, registration: Registration, btid: Btid, meanwhile: RegState) {
+    /// Gets the key of a registration that was answered, and tells what became of it. `upon`: only if the user was not
+    /// changed since then.
+    async fn finish(
+        self: &Rc<Self>,
+        registration: Registration,
+        btid: Btid,
+        meanwhile: RegState,
+        upon: Option<Duration>,
+    ) {
         let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
         let (expires, ims_peer) = (registration.expires, registration.ims_peer);
         let outcome = self.fetch_key(&btid, &naf).await;
@@ -178,6 +185,9 @@ impl Bsm {
         let _ = self.fetch(&impu).await;
         if self.state.record(&impu).is_none() {
             return; // deregistered meanwhile: the key must not bring the user back
+        }
+        if upon.is_some_and(|upon| self.state.changed_at(&impu) != upon) {
+            return; // he has registered anew
         }
         let cause = match outcome {
             Ok(document) => {
@@ -221,7 +231,7 @@ impl Bsm {
             document: None,
             order: None,
         };
-        self.finish(registration, btid, record.state).await;
+        self.finish(registration, btid, record.state, Some(record.changed)).await;
     }
 
     /// The registration succeeds; `fetched` is the key if it was asked for.
