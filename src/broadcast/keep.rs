@@ -211,7 +211,16 @@ impl Bsm {
         saved
     }
 
-    /// Saves a user's change. Without waiting it goes on in the background until it succeeds.
+    /// Saves a user's change in the background, until it succeeds.
+    pub(super) fn keep_later(&self, impu: &Impu) {
+        if self.state.nature() != Nature::Volatile {
+            let saved = self.changed(impu);
+            // Heard to the end, so that a failure is known and [`Bsm::tend`] saves it again.
+            (self.env.spawn)(Box::pin(async move { drop(saved.await) }));
+        }
+    }
+
+    /// Saves a user's change; one that failed is saved again later, unless it is undone.
     pub(super) fn changed(&self, impu: &Impu) -> Answer<'static, Result<(), StoreError>> {
         if self.state.nature() == Nature::Volatile {
             return Answer::now(Ok(()));
@@ -262,7 +271,7 @@ impl Bsm {
                 return;
             }
         } else {
-            drop(self.changed(impu));
+            self.keep_later(impu);
         }
         self.report(impu, &record.naf, record.btid.as_ref(), RegState::NotRegistered).await;
         self.alert(Change {
@@ -289,7 +298,7 @@ impl Bsm {
             Some(record) if record.until <= time => self.end_over(&impu, now).await,
             Some(record) if due_at(&record) <= time => self.resume(&impu, Record::awaits_key),
             // Claiming has moved its time: it is put back.
-            Some(_) => drop(self.changed(&impu)),
+            Some(_) => self.keep_later(&impu),
             None => {}
         }
     }

@@ -4,10 +4,12 @@ use crate::broadcast::ext::{Ext, KeyWay, Mode};
 use crate::broadcast::media;
 use crate::broadcast::provisioning::Request;
 use crate::sip::{HeaderName, Message};
-use crate::store::Store;
 use crate::store::seal::Seal;
+use crate::store::{Health, Memory, Saved, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 fn bed(nature: Nature) -> Bed {
     Bed::of_nature(nature, |_| {}, |_| {})
@@ -63,6 +65,127 @@ fn entity(bed: &Bed) -> Entity {
 
 fn refused_for_now(answer: &Message<'_>) -> bool {
     answer.status() == 503 && answer.header(HeaderName::RetryAfter).is_some()
+}
+
+/// A store whose answers take their time, and that may be full.
+struct Slow {
+    within: Arc<Memory>,
+    full: AtomicBool,
+}
+
+impl Slow {
+    fn on(bed: &Bed) -> Arc<Self> {
+        Arc::new(Slow { within: bed.store.clone(), full: AtomicBool::new(false) })
+    }
+}
+
+fn later<T: Unpin + 'static>(answer: Answer<'static, T>) -> Answer<'static, T> {
+    let mut turns = 2;
+    let pause = std::future::poll_fn(move |_| {
+        turns -= 1;
+        if turns > 0 { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    });
+    Answer::later(async move {
+        pause.await;
+        answer.await
+    })
+}
+
+impl Store for Slow {
+    fn nature(&self) -> Nature {
+        self.within.nature()
+    }
+    fn load(&self, keys: Vec<Key>) -> Answer<'static, Result<Vec<Entity>, StoreError>> {
+        later(self.within.load(keys))
+    }
+    fn save(&self, save: Save) -> Answer<'static, Result<Saved, StoreError>> {
+        match self.full.load(Ordering::Relaxed) {
+            true => later(Answer::now(Err(StoreError::Unwritable("disk full".into())))),
+            false => later(self.within.save(save)),
+        }
+    }
+    fn take(&self, key: Key) -> Answer<'static, Result<Entity, StoreError>> {
+        later(self.within.take(key))
+    }
+    fn claim_due(&self, hold: Duration, most: usize) -> Answer<'static, Result<Vec<Key>, StoreError>> {
+        later(self.within.claim_due(hold, most))
+    }
+    fn changed(&self) -> Answer<'static, Result<Vec<Key>, StoreError>> {
+        self.within.changed()
+    }
+    fn walk(&self, class: Class, each: &mut dyn FnMut(&Key, Entity) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.within.walk(class, each)
+    }
+    fn time(&self, now: Now) -> Duration {
+        self.within.time(now)
+    }
+    fn health(&self) -> Vec<Health> {
+        self.within.health()
+    }
+    fn close(&self) {
+        self.within.close();
+    }
+}
+
+#[test]
+fn a_full_store_takes_nobody_new_and_loses_nobody() {
+    for nature in [Nature::Durable, Nature::Shared] {
+        let bed = bed(nature);
+        let store = Slow::on(&bed);
+        let bed = bed.on(store.clone(), Seal::none());
+        bed.state.load();
+        assert_eq!(push(&bed).status(), 200);
+        bed.world.settle();
+        let before = format!("{:?}", bed.state.record(&bed.impu));
+        store.full.store(true, Ordering::Relaxed);
+        for answer in [refresh(&bed, 700), refresh(&bed, 0), push(&bed), pull(&bed)] {
+            assert!(refused_for_now(&answer), "{nature:?}");
+            assert_eq!(format!("{:?}", bed.state.record(&bed.impu)), before);
+        }
+        assert_eq!(bed.state.keeper.unsaved(), 0);
+        // What he orders is remembered, and saved when there is room.
+        assert_eq!(order(&bed, "a").status(), 202);
+        assert_eq!(bed.state.keeper.unsaved(), 1);
+        store.full.store(false, Ordering::Relaxed);
+        sweep(&bed);
+        let text = String::from_utf8(entity(&bed).field(RECORD).unwrap().to_vec()).unwrap();
+        assert!(text.contains("\"services\":[\"a\"]") && bed.state.keeper.unsaved() == 0, "{text}");
+    }
+}
+
+#[test]
+fn an_end_that_cannot_be_saved_is_told_and_saved_later() {
+    let bed = bed(Nature::Durable);
+    let store = Slow::on(&bed);
+    let bed = bed.on(store.clone(), Seal::none());
+    bed.state.load();
+    assert_eq!(push(&bed).status(), 200);
+    store.full.store(true, Ordering::Relaxed);
+    bed.world.advance(601);
+    sweep(&bed);
+    assert!(alerts(&bed).len() == 1 && bed.state.is_empty() && entity(&bed).exists());
+    store.full.store(false, Ordering::Relaxed);
+    sweep(&bed);
+    assert!(alerts(&bed).len() == 1 && !entity(&bed).exists());
+}
+
+#[test]
+fn on_a_shared_store_an_end_that_cannot_be_saved_is_left_to_the_next_claim() {
+    let bed = bed(Nature::Shared);
+    let store = Slow::on(&bed);
+    let bed = bed.on(store.clone(), Seal::none());
+    assert_eq!(push(&bed).status(), 200);
+    bed.world.advance(601);
+    for (full, told) in [(true, 0), (false, 1)] {
+        store.full.store(full, Ordering::Relaxed);
+        for key in claim(&bed) {
+            bed.world.run(Rc::clone(&bed.bsm).due(key));
+        }
+        bed.world.settle();
+        assert_eq!(alerts(&bed).len(), told);
+        bed.world.advance(16);
+    }
+    assert!(claim(&bed).is_empty());
 }
 
 #[test]
@@ -249,7 +372,7 @@ fn two_nodes_have_one_user() {
     two.world.advance(10);
     assert_eq!(refresh(&two, 0).status(), 200);
     assert_eq!(one.registration_state(), RegState::Registered);
-    drop(one.bsm.changed(&one.impu));
+    one.bsm.keep_later(&one.impu);
     one.world.settle();
     assert_eq!(one.registration_state(), RegState::NotRegistered);
     assert!(one.state.owner(&one.boot.btid).is_none());

@@ -114,7 +114,7 @@ impl Bsm {
         if registration.services.as_ref().is_some_and(|services| !services.is_subscribed()) {
             // A subscription that was taken back ends what stands.
             if self.state.terminate(impu, now).is_some() {
-                drop(self.changed(impu));
+                self.keep_later(impu);
             }
             return self.fail(&registration, 403, "not-subscribed").await;
         }
@@ -264,7 +264,7 @@ impl Bsm {
             None => None,
         };
         match waits {
-            Waits::No => drop(self.changed(&registration.impu)),
+            Waits::No => self.keep_later(&registration.impu),
             Waits::Yes if self.keep(&registration.impu, before).await.is_err() => return Reply::away(),
             Waits::Yes => {}
         }
@@ -278,7 +278,7 @@ impl Bsm {
         tracing::info!(impu = %registration.impu, cause = %why, "broadcast registration failed");
         if self.state.registration_state(&registration.impu) != RegState::Registered {
             if self.state.set_state(&registration.impu, RegState::Failed, (self.env.now)()).is_some() {
-                drop(self.changed(&registration.impu));
+                self.keep_later(&registration.impu);
             }
             self.report(&registration.impu, &registration.naf, registration.btid.as_ref(), RegState::Failed).await;
         }
