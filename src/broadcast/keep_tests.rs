@@ -484,3 +484,53 @@ fn a_shared_store_that_has_lost_a_user_gets_him_again() {
     assert_eq!(refresh(&bed, 600).status(), 200);
     assert!(bed.has_smk() && entity(&bed).exists());
 }
+
+#[test]
+fn whatever_two_nodes_do_at_a_time_they_agree_in_the_end() {
+    for seed in 1..=200u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut pick = |of: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % of
+        };
+        let bed = bed(Nature::Shared);
+        let store = Slow::on(&bed);
+        let nodes = [bed.on(store.clone(), Seal::none()), bed.on(store.clone(), Seal::none())];
+        for _ in 0..10 {
+            let node = &nodes[pick(2) as usize];
+            let status = Ext { mode: Some(Mode::Status), btid: Some(bed.boot.btid.clone()), ..Ext::default() };
+            let bytes = match pick(4) {
+                0 => bed.register(status, 0, None),
+                1 => bed.register(status, 600 + pick(100) as u32, None),
+                _ => {
+                    let ext = Ext { key: Some(KeyWay::Included), ..status };
+                    bed.register(ext, 600, Some((media::NAF_KEY, &bed.boot.key_document(&bed.naf).to_xml())))
+                }
+            };
+            let (bsm, now) = (Rc::clone(&node.bsm), bed.world.now());
+            let job: Job = Box::pin(async move {
+                let request = Message::parse(&bytes).unwrap();
+                let from = crate::broadcast::peer::tests::source(crate::sip::transaction::Transport::Udp, IMS, &[]);
+                bsm.handle(&request, &from, now).await;
+            });
+            (bed.bsm.env.spawn)(job);
+            match pick(3) {
+                0 => bed.world.settle(),
+                1 => bed.world.advance(1),
+                _ => {}
+            }
+        }
+        bed.world.settle();
+        let records = nodes.each_ref().map(|node| {
+            bed.world.run(node.bsm.fetch(&bed.impu)).unwrap();
+            format!("{:?}", node.state.record(&bed.impu))
+        });
+        assert_eq!(records[0], records[1], "seed {seed}");
+        let stored = match bed.state.read(&key_of(&bed.impu), &entity(&bed)).unwrap() {
+            Some(Stored::Registered(record)) => Some(*record),
+            _ => None,
+        };
+        assert_eq!(records[0], format!("{stored:?}"), "seed {seed}");
+        assert!(nodes.iter().all(|node| node.state.keeper.unsaved() == 0), "seed {seed}");
+    }
+}
