@@ -6,9 +6,9 @@ mod import;
 mod line;
 mod stats;
 
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
+use crate::server::store;
 use crate::store::open::{self, Kind, Tool};
-use crate::store::sqlite::Durability;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -70,18 +70,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn kind(args: &Args) -> anyhow::Result<Kind> {
-    let (kind, dir) = match &args.config {
-        None => (StoreKind::Sqlite, args.data_dir.clone().unwrap_or_else(|| "imscript-data".into())),
-        Some(path) => {
-            let config = Config::load(path)?;
-            (config.store.kind, config.data_dir)
-        }
-    };
-    Ok(match kind {
-        StoreKind::Sqlite => Kind::Sqlite { dir, durability: Durability::Commit },
-        StoreKind::Memory => Kind::Memory,
-        StoreKind::Redis(_) => bail!("stores in Redis are looked after with Redis's own tools"),
-    })
+    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::all_on_loopback()), Config::load)?;
+    if let Some(dir) = &args.data_dir {
+        config.data_dir.clone_from(dir);
+    } else if args.config.is_none() {
+        config.data_dir = "imscript-data".into();
+    }
+    Ok(store::kind(&config)?)
 }
 
 impl Backup {

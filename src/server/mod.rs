@@ -8,6 +8,7 @@ pub mod control;
 pub(crate) mod receive;
 mod reload;
 mod steer;
+pub(crate) mod store;
 mod ua;
 mod worker;
 
@@ -26,7 +27,8 @@ use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
-use crate::store::space::Spaces;
+use crate::store::space::{self, Spaces};
+use crate::store::{Memory, Store, open};
 use control::{Control, ControlSocket};
 pub use reload::Tests;
 use reload::{Following, Jobs, Origin, Reloader};
@@ -52,7 +54,9 @@ pub enum StartError {
     #[error("plugin: {0}")]
     Plugin(#[from] NativeError),
     #[error("data: {0}")]
-    Store(#[from] crate::store::space::SpaceError),
+    Store(#[from] crate::store::open::OpenError),
+    #[error("data: {0}")]
+    Spaces(#[from] crate::store::space::SpaceError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
@@ -145,7 +149,8 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
-    store: Arc<Spaces>,
+    spaces: Arc<Spaces>,
+    store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
@@ -226,11 +231,13 @@ impl Node {
             None => None,
         };
         // Scripts that an operator put there may keep things; the built-in policy keeps nothing.
-        let store = match config.policy.is_some() || config.plugins.is_some() {
-            true => Spaces::open(&config.data_dir)?,
-            false => Spaces::in_memory(),
+        let store: Arc<dyn Store> = match config.policy.is_some() || config.plugins.is_some() {
+            true => open::node(&store::kind(&config)?, clock)?,
+            false => Arc::new(Memory::new(clock)),
         };
-        let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()));
+        space::take_over(&config.data_dir, &*store)?;
+        let spaces = Spaces::open(store.clone())?;
+        let host = Arc::new(Host::new(Arc::default(), spaces.clone(), hss.clone()));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
@@ -267,6 +274,7 @@ impl Node {
             workers: Vec::new(),
             stop,
             hss: embedded.clone(),
+            spaces,
             store,
             metrics: host.metrics.clone(),
             control: None,
@@ -386,6 +394,7 @@ impl Node {
                 tracing::error!("a worker had ended by a panic");
             }
         }
+        self.spaces.close();
         self.store.close();
         if let Some(hss) = self.hss.take() {
             hss.close();

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Name of the database inside the data dir.
-pub const FILE_NAME: &str = "imscript.db";
+pub const FILE_NAME: &str = "subscribers.db";
 /// How long a statement waits for the writer of another process.
 const BUSY: Duration = Duration::from_secs(10);
 

@@ -309,7 +309,7 @@ fn the_files_are_for_the_owner_only() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let _hss = EmbeddedHss::open(&data, 0, at(0, 0)).unwrap();
-    for file in [data.clone(), data.join("imscript.db"), data.join("imscript.db-wal")] {
+    for file in [data.clone(), data.join("subscribers.db"), data.join("subscribers.db-wal")] {
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{file:?}");
     }
 }
