@@ -1,5 +1,8 @@
 //! Stores: the behaviour that all have in common, and what each has of its own.
 
 mod behaviour;
+mod disk;
+mod faults;
 mod memory;
+mod program;
 mod sqlite;

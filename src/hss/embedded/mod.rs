@@ -79,7 +79,7 @@ impl EmbeddedHss {
     /// Opens or makes the database in `data_dir`. `node_ind`: the IND of all SQNs that this node issues.
     pub fn open(data_dir: &Path, node_ind: u8, now: Now) -> Result<Arc<Self>, EmbeddedError> {
         let db = Database::create(data_dir)?;
-        let path = data_dir.join("node.lock");
+        let path = data_dir.join("subscribers.lock");
         let failed = |cause| EmbeddedError::DataDir { path: path.clone(), cause };
         let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         match lock.try_lock() {
