@@ -27,7 +27,7 @@ use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
-use crate::store::space::Spaces;
+use crate::store::space::{self, Spaces};
 use crate::store::{self, Nature, Store};
 use control::{Control, ControlSocket};
 pub use reload::Tests;
@@ -54,7 +54,7 @@ pub enum StartError {
     #[error("plugin: {0}")]
     Plugin(#[from] NativeError),
     #[error("data: {0}")]
-    Store(#[from] crate::store::space::SpaceError),
+    Spaces(#[from] crate::store::space::SpaceError),
     #[error("data: {0}")]
     Open(#[from] store::open::OpenError),
     #[error("data: {0}")]
@@ -151,8 +151,8 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
-    state: Arc<dyn Store>,
-    store: Arc<Spaces>,
+    store: Arc<dyn Store>,
+    spaces: Arc<Spaces>,
     metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
@@ -222,7 +222,7 @@ impl Node {
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let metrics: Arc<Metrics> = Arc::default();
-        let state = store::open::node(&config.store.to_open(&config.data_dir), clock)?;
+        let store = store::open::node(&config.store.to_open(&config.data_dir), clock)?;
         let seal = Arc::new(config.store.seal(&config.data_dir)?);
         let mut embedded = None;
         let hss = match hss {
@@ -233,18 +233,20 @@ impl Node {
                     ind: config.store.ind,
                     metrics: metrics.clone(),
                 };
-                let opened = EmbeddedHss::open(state.clone(), seal.clone(), settings, clock.now())?;
+                let opened = EmbeddedHss::open(store.clone(), seal.clone(), settings, clock.now())?;
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
             None => None,
         };
         // Scripts that an operator put there may keep things; the built-in policy keeps nothing.
-        let store = match config.policy.is_some() || config.plugins.is_some() {
-            true => Spaces::open(&config.data_dir)?,
-            false => Spaces::in_memory(),
+        let kept: Arc<dyn Store> = match config.policy.is_some() || config.plugins.is_some() {
+            true => store.clone(),
+            false => Arc::new(store::Memory::new(clock)),
         };
-        let host = Arc::new(Host::new(metrics, store.clone(), hss.clone()));
+        space::take_over(&config.data_dir, &*kept)?;
+        let spaces = Spaces::open(kept)?;
+        let host = Arc::new(Host::new(metrics, spaces.clone(), hss.clone()));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
@@ -254,8 +256,8 @@ impl Node {
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
                 let mut shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
-                shared.keep_in(state.clone(), seal.clone());
-                if state.nature() == Nature::Durable {
+                shared.keep_in(store.clone(), seal.clone());
+                if store.nature() == Nature::Durable {
                     let users = shared.keeping.users.clone();
                     let reader = std::thread::Builder::new().name("users-load".into()).spawn(move || users.load());
                     reader.map_err(|why| StartError::Worker(why.to_string()))?;
@@ -269,8 +271,8 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                let (state, seal) = (state.clone(), seal.clone());
-                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), state, seal)?;
+                let (store, seal) = (store.clone(), seal.clone());
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), store, seal)?;
                 Some(Arc::new(shared))
             }
             None => None,
@@ -289,8 +291,8 @@ impl Node {
             workers: Vec::new(),
             stop,
             hss: embedded.clone(),
-            state: state.clone(),
-            store,
+            store: store.clone(),
+            spaces,
             metrics: host.metrics.clone(),
             control: None,
             reloader: None,
@@ -318,7 +320,7 @@ impl Node {
                 bsm: bsm.clone(),
                 bsm_addresses: bsm_addresses.clone(),
                 embedded: embedded.clone(),
-                state: state.clone(),
+                state: store.clone(),
                 connections: worker::connections(workers),
                 first: index == 0,
                 http: http.take(),
@@ -410,11 +412,11 @@ impl Node {
                 tracing::error!("a worker had ended by a panic");
             }
         }
-        self.store.close();
+        self.spaces.close();
         if let Some(hss) = self.hss.take() {
             hss.close();
         }
-        self.state.close();
+        self.store.close();
     }
 }
 

@@ -1,12 +1,19 @@
 //! `shared` and `store`: what is kept, how long, how much, and for whom.
 
 use crate::world::{World, stage, unit};
+use imscript::clock::Clock;
 use imscript::policy::capability::Capabilities;
 use imscript::policy::lua::Host;
 use imscript::store::space::Spaces;
+use imscript::store::sqlite::{Durability, Sqlite};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+
+pub(crate) fn spaces(dir: &Path) -> Arc<Spaces> {
+    Spaces::open(Arc::new(Sqlite::open_node(dir, Durability::Commit, Clock::new()).unwrap())).unwrap()
+}
 
 fn shared(quota: u64) -> Capabilities {
     Capabilities { shared: Some(quota), ..Capabilities::default() }
@@ -77,7 +84,7 @@ fn a_quota_is_a_clear_error_and_room_comes_back() {
 fn a_stored_value_survives_a_restart_of_the_node() {
     let dir = tempfile::tempdir().unwrap();
     let on = |text: &str| {
-        let world = World::with(Host::new(Arc::default(), Spaces::open(dir.path()).unwrap(), None));
+        let world = World::with(Host::new(Arc::default(), spaces(dir.path()), None));
         let chain = world.chain(store(4096), text);
         world.ask(&chain)
     };
@@ -116,7 +123,7 @@ const CHILD: &str = "IMSCRIPT_TEST_STORE";
 #[ignore = "the child of what_is_acknowledged_survives_a_kill"]
 fn child_that_stores() {
     let Ok(dir) = std::env::var(CHILD) else { return };
-    let world = World::with(Host::new(Arc::default(), Spaces::open(dir.as_ref()).unwrap(), None));
+    let world = World::with(Host::new(Arc::default(), spaces(dir.as_ref()), None));
     let text = "
         local policy, n, acknowledged = {}, 0, 0
         function policy.status(event, ctx)
@@ -157,7 +164,7 @@ fn what_is_acknowledged_survives_a_kill() {
     }
     child.wait().unwrap();
     assert!(last >= 20, "{last}");
-    let world = World::with(Host::new(Arc::default(), Spaces::open(dir.path()).unwrap(), None));
+    let world = World::with(Host::new(Arc::default(), spaces(dir.path()), None));
     let chain = world.chain(store(4096), &stage("return ims.skip(tostring(store.get('n')))"));
     let found: i64 = world.ask(&chain).unwrap().parse().unwrap();
     assert!(found >= last, "acknowledged {last}, found {found}");

@@ -2,7 +2,7 @@
 
 use imscript::config::Config;
 use imscript::server::Node;
-use imscript::store::space::{Spaces, Value};
+use imscript::store::space::Value;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -39,6 +39,6 @@ fn a_node_runs_timers_on_one_worker_and_keeps_what_they_store() {
     assert!(ticks >= 3, "{}", node.metrics());
     assert_eq!(metric(&node, "policy_setups_total"), 2, "one a worker\n{}", node.metrics());
     drop(node);
-    let store = Spaces::open(&dir.path().join("data")).unwrap();
+    let store = crate::kept::spaces(&dir.path().join("data"));
     assert_eq!(store.space("policy").get("ticks"), Some(Value::Number(ticks as f64)));
 }

@@ -1,8 +1,11 @@
 //! Stores: the behaviour that all have in common, and what each has of its own.
 
 mod behaviour;
+mod disk;
+mod faults;
 mod memory;
 mod redis;
 #[path = "../support/redis.rs"]
 mod servers;
+mod program;
 mod sqlite;

@@ -1,7 +1,6 @@
 //! `imscript store import`: lines of JSON, as export writes them.
 
 use super::line::Line;
-use crate::clock::Clock;
 use crate::store::open::Tool;
 use crate::store::{Class, Due, Key, MAX_VALUE, Save, Saved, Store};
 use anyhow::{Context, bail};
@@ -10,6 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Bad lines that are printed.
 const BAD_LINES_SHOWN: usize = 20;
@@ -110,12 +110,11 @@ impl Import {
         let (mut taken, mut left) = (0, 0);
         let mut saves = saves.into_iter().peekable();
         while saves.peek().is_some() {
-            let now = store.time(Clock::new().now());
             let some = saves.by_ref().take(AT_ONCE).map(|(number, save)| {
                 let (key, is_node) = (save.key.clone(), save.key.class == Class::Node);
                 let save = if self.replace && !is_node { save } else { save.upon(0) };
                 // When it is to be looked at again is for the node to say: it is told to look now.
-                let save = if is_timed(key.class) { save.due(Due::At(now)) } else { save };
+                let save = if is_timed(key.class) { save.due(Due::At(Duration::ZERO)) } else { save };
                 (number, key, is_node, store.save(save))
             });
             for (number, key, is_node, answer) in some.collect::<Vec<_>>() {

@@ -1,22 +1,25 @@
 //! Durable values by key, in spaces that do not see each other (rank 3): what plugins keep over a restart.
 //!
-//! Every value lies in memory too, so that reading costs no trip to the disk; a space has a quota for that reason. A
-//! change is in memory at once and is written by one thread in groups (SQLite in WAL mode, every commit synced). Who
-//! has to know that it will survive the machine waits for the acknowledgement.
+//! Every value lies in memory too, so that reading costs no trip to the store; a space has a quota for that reason. A
+//! change is in memory at once and is saved by one thread, which gathers what changes meanwhile. Who has to know that it
+//! will survive waits for the acknowledgement. A space is an entity of [`Class::Plugin`], its keys are the fields; where
+//! several nodes share the store, the others' changes are taken up about a second later, key by key.
 
-mod database;
+mod legacy;
+mod value;
 mod writer;
 
+pub use legacy::take_over;
+
+use super::{Class, Entity, Key, Nature, Store, StoreError};
 use crate::answer::Answer;
 use dashmap::DashMap;
-use database::Database;
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
-use writer::{Queue, Writer};
+use writer::{Queue, Writer, Written};
 
 /// Longest key in octets.
 pub const MAX_KEY: usize = 256;
@@ -27,16 +30,12 @@ const OVERHEAD: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    #[error("{} cannot be made: {cause}", path.display())]
-    DataDir { path: PathBuf, cause: std::io::Error },
-    #[error("{} cannot be opened: {cause}", path.display())]
-    Open { path: PathBuf, cause: rusqlite::Error },
-    #[error("{} is of version {found}, this program knows version {known}: use a newer imscript", path.display())]
-    Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("another node runs on {}: every node needs a data dir of its own", .0.display())]
-    InUse(PathBuf),
-    #[error("store: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    #[error("{} cannot be taken over: {cause}", path.display())]
+    Legacy { path: PathBuf, cause: rusqlite::Error },
+    #[error("{} cannot be renamed: {cause}", path.display())]
+    Rename { path: PathBuf, cause: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("the store's writer cannot be started: {0}")]
     Thread(std::io::Error),
     #[error("a key has 1 to {MAX_KEY} octets, not {0}")]
@@ -92,38 +91,30 @@ pub struct Spaces {
     spaces: Arc<Table>,
     queue: Option<Arc<Queue>>,
     writer: Option<Writer>,
-    /// Held while the node runs; the kernel lets it go even after a kill.
-    lock: Mutex<Option<File>>,
 }
 
 type Table = DashMap<Arc<str>, Arc<Space>>;
 
 impl Spaces {
-    /// Opens or makes `store.db` in `data_dir`.
-    pub fn open(data_dir: &Path) -> Result<Arc<Self>, SpaceError> {
-        let path = data_dir.join("store.lock");
-        let failed = |cause| SpaceError::DataDir { path: path.clone(), cause };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-        let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SpaceError::InUse(data_dir.into())),
-            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+    /// Reads what the store has. It blocks.
+    pub fn open(store: Arc<dyn Store>) -> Result<Arc<Self>, SpaceError> {
+        if store.nature() == Nature::Volatile {
+            return Ok(Self::in_memory());
         }
-        let db = Database::open(data_dir)?;
         let queue = Arc::new(Queue::default());
         let spaces = Arc::new(Table::default());
-        db.each(|space, key, value| {
-            let space = space_of(&spaces, space, Some(&queue));
-            space.entries().replace(key, Some(value));
-        })?;
-        let writer = Writer::start(db, spaces.clone(), queue.clone())?;
-        Ok(Arc::new(Spaces { spaces, queue: Some(queue), writer: Some(writer), lock: Mutex::new(Some(lock)) }))
+        let mut each = |key: &Key, entity: Entity| {
+            space_of(&spaces, &key.name, Some(&queue)).take_up(&entity);
+            ControlFlow::Continue(())
+        };
+        store.walk(Class::Plugin, &mut each)?;
+        let writer = Writer::start(store, spaces.clone(), queue.clone())?;
+        Ok(Arc::new(Spaces { spaces, queue: Some(queue), writer: Some(writer) }))
     }
 
-    /// A store that forgets everything at its end: demonstrations, checks and tests.
+    /// Spaces that forget everything at their end: demonstrations, checks and tests.
     pub fn in_memory() -> Arc<Self> {
-        Arc::new(Spaces { spaces: Arc::default(), queue: None, writer: None, lock: Mutex::default() })
+        Arc::new(Spaces { spaces: Arc::default(), queue: None, writer: None })
     }
 
     /// The space of that name, empty if it is new.
@@ -131,12 +122,12 @@ impl Spaces {
         space_of(&self.spaces, name, self.queue.as_ref())
     }
 
-    /// Writes what is left, ends the writer and lets the files go. Later changes stay in memory.
+    /// Saves what is left and ends the writer; to be called before the store itself is closed. Later changes stay in
+    /// memory.
     pub fn close(&self) {
         if let Some(writer) = &self.writer {
             writer.stop();
         }
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -167,6 +158,8 @@ pub struct Space {
 struct Entries {
     values: BTreeMap<Box<str>, Value>,
     cost: usize,
+    /// Version of the entity that this is in step with.
+    version: u64,
 }
 
 impl Entries {
@@ -186,17 +179,31 @@ impl Space {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes over what the store has, but for the keys that have changed here and are not saved yet: they will be, and count.
+    fn take_up(&self, entity: &Entity) {
+        let mut entries = self.entries();
+        let waiting = self.queue.as_ref().map(|queue| queue.waiting(&self.name)).unwrap_or_default();
+        let has_changed = |key: &str| waiting.contains(key);
+        let gone = |key: &&Box<str>| entity.field(key).is_none() && !has_changed(key);
+        let gone: Vec<_> = entries.values.keys().filter(gone).cloned().collect();
+        gone.iter().for_each(|key| entries.replace(key, None));
+        for (key, octets) in &entity.fields {
+            match Value::read(octets) {
+                _ if has_changed(key) => {}
+                Some(value) => entries.replace(key, Some(value)),
+                None => tracing::warn!(space = &*self.name, key = &**key, "a value in the store cannot be read"),
+            }
+        }
+        entries.version = entity.version;
+    }
+
     pub fn get(&self, key: &str) -> Option<Value> {
         self.entries().values.get(key).cloned()
     }
 
     /// Changes a value, or with None deletes it; written soon.
     pub fn put(&self, key: &str, value: Option<Value>, quota: usize) -> Result<(), SpaceError> {
-        self.change(key, value, quota)?;
-        if let Some(queue) = &self.queue {
-            queue.changed(&self.name, key, None);
-        }
-        Ok(())
+        self.change(key, value, quota, None)
     }
 
     /// Like [`Space::put`]; the answer comes when the change is on disk.
@@ -206,10 +213,11 @@ impl Space {
         value: Option<Value>,
         quota: usize,
     ) -> Result<Answer<'static, Result<(), SpaceError>>, SpaceError> {
-        self.change(key, value, quota)?;
-        let Some(queue) = &self.queue else { return Ok(Answer::now(Ok(()))) };
         let (done, written) = oneshot::channel();
-        queue.changed(&self.name, key, Some(done));
+        self.change(key, value, quota, Some(done))?;
+        if self.queue.is_none() {
+            return Ok(Answer::now(Ok(())));
+        }
         Ok(Answer::later(async move {
             match written.await {
                 Ok(Ok(())) => Ok(()),
@@ -219,7 +227,7 @@ impl Space {
         }))
     }
 
-    fn change(&self, key: &str, value: Option<Value>, quota: usize) -> Result<(), SpaceError> {
+    fn change(&self, key: &str, value: Option<Value>, quota: usize, done: Option<Written>) -> Result<(), SpaceError> {
         let mut entries = self.entries();
         if let Some(value) = &value {
             value.fits(key)?;
@@ -230,6 +238,10 @@ impl Space {
             }
         }
         entries.replace(key, value);
+        // While the entries are held: what is taken up from the store must not come between.
+        if let Some(queue) = &self.queue {
+            queue.changed(&self.name, key, done);
+        }
         Ok(())
     }
 

@@ -1,17 +1,21 @@
-//! The store's writer: one thread that owns the connection.
+//! The thread that saves what has changed in memory.
 //!
 //! What waits is a set of keys, not of values: a key that changes a thousand times between two commits is written
 //! once, so the queue is never longer than the quotas allow.
 
-use super::database::Database;
-use super::{SpaceError, Table};
-use std::collections::HashMap;
+use super::{Space, SpaceError, Table};
+use crate::store::{Class, Key, Nature, Save, Saved, Store, StoreError};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Pause after a transaction that failed.
+/// Keys that are saved in one change.
+const MOST_FIELDS: usize = 256;
+/// How often what other nodes have changed is looked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// Pause after a save that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Told when the change is on disk, or why it is not.
@@ -45,11 +49,18 @@ impl Queue {
         }
     }
 
-    /// What is to be written; empty only when it is the end.
-    fn take(&self) -> (Changed, bool) {
+    /// Keys of a space that have changed and are not saved yet.
+    pub(super) fn waiting(&self, space: &str) -> HashSet<Box<str>> {
+        let pending = self.pending();
+        pending.changed.keys().filter(|(of, _)| **of == *space).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// What is to be written, and whether it is the end. `most`: how long it is waited for; then it may be empty.
+    fn take(&self, most: Duration) -> (Changed, bool) {
         let pending = self.pending();
         let waits = |pending: &mut Pending| pending.changed.is_empty() && !pending.stop;
-        let mut pending = self.filled.wait_while(pending, waits).unwrap_or_else(PoisonError::into_inner);
+        let filled = self.filled.wait_timeout_while(pending, most, waits);
+        let mut pending = filled.unwrap_or_else(PoisonError::into_inner).0;
         (std::mem::take(&mut pending.changed), pending.stop)
     }
 }
@@ -60,11 +71,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(db: Database, spaces: Arc<Table>, queue: Arc<Queue>) -> Result<Self, SpaceError> {
+    pub(super) fn start(store: Arc<dyn Store>, spaces: Arc<Table>, queue: Arc<Queue>) -> Result<Self, SpaceError> {
         let of_thread = queue.clone();
         let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || run(db, &spaces, &of_thread))
+            .name("space-writer".into())
+            .spawn(move || run(&*store, &spaces, &of_thread))
             .map_err(SpaceError::Thread)?;
         Ok(Writer { queue, thread: Mutex::new(Some(thread)) })
     }
@@ -77,40 +88,94 @@ impl Writer {
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            tracing::error!("the store's writer ended by a fault");
+            tracing::error!("the writer of what plugins store ended by a fault");
         }
     }
 }
 
-fn run(mut db: Database, spaces: &Table, queue: &Queue) {
-    let mut failing = false;
+fn run(store: &dyn Store, spaces: &Table, queue: &Queue) {
+    let (mut failing, mut looked) = (false, Instant::now());
     loop {
-        let (mut changed, stop) = queue.take();
-        if !changed.is_empty() {
-            let found: Vec<_> =
-                changed.keys().filter_map(|(space, key)| Some((spaces.get(space)?.clone(), key.clone()))).collect();
-            let result = db.write(found.iter().map(|(space, key)| (space, &**key)));
-            let told: Result<(), Arc<str>> = result.as_ref().copied().map_err(|why| why.to_string().into());
-            changed.values_mut().flat_map(|done| done.drain(..)).for_each(|done| _ = done.send(told.clone()));
-            if let Err(error) = result {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "the store cannot be written, tried again");
-                }
-                // Who has changed since waits there already, perhaps with an acknowledgement.
-                let mut pending = queue.pending();
-                changed.into_keys().for_each(|key| _ = pending.changed.entry(key).or_default());
-                drop(pending);
-                if !stop {
-                    std::thread::sleep(RETRY);
-                }
-            } else {
-                failing = false;
+        let (mut changed, stop) = queue.take(LOOK);
+        if let Err(error) = write(store, spaces, &mut changed) {
+            if !std::mem::replace(&mut failing, true) {
+                tracing::error!(%error, "what plugins store cannot be written, tried again");
             }
+            // Who has changed since waits there already, perhaps with an acknowledgement.
+            let mut pending = queue.pending();
+            changed.into_keys().for_each(|key| _ = pending.changed.entry(key).or_default());
+            drop(pending);
+            if !stop {
+                std::thread::sleep(RETRY);
+            }
+        } else {
+            failing = false;
         }
         if stop {
             let mut pending = queue.pending();
             pending.ended = true;
             return pending.changed.clear(); // who came last hears that it is closed
         }
+        if store.nature() == Nature::Shared && looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            // If the store is away, the next look is soon enough.
+            let _ = look(store, spaces);
+        }
     }
+}
+
+/// Saves the present value of each key, the keys of a space in one change, and tells who waits. What is left in `changed`
+/// was not written.
+fn write(store: &dyn Store, spaces: &Table, changed: &mut Changed) -> Result<(), StoreError> {
+    let mut by_space = BTreeMap::<Arc<str>, Vec<Box<str>>>::new();
+    for (space, key) in changed.keys() {
+        by_space.entry(space.clone()).or_default().push(key.clone());
+    }
+    let mut answers = Vec::new();
+    for (name, keys) in by_space {
+        // The table, not `space_of`: nobody has changed what is not there.
+        let Some(space) = spaces.get(&name).map(|space| space.clone()) else { continue };
+        for keys in keys.chunks(MOST_FIELDS) {
+            let value = |key: &Box<str>| (key.clone(), space.get(key).map(|value| value.written()));
+            let save = Save::some(Key::new(Class::Plugin, name.clone()), keys.iter().map(value).collect());
+            answers.push((space.clone(), keys.to_vec(), store.save(save)));
+        }
+    }
+    let mut failed = Ok(());
+    for (space, keys, answer) in answers {
+        let result = answer.wait();
+        if let Ok(Saved::Done(version)) = result {
+            let mut entries = space.entries();
+            // Otherwise another node's change lies between, and is found by the next look.
+            if version == entries.version.saturating_add(1) {
+                entries.version = version;
+            }
+        }
+        let told = result.as_ref().map(|_| ()).map_err(|why| Arc::from(why.to_string()));
+        for key in keys {
+            let place = (space.name.clone(), key);
+            let waiting = match &result {
+                Ok(_) => changed.remove(&place).unwrap_or_default(),
+                Err(_) => changed.get_mut(&place).map(std::mem::take).unwrap_or_default(),
+            };
+            waiting.into_iter().for_each(|done| _ = done.send(told.clone()));
+        }
+        if let Err(why) = result {
+            failed = Err(why);
+        }
+    }
+    failed
+}
+
+/// Takes up what other nodes have changed.
+fn look(store: &dyn Store, spaces: &Table) -> Result<(), StoreError> {
+    let all: Vec<Arc<Space>> = spaces.iter().map(|space| space.clone()).collect();
+    let keys = all.iter().map(|space| Key::new(Class::Plugin, space.name.clone())).collect();
+    for (space, entity) in all.iter().zip(store.load(keys).wait()?) {
+        if space.entries().version == entity.version {
+            continue;
+        }
+        space.take_up(&entity);
+    }
+    Ok(())
 }

@@ -20,7 +20,7 @@ const GATHERED: Duration = Duration::from_millis(50);
 /// After it, other processes get a chance to write.
 const DOOR_OPEN: Duration = Duration::from_millis(1);
 /// While the disk fails, it is tried so often for those who ask, and so often by itself.
-const NOT_AGAIN: Duration = Duration::from_millis(100);
+const NOT_AGAIN: Duration = Duration::from_millis(20);
 const BY_ITSELF: Duration = Duration::from_secs(1);
 /// A node that has nothing to write leaves a sign of life so often.
 const IDLE: Duration = Duration::from_secs(60);
