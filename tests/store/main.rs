@@ -3,6 +3,7 @@
 mod behaviour;
 mod memory;
 mod redis;
+mod redis_cluster;
 #[path = "../support/redis.rs"]
 mod servers;
 mod sqlite;
