@@ -74,6 +74,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ),
     ("aes", &["aka"]),
     ("keccak", &["aka"]),
+    ("ring", &["store::seal"]),
     ("rsip", &["sip::rsip"]),
     ("indicatif", &["cli", "terminal", "hss::embedded"]),
 ];

@@ -21,6 +21,8 @@ pub const SEQ_MAX: u64 = (1 << (48 - IND_BITS)) - 1;
 pub const DELTA: u64 = 1 << 28;
 /// How far a subscriber's SEQ may run ahead of the clock: 10 s worth of ticks.
 pub const MAX_LEAD: u64 = 100;
+/// A jump of SEQ that every card accepts, far below [`DELTA`]: close to two hours of ticks.
+pub const NEAR: u64 = 1 << 16;
 
 /// A sequence number: 48 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -164,13 +166,31 @@ impl SqnState {
         Ok(sqn)
     }
 
-    /// SQN_HE = SQN_MS (TS 33.102 §6.3.5), after MAC-S was verified: the next SEQ is just above the card's,
-    /// even when that means lower than before (the card was refusing a jump beyond Δ). The new offset must
-    /// be stored before the next vector leaves.
+    /// SQN_HE = SQN_MS (TS 33.102 §6.3.5), after MAC-S was verified: the next SEQ is just above the card's, even when
+    /// that means lower than before (the card was refusing a jump beyond Δ). What lies just below the SEQ last issued
+    /// moves nothing back: the card accepts the next one anyway (the same clause: "in the correct range"), and an AUTS
+    /// that was under way while vectors were issued shall not have one of them issued again. The new offset must be
+    /// stored before the next vector leaves.
     pub fn resync(&mut self, sqn_ms: Sqn, now: Duration) -> Result<(), SqnError> {
-        *self = SqnState::imported(sqn_ms, now)?;
+        *self = SqnState::following(above(sqn_ms.seq(), self.last_seq), now)?;
         Ok(())
     }
+
+    /// Goes over to the offset that another node has learnt, without going back behind the SEQ last issued here unless
+    /// it was far too high.
+    pub fn adopt(&mut self, other: SqnState) {
+        *self = SqnState { last_seq: above(other.last_seq, self.last_seq), offset: other.offset };
+    }
+
+    /// The next SEQ is just above `seq`.
+    fn following(seq: u64, now: Duration) -> Result<Self, SqnError> {
+        SqnState::imported(Sqn::from_parts(seq, 0).ok_or(SqnError::Exhausted)?, now)
+    }
+}
+
+/// What the next SEQ has to exceed when a card or another node names `seq` and `last` is the last one issued here.
+fn above(seq: u64, last: u64) -> u64 {
+    if last.saturating_sub(seq) <= NEAR { seq.max(last) } else { seq }
 }
 
 /// The offset that puts SEQ just above `sqn` at `now`; refused if there is no such SEQ.

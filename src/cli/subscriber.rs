@@ -1,34 +1,37 @@
 //! `imscript subscriber`: the embedded HSS's subscribers, provisioned while a node runs or not.
 
+mod place;
+mod reseal;
 mod secret;
 mod show;
 
-use crate::aka::sqn;
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
+use crate::hss::embedded::Subscriber;
 use crate::hss::embedded::field::Fields;
 use crate::hss::embedded::import::{Import, ImportError};
-use crate::hss::embedded::{Database, Subscriber};
+use crate::identity::Impi;
 use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use place::Place;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Bad lines of an import file that are printed.
 const BAD_LINES_SHOWN: usize = 20;
 
-/// Subscribers of the embedded HSS. A node that runs on the same data dir takes changes up by itself.
+/// Subscribers of the embedded HSS. A node that runs on the same store takes changes up by itself.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   imscript subscriber import subscribers.csv
   imscript subscriber show user1_private@home1.net
-  imscript subscriber list --registered --data-dir /var/lib/imscript")]
+  imscript subscriber list --registered --data-dir /var/lib/imscript
+  imscript subscriber import subscribers.csv --config /etc/imscript/imscript.toml")]
 pub struct Args {
-    /// Folder of the subscriber database
-    #[arg(long, global = true, value_name = "DIR", default_value = "imscript-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -40,6 +43,7 @@ enum Verb {
     Show(show::Show),
     List(show::List),
     Remove(Remove),
+    Reseal(reseal::Reseal),
 }
 
 /// Add one subscriber
@@ -89,6 +93,9 @@ struct Add {
 
 /// Import subscribers from a CSV file, all or none
 ///
+/// The whole file is checked before anything is stored. If the program is ended while it stores, a part of the file is
+/// there, each subscriber of it whole; the same command with --replace completes it.
+///
 /// The header line names the columns, in any order: impi,impu,algorithm,k,opc,op,sqn,amf,password,broadcast.
 /// Several impus are separated by spaces. algorithm: milenage, tuak, digest. Either opc or op; for TUAK TOPc or TOP.
 /// sqn: 12 hex digits, the highest that the card has accepted; empty for a fresh card. broadcast: yes, no, or service
@@ -117,14 +124,15 @@ struct Remove {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let dir = &args.data_dir;
+    let place = &args.place;
     match args.verb {
-        Verb::Add(add) => add.run(dir)?,
-        Verb::Import(import) => import.run(dir)?,
-        Verb::Show(show) => show.run(dir)?,
-        Verb::List(list) => list.run(dir)?,
+        Verb::Add(add) => add.run(place)?,
+        Verb::Import(import) => import.run(place)?,
+        Verb::Show(show) => show.run(place)?,
+        Verb::List(list) => list.run(place)?,
+        Verb::Reseal(reseal) => reseal.run(place)?,
         Verb::Remove(Remove { impi }) => {
-            if !Database::existing(dir)?.remove(&impi)? {
+            if !place.existing()?.remove(&Impi::from(&*impi), now())? {
                 bail!("no subscriber {impi}");
             }
             println!("removed {impi}");
@@ -133,17 +141,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The present in ticks of SEQ.
-fn tick() -> u64 {
-    sqn::ticks(Clock::new().now().unix)
+fn now() -> Now {
+    Clock::new().now()
 }
 
 impl Add {
-    fn run(&self, dir: &Path) -> anyhow::Result<()> {
+    fn run(&self, place: &Place) -> anyhow::Result<()> {
         let subscriber = self.subscriber()?;
-        let mut database = Database::create(dir)?;
+        let store = place.open()?;
         let subscribers = std::slice::from_ref(&subscriber);
-        if let Some((_, conflict)) = database.provision(subscribers, tick(), self.replace, &mut |_| {})?.pop() {
+        if let Some((_, conflict)) = store.provision(subscribers, now(), self.replace, &mut |_| {})?.pop() {
             bail!("{conflict}{}", if self.replace { "" } else { " (--replace replaces a subscriber)" });
         }
         println!("{} {}", if self.replace { "stored" } else { "added" }, subscriber.impi);
@@ -172,7 +179,7 @@ impl Add {
 }
 
 impl ImportArgs {
-    fn run(&self, dir: &Path) -> anyhow::Result<()> {
+    fn run(&self, place: &Place) -> anyhow::Result<()> {
         let name = self.file.display();
         let started = Instant::now();
         let file = File::open(&self.file).with_context(|| name.to_string())?;
@@ -182,7 +189,7 @@ impl ImportArgs {
         bar.finish_and_clear();
         let import = import.map_err(|error| self.refusal(error))?;
 
-        let mut database = Database::create(dir)?;
+        let store = place.open()?;
         let total = import.len();
         let bar = ProgressBar::new(total as u64).with_style(style("storing {bar:40} {pos}/{len} {eta}")?);
         let mut progress = |done| {
@@ -190,7 +197,7 @@ impl ImportArgs {
                 bar.set_position(done as u64);
             }
         };
-        let stored = import.store(&mut database, tick(), self.replace, &mut progress);
+        let stored = import.store(&store, now(), self.replace, &mut progress);
         bar.finish_and_clear();
         stored.map_err(|error| self.refusal(error))?;
         println!("imported {total} subscribers from {name} in {:.1} s", started.elapsed().as_secs_f64());

@@ -5,6 +5,7 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 pub mod control;
+mod due;
 pub(crate) mod receive;
 mod reload;
 mod steer;
@@ -213,13 +214,19 @@ impl Node {
         };
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
+        let metrics: Arc<Metrics> = Arc::default();
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
             None if config.roles.hss => {
-                let opened = EmbeddedHss::open(&config.data_dir, 0, clock.now())?;
-                // Contacts live in memory: what an earlier run registered is reached no more.
-                opened.forget_registrations(clock.now());
+                let settings = crate::hss::embedded::Settings {
+                    data_dir: Some(config.data_dir.clone()),
+                    ind: config.store.ind,
+                    metrics: metrics.clone(),
+                };
+                let state = Arc::new(crate::store::Memory::new(clock));
+                let seal = Arc::new(crate::store::Seal::none());
+                let opened = EmbeddedHss::open(state, seal, settings, clock.now())?;
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
@@ -230,7 +237,7 @@ impl Node {
             true => Spaces::open(&config.data_dir)?,
             false => Spaces::in_memory(),
         };
-        let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()));
+        let host = Arc::new(Host::new(metrics, store.clone(), hss.clone()));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
@@ -249,7 +256,11 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone())))
+                // THE STORE OF THE NODE goes here; until then the users end with the process.
+                let (store, seal) =
+                    (Arc::new(crate::store::Memory::new(clock)), Arc::new(crate::store::seal::Seal::none()));
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), store, seal)?;
+                Some(Arc::new(shared))
             }
             None => None,
         };

@@ -10,12 +10,16 @@
 //! * Times in a store are the store's own ([`Store::time`]), so that a node whose clock is wrong ends nobody's
 //!   registration.
 
+pub mod keeper;
 pub mod memory;
+pub mod open;
 pub mod redis;
+pub mod seal;
 pub mod space;
 pub mod sqlite;
 
 pub use memory::Memory;
+pub use seal::{Seal, SealError};
 
 use crate::answer::Answer;
 use crate::clock::Now;

@@ -70,6 +70,16 @@ fn resync_goes_to_the_card_in_both_directions() {
 }
 
 #[test]
+fn what_was_issued_while_an_auts_was_under_way_is_not_issued_again() {
+    let mut state = SqnState::imported(Sqn::from_parts(1000, 0).unwrap(), NOW).unwrap();
+    let last = (0..5).map(|_| state.next(NOW, 0, OPEN).unwrap().seq()).last().unwrap();
+    state.resync(Sqn::from_parts(1002, 9).unwrap(), NOW).unwrap();
+    assert_eq!(state.next(NOW, 0, OPEN).unwrap().seq(), last + 1);
+    state.adopt(SqnState { last_seq: 900, offset: state.offset - 100 });
+    assert_eq!(state.next(NOW, 0, OPEN).unwrap().seq(), last + 2);
+}
+
+#[test]
 fn a_restart_goes_on_above_the_mark_even_with_the_clock_set_back() {
     let clock = SqnClock::start(at(0, 1_795_000_000), 0);
     let mut state = SqnState::imported(Sqn::ZERO, clock.read(at(0, 1_795_000_000))).unwrap();

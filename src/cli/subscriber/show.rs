@@ -1,14 +1,15 @@
 //! `imscript subscriber show` and `list`: what the HSS knows, keys left out unless asked for.
 
+use super::place::Place;
 use crate::hss::BroadcastSubscription;
-use crate::hss::embedded::{Credentials, Database, Stored};
+use crate::hss::embedded::{Credentials, Stored};
 use crate::identity::Impu;
 use anyhow::Context;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
 
 /// Show one subscriber: identities, broadcast subscription, both registration states
 #[derive(clap::Args)]
@@ -43,8 +44,8 @@ pub(super) struct List {
 }
 
 impl Show {
-    pub(super) fn run(&self, dir: &Path) -> anyhow::Result<()> {
-        let found = Database::existing(dir)?.find(&self.identity)?;
+    pub(super) fn run(&self, place: &Place) -> anyhow::Result<()> {
+        let found = place.existing()?.find(&self.identity)?;
         let stored = found.with_context(|| format!("no subscriber {}", self.identity))?;
         let text =
             if self.json { format!("{:#}\n", json_of(&stored, self.secrets)) } else { text_of(&stored, self.secrets) };
@@ -53,26 +54,22 @@ impl Show {
 }
 
 impl List {
-    pub(super) fn run(&self, dir: &Path) -> anyhow::Result<()> {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let mut count = 0;
-        let mut result = if self.json { out.write_all(b"[") } else { Ok(()) };
+    pub(super) fn run(&self, place: &Place) -> anyhow::Result<()> {
         let limit = self.limit.unwrap_or(usize::MAX);
-        let database = Database::existing(dir)?;
-        if limit > 0 {
-            database.list(self.registered, |stored| {
-                let line = if self.json {
-                    format!("{}\n  {}", if count == 0 { "" } else { "," }, json_of(&stored, false))
-                } else {
-                    line_of(&stored)
-                };
-                count += 1;
-                result = out.write_all(line.as_bytes());
-                if result.is_err() || count >= limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
-        }
-        let end = if self.json { "\n]\n" } else { "" };
-        finish(result.and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()))
+        // The store has no order: the first ones are known when all have been seen.
+        let mut first = BTreeMap::new();
+        place.existing()?.list(self.registered, |stored| {
+            let line = if self.json { format!("  {}", json_of(&stored, false)) } else { line_of(&stored) };
+            first.insert(stored.subscriber.impi, line);
+            if first.len() > limit {
+                first.pop_last();
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        let lines: Vec<_> = first.into_values().collect();
+        let text = if self.json { format!("[\n{}\n]\n", lines.join(",\n")) } else { lines.concat() };
+        finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
     }
 }
 
@@ -87,7 +84,7 @@ fn finish(result: io::Result<()>) -> anyhow::Result<()> {
 fn json_of(stored: &Stored, secrets: bool) -> Value {
     let subscriber = &stored.subscriber;
     let registration = &stored.registration;
-    let broadcast = registration.broadcast.as_ref();
+    let broadcast = registration.broadcast.as_deref();
     let mut value = json!({
         "impi": subscriber.impi.as_str(),
         "impus": subscriber.impus.iter().map(Impu::as_str).collect::<Vec<_>>(),

@@ -1,10 +1,11 @@
 //! Authentication centre: the live part of a subscriber's AKA state (TS 33.102 §6.3, annex C).
 //!
-//! What makes an SQN safe to issue is on disk before it is issued: the node's mark, which bounds every
-//! SEQ, and an offset that a resynchronisation or a provisioning has changed. What is missing is told to
-//! the caller as [`Wanted`], who has it written and asks again.
+//! What makes an SQN safe to issue is in the store before it is issued: the node's mark, which bounds every
+//! SEQ, and an offset that a resynchronisation has changed. What is missing is told to the caller as
+//! [`Wanted`], who has it written and asks again.
 
-use super::subscriber::{Credentials, StoredSqn, Subscriber};
+use super::issuer::Moment;
+use super::subscriber::{Credentials, PROVISIONING, StoredSqn, Subscriber};
 use crate::aka::resync;
 use crate::aka::{AkaVector, Auts, KeySet, Rand, Sqn, SqnError, SqnState, sqn};
 use crate::hss::HssError;
@@ -13,28 +14,17 @@ use std::time::Duration;
 
 /// Resynchronisations in [`RESYNC_WINDOW`]; a card that needs more is broken or a copy.
 const RESYNCS: usize = 2;
-const RESYNC_WINDOW: Duration = Duration::from_secs(60);
+/// In seconds.
+const RESYNC_WINDOW: u32 = 60;
 /// RANDs of a subscriber that may still come back with an AUTS.
 const OUTSTANDING: usize = 4;
-
-/// Time and limits of the moment at which a vector is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    /// The node's SQN clock.
-    pub time: Duration,
-    /// The tick at which that clock started.
-    pub floor: u64,
-    /// The mark that is on disk.
-    pub mark: u64,
-    pub ind: u8,
-}
 
 /// What keeps a vector from being issued.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// This offset has to be on disk first.
+    /// This offset has to be written first.
     Offset(StoredSqn),
-    /// A higher mark has to be on disk first.
+    /// A higher mark has to be written first.
     Mark,
     /// Nothing helps.
     Refused(HssError),
@@ -43,54 +33,75 @@ pub(super) enum Wanted {
 /// The live AKA state of one subscriber.
 #[derive(Debug)]
 pub(super) struct Auc {
-    /// What the database says.
-    stored: StoredSqn,
-    /// The generator with the tick at which its offset was learnt; made when first needed, because only then it is known
-    /// what time it is.
-    live: Option<(SqnState, u64)>,
+    /// The newest that the store has said or this node has learnt.
+    sqn: StoredSqn,
+    /// Whether the store has it.
+    written: bool,
+    /// The generator; made when first needed, because only then it is known what time it is.
+    live: Option<SqnState>,
+    /// The store has said something newer since the generator was made.
+    reread: bool,
     /// The first octets of the last RANDs, 0: none.
     outstanding: [u32; OUTSTANDING],
-    resyncs: [Option<Duration>; RESYNCS],
+    /// Of the last AUTS that counted.
+    answered: [u32; OUTSTANDING],
+    /// When they did: seconds of the monotonic clock plus 1, 0: never.
+    resyncs: [u32; RESYNCS],
 }
 
 impl Auc {
-    pub(super) fn new(stored: StoredSqn) -> Self {
-        Auc { stored, live: None, outstanding: [0; OUTSTANDING], resyncs: [None; RESYNCS] }
+    /// `sqn`: what the store says. `learnt`: what this node remembers to have learnt.
+    pub(super) fn new(sqn: StoredSqn, learnt: Option<StoredSqn>) -> Self {
+        let newest = learnt.map_or(sqn, |learnt| learnt.max(sqn));
+        Auc {
+            sqn: newest,
+            written: newest == sqn,
+            live: None,
+            reread: false,
+            outstanding: [0; OUTSTANDING],
+            answered: [0; OUTSTANDING],
+            resyncs: [0; RESYNCS],
+        }
     }
 
-    /// The database has a row that another process may have changed.
+    /// The store says `row`. An older one than known here is the leaving of a store that lost a write: what is known is
+    /// written again before the next vector.
     pub(super) fn reload(&mut self, row: StoredSqn) {
-        if row == self.stored {
-            return;
+        self.written = row >= self.sqn;
+        if row > self.sqn {
+            if row.step - self.sqn.step >= PROVISIONING {
+                self.live = None; // another card, perhaps
+            }
+            self.reread = true;
+            self.sqn = row;
         }
-        if self.current() != Some(row) {
-            self.live = None;
-        }
-        self.stored = row;
     }
 
     /// `row` has been written. It counts only if nothing newer has come in meanwhile.
     pub(super) fn written(&mut self, row: StoredSqn) {
-        if self.current() == Some(row) {
-            self.stored = row;
-        }
+        self.written |= self.sqn == row;
     }
 
-    fn current(&self) -> Option<StoredSqn> {
-        self.live.map(|(state, tick)| StoredSqn { offset: state.offset, tick })
-    }
-
-    fn generator(&mut self, at: &Moment) -> Result<&mut (SqnState, u64), SqnError> {
-        match self.live {
-            Some(_) => {}
-            None => {
-                let state = self.stored.resume(at.time, at.floor)?;
-                let now = sqn::ticks(at.time);
-                let tick = if state.offset == self.stored.offset { self.stored.tick } else { now };
-                self.live = Some((state, tick));
+    fn generator(&mut self, at: &Moment) -> Result<&mut SqnState, SqnError> {
+        if self.live.is_none() || self.reread {
+            let mut state = self.sqn.resume(at.time, at.floor)?;
+            if let Some(mut live) = self.live {
+                live.adopt(state);
+                state = live;
+            }
+            self.reread = false;
+            self.live = Some(state);
+            if state.offset != self.sqn.offset {
+                self.learn(state, at);
             }
         }
         self.live.as_mut().ok_or(SqnError::Exhausted)
+    }
+
+    fn learn(&mut self, state: SqnState, at: &Moment) {
+        self.sqn = self.sqn.learnt(state.offset, sqn::ticks(at.time));
+        self.live = Some(state);
+        self.written = false;
     }
 
     /// The next vector.
@@ -102,54 +113,64 @@ impl Auc {
             SqnError::Ind(_) => Wanted::Refused(HssError::NoVector("the IND of this node is out of range")),
         };
         self.generator(&at).map_err(refused)?;
-        if let Some(current) = self.current().filter(|current| *current != self.stored) {
-            return Err(Wanted::Offset(current));
+        if !self.written {
+            return Err(Wanted::Offset(self.sqn));
         }
         let rand = random().map_err(Wanted::Refused)?;
-        let (state, _) = self.generator(&at).map_err(refused)?;
-        let sqn = match state.next(at.time, at.ind, at.mark) {
+        let sqn = match self.generator(&at).map_err(refused)?.next(at.time, at.ind, at.mark) {
             Err(SqnError::Lead) => return Err(self.rebase(at).map_or_else(refused, Wanted::Offset)),
             next => next.map_err(refused)?,
         };
-        self.outstanding.rotate_right(1);
-        if let Some(newest) = self.outstanding.first_mut() {
-            *newest = first_octets(&rand);
-        }
+        push(&mut self.outstanding, &rand);
         Ok(keys.generate(rand, sqn, subscriber.amf))
     }
 
     /// More vectors were asked for than the clock has ticks: anybody can do that in a subscriber's name, so it must not
     /// cost the subscriber his service. The offset moves up to the last SEQ; one write in [`sqn::MAX_LEAD`] vectors.
     fn rebase(&mut self, at: Moment) -> Result<StoredSqn, SqnError> {
-        let (state, _) = self.generator(&at)?;
-        let last = Sqn::from_parts(state.last_seq, at.ind).ok_or(SqnError::Exhausted)?;
-        let (offset, tick) = (SqnState::imported(last, at.time)?, sqn::ticks(at.time));
-        self.live = Some((offset, tick));
-        Ok(StoredSqn { offset: offset.offset, tick })
+        let last = Sqn::from_parts(self.generator(&at)?.last_seq, at.ind).ok_or(SqnError::Exhausted)?;
+        self.learn(SqnState::imported(last, at.time)?, &at);
+        Ok(self.sqn)
     }
 
-    /// Takes over the SQN of the card, if this is its AUTS for a RAND of ours. `mono` for the rate limit.
+    /// Takes over the SQN of the card, if this is its AUTS for a RAND of ours. `mono` for the rate limit. `foreign`:
+    /// the RAND may be another node's; who asks has made sure that it was given to this subscriber.
     pub(super) fn resync(
         &mut self,
         keys: &KeySet,
         (rand, auts): (Rand, Auts),
         at: Moment,
         mono: Duration,
+        foreign: bool,
     ) -> Result<(), HssError> {
         let sqn_ms = resync::sqn_ms(keys, &rand, &auts).map_err(|_| HssError::ResyncRefused)?;
-        if !self.outstanding.contains(&first_octets(&rand)) {
+        let seen = first_octets(&rand);
+        if !(self.outstanding.contains(&seen) || foreign) || self.answered.contains(&seen) {
             return Err(HssError::ResyncRefused);
         }
-        let oldest = self.resyncs.iter_mut().min().ok_or(HssError::ResyncRefused)?;
-        if oldest.is_some_and(|oldest| mono.saturating_sub(oldest) < RESYNC_WINDOW) {
+        let present = u32::try_from(mono.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let oldest = self.resyncs.iter().min().copied().unwrap_or_default();
+        if oldest != 0 && present - oldest < RESYNC_WINDOW {
             return Err(HssError::NoVector("too many resynchronisations of this subscriber"));
         }
         let exhausted = |_| HssError::NoVector("the SQN range of this subscriber is used up");
-        let state = SqnState::imported(sqn_ms, at.time).map_err(exhausted)?;
-        *oldest = Some(mono);
-        self.live = Some((state, sqn::ticks(at.time)));
-        self.outstanding = [0; OUTSTANDING]; // an AUTS counts once
+        let mut state = *self.generator(&at).map_err(exhausted)?;
+        state.resync(sqn_ms, at.time).map_err(exhausted)?;
+        self.learn(state, &at);
+        if let Some(slot) = self.resyncs.iter_mut().min() {
+            *slot = present;
+        }
+        push(&mut self.answered, &rand); // an AUTS counts once
+        self.outstanding = [0; OUTSTANDING];
         Ok(())
+    }
+}
+
+/// Puts a RAND in place of the oldest.
+fn push(rands: &mut [u32; OUTSTANDING], rand: &Rand) {
+    rands.rotate_right(1);
+    if let Some(newest) = rands.first_mut() {
+        *newest = first_octets(rand);
     }
 }
 

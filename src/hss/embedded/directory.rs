@@ -1,16 +1,28 @@
-//! The hot copy of the subscriber database: every subscriber in memory, found by IMPI and by IMPU.
+//! The hot copy of the subscribers: found by IMPI and by IMPU, filled as they are asked for or by a walk of the store.
+//!
+//! On a store of the node's own it is complete once it has been filled, and what it does not have does not exist. On a
+//! shared store it is a cache: a record counts for [`FRESH`], and is kept longer only for the time in which the store is
+//! away.
 
 use super::auc::Auc;
+use super::local::Local;
 use super::subscriber::{Registration, Stored, StoredSqn, Subscriber};
+use crate::clock::Now;
 use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// How long a record of a shared store is taken for what lies there, in milliseconds.
+const FRESH: u64 = 3_000;
+/// And how long it is kept after it was last read; far longer than an SQN can be ahead of the clock.
+const KEPT: u64 = 600_000;
+
 /// What changes while a node runs. It outlives a change of the provisioned part.
 #[derive(Debug)]
-pub(super) struct Live {
+struct Live {
     auc: Mutex<Auc>,
     registration: Mutex<Registration>,
     /// In the writer's queue already.
@@ -22,6 +34,8 @@ pub(super) struct Live {
 pub(super) struct Record {
     pub subscriber: Subscriber,
     live: Arc<Live>,
+    /// When it was read from the store, as [`Directory::present`].
+    read: u64,
 }
 
 /// A panic of another holder leaves nothing half done here: each change is a single assignment.
@@ -50,80 +64,137 @@ impl Record {
     }
 }
 
-#[derive(Debug, Default)]
+/// Whom a question is about.
+#[derive(Clone, Debug)]
+pub(super) enum Sought {
+    Impi(Impi),
+    Impu(Impu),
+    /// Both have to exist and belong together (TS 29.228 §6.3.1, §6.1.2.1).
+    Both(Impi, Impu),
+    /// Whichever it is.
+    Either(Impi, Impu),
+}
+
 pub(super) struct Directory {
     by_impi: DashMap<Impi, Arc<Record>>,
     by_impu: DashMap<Impu, Arc<Record>>,
-    /// The SQN mark that is on disk.
-    mark: AtomicU64,
+    local: Arc<Local>,
+    /// The store is several nodes'.
+    shared: bool,
+    /// All that the store has is here, or was refused as damaged.
+    complete: AtomicBool,
+    /// Milliseconds of the monotonic clock when it was last told.
+    present: AtomicU64,
     /// Removed while the node runs, not yet taken note of by the registrar.
     removed: Mutex<Vec<Impi>>,
+    /// Removed while the directory was being filled: what the walk has read of them is out of date.
+    gone: Mutex<HashSet<Impi>>,
 }
 
 impl Directory {
+    pub(super) fn new(local: Arc<Local>, shared: bool) -> Self {
+        Directory {
+            by_impi: DashMap::new(),
+            by_impu: DashMap::new(),
+            local,
+            shared,
+            complete: AtomicBool::new(false),
+            present: AtomicU64::new(0),
+            removed: Mutex::default(),
+            gone: Mutex::default(),
+        }
+    }
+
+    /// What time it is.
+    pub(super) fn tell(&self, now: Now) {
+        self.present.fetch_max(u64::try_from(now.mono.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
+    }
+
+    fn present(&self) -> u64 {
+        self.present.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_complete(&self) {
+        let mut gone = lock(&self.gone);
+        self.complete.store(true, Ordering::Release);
+        *gone = HashSet::new();
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_impi.len()
     }
 
-    pub(super) fn mark(&self) -> u64 {
-        self.mark.load(Ordering::Acquire)
+    /// Whether the record counts as what lies in the store.
+    pub(super) fn is_fresh(&self, record: &Record) -> bool {
+        !self.shared || self.present().saturating_sub(record.read) < FRESH
     }
 
-    pub(super) fn set_mark(&self, mark: u64) {
-        self.mark.fetch_max(mark, Ordering::AcqRel);
-    }
-
-    pub(super) fn by_impi(&self, impi: &Impi) -> Result<Arc<Record>, HssError> {
-        self.by_impi.get(impi).map(|record| record.clone()).ok_or(HssError::UserUnknown)
-    }
-
-    pub(super) fn by_impu(&self, impu: &Impu) -> Result<Arc<Record>, HssError> {
-        self.by_impu.get(impu).map(|record| record.clone()).ok_or(HssError::UserUnknown)
-    }
-
-    /// Both identities have to exist and belong together (TS 29.228 §6.3.1, §6.1.2.1).
-    pub(super) fn by_both(&self, impi: &Impi, impu: &Impu) -> Result<Arc<Record>, HssError> {
-        let record = self.by_impi(impi)?;
-        if record.subscriber.impus.contains(impu) {
-            return Ok(record);
+    pub(super) fn find(&self, sought: &Sought) -> Result<Arc<Record>, HssError> {
+        let by_impi = |impi| self.by_impi.get(impi).map(|record| record.clone()).ok_or(HssError::UserUnknown);
+        let by_impu = |impu| self.by_impu.get(impu).map(|record| record.clone()).ok_or(HssError::UserUnknown);
+        match sought {
+            Sought::Impi(impi) => by_impi(impi),
+            Sought::Impu(impu) => by_impu(impu),
+            Sought::Either(impi, impu) => by_impi(impi).or_else(|_| by_impu(impu)),
+            Sought::Both(impi, impu) => {
+                let record = by_impi(impi)?;
+                if record.subscriber.impus.contains(impu) {
+                    return Ok(record);
+                }
+                let known = self.by_impu.contains_key(impu);
+                Err(if known { HssError::IdentitiesDontMatch } else { HssError::UserUnknown })
+            }
         }
-        Err(if self.by_impu.contains_key(impu) { HssError::IdentitiesDontMatch } else { HssError::UserUnknown })
-    }
-
-    pub(super) fn all(&self) -> Vec<Arc<Record>> {
-        self.by_impi.iter().map(|record| record.clone()).collect()
     }
 
     pub(super) fn take_removed(&self) -> Vec<Impi> {
         std::mem::take(&mut lock(&self.removed))
     }
 
-    pub(super) fn remove(&self, impi: &str) {
+    /// Whether this is still what the directory has of the subscriber.
+    pub(super) fn has(&self, record: &Record) -> bool {
+        self.by_impi.get(&record.subscriber.impi).is_some_and(|held| Arc::ptr_eq(&held.live, &record.live))
+    }
+
+    pub(super) fn remove(&self, impi: &Impi) {
+        {
+            let mut gone = lock(&self.gone);
+            if !self.is_complete() && !self.shared {
+                gone.insert(impi.clone());
+            }
+        }
         if let Some((impi, record)) = self.by_impi.remove(impi) {
-            self.drop_impus(&record);
-            if record.registration().ims != RegState::NotRegistered {
+            self.drop_impus_but(&record, &[]);
+            // Of a shared store the nodes are told by what is due of the user.
+            if !self.shared && record.registration().ims != RegState::NotRegistered {
                 lock(&self.removed).push(impi);
             }
         }
     }
 
-    /// A subscriber is new or was provisioned anew: its live part stays.
-    pub(super) fn put(&self, stored: Stored) {
-        let Stored { subscriber, sqn, registration } = stored;
-        let sqn = sqn.unwrap_or(StoredSqn { offset: 0, tick: 0 });
-        let old = self.by_impi.get(&subscriber.impi).map(|record| record.clone());
-        let live = match &old {
-            Some(old) => {
-                old.auc().reload(sqn);
-                old.live.clone()
+    /// From the walk of the store: whoever is here already is newer.
+    pub(super) fn fill(&self, stored: Stored) {
+        let gone = lock(&self.gone);
+        if gone.contains(&stored.subscriber.impi) {
+            return;
+        }
+        if let Entry::Vacant(entry) = self.by_impi.entry(stored.subscriber.impi.clone()) {
+            let record = self.record(stored, None);
+            entry.insert(record.clone());
+            for impu in record.subscriber.impus.iter() {
+                self.by_impu.entry(impu.clone()).or_insert_with(|| record.clone());
             }
-            None => Arc::new(Live {
-                auc: Mutex::new(Auc::new(sqn)),
-                registration: Mutex::new(registration),
-                queued: AtomicBool::new(false),
-            }),
-        };
-        let record = Arc::new(Record { subscriber, live });
+        }
+    }
+
+    /// A subscriber as the store has it now; the live part of one that is here stays.
+    pub(super) fn put(&self, stored: Stored) -> Arc<Record> {
+        let old = self.by_impi.get(&stored.subscriber.impi).map(|record| record.clone());
+        let record = self.record(stored, old.as_deref());
         for impu in record.subscriber.impus.iter() {
             self.by_impu.insert(impu.clone(), record.clone());
         }
@@ -131,10 +202,28 @@ impl Directory {
         if let Some(old) = old {
             self.drop_impus_but(&old, &record.subscriber.impus);
         }
+        record
     }
 
-    fn drop_impus(&self, record: &Record) {
-        self.drop_impus_but(record, &[]);
+    fn record(&self, stored: Stored, old: Option<&Record>) -> Arc<Record> {
+        let Stored { subscriber, sqn, registration } = stored;
+        let sqn = sqn.unwrap_or(StoredSqn { step: 0, tick: 0, offset: 0 });
+        let live = match old {
+            Some(old) => {
+                old.auc().reload(sqn);
+                // Other nodes write states too; what this node has still to write is newer.
+                if self.shared && !old.live.queued.load(Ordering::Acquire) {
+                    *old.registration() = registration;
+                }
+                old.live.clone()
+            }
+            None => Arc::new(Live {
+                auc: Mutex::new(Auc::new(sqn, self.local.offset(&subscriber.impi))),
+                registration: Mutex::new(registration),
+                queued: AtomicBool::new(false),
+            }),
+        };
+        Arc::new(Record { subscriber, live, read: self.present() })
     }
 
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {
@@ -142,5 +231,13 @@ impl Directory {
             // It may belong to somebody else by now.
             self.by_impu.remove_if(impu, |_, owner| owner.subscriber.impi == record.subscriber.impi);
         }
+    }
+
+    /// Lets go of what nobody has asked for in a while, of a shared store that answers.
+    pub(super) fn sweep(&self) {
+        let oldest = self.present().saturating_sub(KEPT);
+        let old = |record: &Record| record.read < oldest && !record.live.queued.load(Ordering::Acquire);
+        self.by_impi.retain(|_, record| !old(record));
+        self.by_impu.retain(|_, record| !old(record));
     }
 }

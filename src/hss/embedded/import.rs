@@ -1,11 +1,12 @@
-//! Subscribers from a CSV file: all of it or nothing.
+//! Subscribers from a CSV file: all of it, or nothing if any of it cannot be taken.
 //!
 //! The header line names the columns, in any order; several public identities are separated by spaces.
 //! Every bad line is found before anything is written, and named by number, column and reason.
 
 use super::field::Fields;
 use super::subscriber::Subscriber;
-use super::{Conflict, Database, EmbeddedError};
+use super::{Conflict, EmbeddedError, Subscribers};
+use crate::clock::Now;
 use crate::identity::{Impi, Impu};
 use csv::{ByteRecord, ReaderBuilder};
 use std::collections::HashMap;
@@ -37,7 +38,7 @@ pub enum ImportError {
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
     #[error(transparent)]
-    Database(#[from] EmbeddedError),
+    Store(#[from] EmbeddedError),
 }
 
 /// A whole file, checked by itself.
@@ -86,15 +87,15 @@ impl Import {
         self.subscribers.is_empty()
     }
 
-    /// Provisions them all, or none. `tick` as in [`Database::provision`].
+    /// Provisions them all, or none; see [`Subscribers::provision`].
     pub fn store(
         &self,
-        database: &mut Database,
-        tick: u64,
+        subscribers: &Subscribers,
+        now: Now,
         replace: bool,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), ImportError> {
-        let conflicts = database.provision(&self.subscribers, tick, replace, progress)?;
+        let conflicts = subscribers.provision(&self.subscribers, now, replace, progress)?;
         if conflicts.is_empty() {
             return Ok(());
         }

@@ -1,148 +1,187 @@
 //! The node's own subscriber store and authentication centre (rank 3): [`crate::hss::Hss`] answered from
-//! memory, kept in SQLite.
+//! memory, kept in a [`Store`].
 //!
-//! All subscribers lie in memory; what another process provisions is found when a look-up misses and
-//! once a second. A vector costs no write: SEQ follows the clock below a mark that is on disk ahead of
-//! time ([`crate::aka::sqn`]). Registration states change in memory at once and are committed in groups
-//! by one thread. They outlive the node: at the next start they are as they were, until they change.
+//! On a store of the node's own all subscribers come to lie in memory: first as they are asked for, and by a walk of the
+//! store meanwhile; what another process provisions is found when a look-up misses and once a second. Of a shared store
+//! memory is a cache of a few seconds. A vector costs no write: SEQ follows the clock below a mark that is written ahead
+//! of time ([`crate::aka::sqn`], [`issuer`]). Registration states change in memory at once and are written by one thread.
+//! They outlive the node.
 //!
-//! [`Database`] and [`import`] are what `imscript subscriber` works with.
+//! [`Subscribers`] and [`import`] are what `imscript subscriber` works with.
 
 mod auc;
-pub mod database;
 mod directory;
+mod entity;
 pub mod field;
 pub mod import;
-mod rows;
-mod schema;
+mod issuer;
+pub mod legacy;
+mod local;
 pub mod subscriber;
+mod subscribers;
+mod thread;
 mod writer;
 
-pub use database::{Conflict, Database};
 pub use subscriber::{BroadcastRegistration, Credentials, Registration, Stored, StoredSqn, Subscriber};
+pub use subscribers::{Conflict, Conflicts, Progress, Subscribers};
 
 use super::{
     Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Hss, HssError, Profile, RegState, UserData,
 };
 use crate::aka::vector::{AkaVector, Auts, Rand};
-use crate::aka::{SqnClock, sqn};
 use crate::answer::Answer;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::identity::{Impi, Impu};
-use auc::{Moment, Wanted};
-use directory::{Directory, Record};
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::metrics::Metrics;
+use crate::store::{Entity, Memory, Nature, Save, Saved, Seal, SealError, Store, StoreError};
+use auc::Wanted;
+use directory::{Directory, Record, Sought};
+use issuer::Issuer;
+use local::Local;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use writer::Writer;
 
-/// The mark is moved on when less than this is left of it: 5 s.
-const MARK_RESERVE: u64 = sqn::MAX_LEAD / 2;
+/// Times that a vector is tried for while offsets and marks are written.
+const TRIES: usize = 6;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    #[error("no subscribers yet: {} does not exist", .0.display())]
-    Absent(PathBuf),
-    #[error("{} cannot be made: {cause}", path.display())]
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    #[error("{}: {cause}", path.display())]
     DataDir { path: PathBuf, cause: std::io::Error },
-    #[error("{} cannot be opened: {cause}", path.display())]
-    Open { path: PathBuf, cause: rusqlite::Error },
-    #[error("{} is of version {found}, this program knows versions up to {known}: use a newer imscript", path.display())]
-    Newer { path: PathBuf, found: usize, known: usize },
-    #[error("another node runs on {}: every node needs a data dir of its own", .0.display())]
-    InUse(PathBuf),
-    #[error("subscriber database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
-    #[error("damaged row in the subscriber database: {0}")]
-    Damaged(&'static str),
-    #[error("the writer cannot be started: {0}")]
+    #[error("{what} of subscriber {impi} cannot be read: damaged")]
+    Damaged { impi: Impi, what: &'static str },
+    #[error("subscribers of an earlier version in {}: {cause}", path.display())]
+    Legacy { path: PathBuf, cause: rusqlite::Error },
+    #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
     Conflict(#[from] Conflict),
     #[error("the IND of a node is 0 to 31, not {0}")]
     Ind(u8),
-    #[error("the HSS is closed")]
-    Closed,
+    #[error("SQNs: {0}")]
+    Sqn(#[from] issuer::Trouble),
+    #[error("the operating system gives no random numbers")]
+    Random,
+}
+
+/// How a node runs its HSS.
+#[derive(Default)]
+pub struct Settings {
+    /// Where it remembers its SQNs beside the store; None: nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// The IND of all SQNs that it issues; None: leased where the store is shared, else 0.
+    pub ind: Option<u8>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// The embedded HSS of a node.
 pub struct EmbeddedHss {
     directory: Arc<Directory>,
+    store: Arc<dyn Store>,
+    seal: Arc<Seal>,
+    shared: bool,
+    started: Now,
     writer: Writer,
-    clock: SqnClock,
-    ind: u8,
-    /// Held while the node runs; the kernel lets it go even after a kill.
-    _lock: Option<File>,
+    issuer: Issuer,
+    stopped: Arc<AtomicBool>,
+    filling: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl EmbeddedHss {
-    /// Opens or makes the database in `data_dir`. `node_ind`: the IND of all SQNs that this node issues.
-    pub fn open(data_dir: &Path, node_ind: u8, now: Now) -> Result<Arc<Self>, EmbeddedError> {
-        let db = Database::create(data_dir)?;
-        let path = data_dir.join("node.lock");
-        let failed = |cause| EmbeddedError::DataDir { path: path.clone(), cause };
-        let lock = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Self::start(db, node_ind, now, Some(lock)),
-            Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse(data_dir.into())),
-            Err(TryLockError::Error(cause)) => Err(failed(cause)),
+    /// Serves the subscribers of `store`. Those of a store of the node's own are read in the background: a question
+    /// about one that is not in memory yet is answered all the same.
+    pub fn open(
+        store: Arc<dyn Store>,
+        seal: Arc<Seal>,
+        settings: Settings,
+        now: Now,
+    ) -> Result<Arc<Self>, EmbeddedError> {
+        let shared = store.nature() == Nature::Shared;
+        let Settings { data_dir, ind, metrics } = settings;
+        let subscribers = Subscribers::new(store.clone(), seal.clone());
+        let local = match &data_dir {
+            Some(dir) => {
+                legacy::take_over(dir, &subscribers)?;
+                Local::open(dir).map_err(|cause| EmbeddedError::DataDir { path: dir.clone(), cause })?
+            }
+            None => Local::default(),
+        };
+        match subscribers.check_seal() {
+            // A shared store may come back while the node runs.
+            Err(EmbeddedError::Store(_)) if shared => {}
+            checked => checked?,
         }
+        let local = Arc::new(local);
+        let directory = Arc::new(Directory::new(local.clone(), shared));
+        directory.tell(now);
+        let issuer = Issuer::start(store.clone(), local, ind, metrics, now)?;
+        let writer = Writer::start(store.clone(), seal.clone(), directory.clone())?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let filling = match store.nature() {
+            Nature::Shared => None,
+            Nature::Volatile => {
+                writer::fill(&*store, &seal, &directory, &|| false);
+                None
+            }
+            Nature::Durable => {
+                let (store, seal, directory) = (store.clone(), seal.clone(), directory.clone());
+                let stopped = stopped.clone();
+                let fill = move || writer::fill(&*store, &seal, &directory, &|| stopped.load(Ordering::Acquire));
+                let thread = std::thread::Builder::new().name("hss-fill".into()).spawn(fill);
+                Some(thread.map_err(EmbeddedError::Thread)?)
+            }
+        };
+        let filling = Mutex::new(filling);
+        Ok(Arc::new(EmbeddedHss { directory, store, seal, shared, started: now, writer, issuer, stopped, filling }))
     }
 
     /// An HSS that forgets everything at its end: demonstrations and tests.
     pub fn in_memory(now: Now) -> Result<Arc<Self>, EmbeddedError> {
-        Self::start(Database::in_memory()?, 0, now, None)
-    }
-
-    fn start(mut db: Database, ind: u8, now: Now, lock: Option<File>) -> Result<Arc<Self>, EmbeddedError> {
-        if ind >= sqn::IND_COUNT {
-            return Err(EmbeddedError::Ind(ind));
-        }
-        let clock = SqnClock::start(now, db.sqn_mark()?);
-        let directory = Arc::new(Directory::default());
-        let tx = db.begin()?;
-        database::put_sqn_mark(&tx, ind, clock.mark(now))?;
-        tx.commit()?;
-        directory.set_mark(clock.mark(now));
-        db.forget_removed()?;
-        let seen = db.changes(0, |_| {}, |stored| directory.put(stored))?;
-        let writer = Writer::start(db, ind, directory.clone(), seen)?;
-        Ok(Arc::new(EmbeddedHss { directory, writer, clock, ind, _lock: lock }))
+        Self::open(Arc::new(Memory::new(Clock::new())), Arc::new(Seal::none()), Settings::default(), now)
     }
 
     /// Provisions one subscriber; refused if it exists.
     pub fn add(&self, subscriber: Subscriber) -> Result<(), EmbeddedError> {
-        match self.writer.provision(subscriber, self.clock.floor())?.pop() {
-            None => Ok(()),
+        let impi = subscriber.impi.clone();
+        match self.subscribers().provision(&[subscriber], self.started, false, &mut |_| {})?.pop() {
+            None if self.shared => Ok(()),
+            None => {
+                self.writer.fetch_now(&impi);
+                Ok(())
+            }
             Some((_, conflict)) => Err(conflict.into()),
         }
     }
 
-    /// Nobody is registered any more: for a node whose registrar starts empty.
-    pub fn forget_registrations(&self, now: Now) {
-        let since = Some(now.unix.as_secs());
-        for record in self.directory.all() {
-            let mut registration = record.registration();
-            let mut changed = false;
-            if registration.ims != RegState::NotRegistered {
-                (registration.ims, registration.ims_since, changed) = (RegState::NotRegistered, since, true);
-            }
-            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.state != RegState::NotRegistered) {
-                (broadcast.state, broadcast.since, changed) = (RegState::NotRegistered, now.unix.as_secs(), true);
-            }
-            drop(registration);
-            if changed {
-                self.writer.record(&record);
-            }
-        }
+    /// For an operator.
+    pub fn subscribers(&self) -> Subscribers {
+        Subscribers::new(self.store.clone(), self.seal.clone())
     }
 
-    /// Who was removed from the subscribers by another process since the last call: their registrations end.
+    /// Who was removed from the subscribers by another process since the last call, on a store of the node's own: their
+    /// registrations end. On a shared store what is due of their users tells.
     pub fn take_removed(&self) -> Vec<Impi> {
         self.directory.take_removed()
     }
 
-    /// Number of subscribers.
+    /// Returns when the subscribers of a store of the node's own are in memory.
+    pub fn filled(&self) {
+        let thread = self.filling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("subscribers are not read in advance: each is read when asked for");
+        }
+    }
+
+    /// Number of subscribers in memory.
     pub fn len(&self) -> usize {
         self.directory.len()
     }
@@ -151,9 +190,9 @@ impl EmbeddedHss {
         self.len() == 0
     }
 
-    /// Both registration states of the subscriber with this private identity.
+    /// Both registration states of the subscriber with this private identity, if it is in memory.
     pub fn registration(&self, impi: &Impi) -> Option<Registration> {
-        self.directory.by_impi(impi).ok().map(|record| record.registration().clone())
+        self.directory.find(&Sought::Impi(impi.clone())).ok().map(|record| record.registration().clone())
     }
 
     /// Looks for what other processes provisioned; does not wait. The writer does so once a second by itself.
@@ -161,42 +200,123 @@ impl EmbeddedHss {
         self.writer.refresh_soon();
     }
 
-    /// Keeps the SQN mark ahead of the clock, so that no vector has to wait for the disk: call it once a second.
+    /// Keeps mark and lease ahead of the clock, so that no vector has to wait for the store: call it twice a second.
     pub fn maintain(&self, now: Now) {
-        let ahead = self.directory.mark().saturating_sub(sqn::ticks(self.clock.read(now)));
-        if ahead < MARK_RESERVE {
-            self.writer.mark_soon(self.clock.mark(now));
-        }
+        self.directory.tell(now);
+        self.issuer.tick(now);
     }
 
-    /// Returns when all states recorded so far are in the database.
+    /// Returns when all states recorded so far are in the store, and what was to be maintained is done.
     pub fn flush(&self) {
+        self.issuer.flush();
         self.writer.flush();
     }
 
-    /// Writes what is left and ends the writer. Vectors that need the disk are refused afterwards.
+    /// Writes what is left and ends the threads; a lease is given back. Vectors that need the store are refused
+    /// afterwards.
     pub fn close(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.issuer.stop();
+        self.filled();
         self.writer.stop();
     }
 
-    /// Looks up in memory; on a miss once more after a look for changes of other processes.
+    /// Answers from memory, or has the subscriber read first. `vector`: what lies in memory may not be used for it while
+    /// the store is away.
     fn look_up<'a, T: Unpin>(
         &'a self,
-        find: impl Fn(&Directory) -> Result<Arc<Record>, HssError> + 'a,
+        sought: Sought,
+        vector: bool,
         then: impl FnOnce(Arc<Record>) -> Answer<'a, Result<T, HssError>> + 'a,
     ) -> Answer<'a, Result<T, HssError>> {
-        match find(&self.directory) {
-            Ok(record) => then(record),
-            Err(error) => match self.writer.refresh() {
-                None => Answer::now(Err(error)),
-                Some(refreshed) => Answer::later(async move {
-                    let _ = refreshed.await; // an ended writer leaves us with what is in memory
-                    match find(&self.directory) {
-                        Ok(record) => then(record).await,
-                        Err(error) => Err(error),
-                    }
-                }),
-            },
+        match self.directory.find(&sought) {
+            Ok(record) if self.directory.is_fresh(&record) => then(record),
+            held => {
+                let Some(seat) = self.writer.seat() else {
+                    // The many who ask for strangers shall not have known users taken for such.
+                    return Answer::now(Err(match held {
+                        Err(error) if self.directory.is_complete() => error,
+                        _ => HssError::Unavailable("too many look-ups wait for the store".to_owned()),
+                    }));
+                };
+                Answer::later(async move {
+                    let found = match self.shared {
+                        true => self.read(&sought, held, vector).await,
+                        false => self.find_anew(sought).await,
+                    };
+                    drop(seat);
+                    then(found?).await
+                })
+            }
+        }
+    }
+
+    /// On a store of the node's own: the writer looks.
+    async fn find_anew(&self, sought: Sought) -> Result<Arc<Record>, HssError> {
+        match self.directory.is_complete() {
+            true => drop(self.writer.refresh().await), // what is in memory counts while the store cannot be read
+            false => self.writer.fetch(sought.clone()).await?,
+        }
+        self.directory.find(&sought)
+    }
+
+    /// On a shared store.
+    async fn read(
+        &self,
+        sought: &Sought,
+        held: Result<Arc<Record>, HssError>,
+        vector: bool,
+    ) -> Result<Arc<Record>, HssError> {
+        match (self.read_now(sought).await, held) {
+            (Ok(found), _) => found,
+            (Err(_), Ok(record)) if !vector => Ok(record),
+            (Err(_), Ok(_)) => Err(HssError::NoVector("the store of the subscribers is away")),
+            (Err(error), Err(_)) => Err(HssError::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn read_now(&self, sought: &Sought) -> Result<Result<Arc<Record>, HssError>, StoreError> {
+        let (impi, impu) = match sought {
+            Sought::Impi(impi) => (Some(impi), None),
+            Sought::Impu(impu) => (None, Some(impu)),
+            Sought::Both(impi, impu) | Sought::Either(impi, impu) => (Some(impi), Some(impu)),
+        };
+        let keys = impi.map(entity::subscriber_key).into_iter().chain(impu.map(entity::identity_key)).collect();
+        let mut entities = self.store.load(keys).await?.into_iter();
+        let by_impi = match impi {
+            Some(impi) => self.taken(impi, &entities.next().unwrap_or_default()),
+            None => Err(HssError::UserUnknown),
+        };
+        let owner = impu.and_then(|_| entity::owner(&entities.next().unwrap_or_default()));
+        match (sought, by_impi, owner) {
+            (Sought::Both(_, impu), Ok(record), owner) => Ok(if record.subscriber.impus.contains(impu) {
+                Ok(record)
+            } else {
+                Err(if owner.is_some() { HssError::IdentitiesDontMatch } else { HssError::UserUnknown })
+            }),
+            (Sought::Impu(impu) | Sought::Either(_, impu), Err(HssError::UserUnknown), Some(owner)) => {
+                let entity = self.store.load(vec![entity::subscriber_key(&owner)]).await?.pop().unwrap_or_default();
+                let record = self.taken(&owner, &entity);
+                // An identity whose owner does not name it is nobody's.
+                let names = |record: &Arc<Record>| record.subscriber.impus.contains(impu);
+                Ok(record.and_then(|record| if names(&record) { Ok(record) } else { Err(HssError::UserUnknown) }))
+            }
+            (_, by_impi, _) => Ok(by_impi),
+        }
+    }
+
+    /// Puts what lies in the store into the directory.
+    fn taken(&self, impi: &Impi, entity: &Entity) -> Result<Arc<Record>, HssError> {
+        match entity::read(impi, entity, &self.seal) {
+            Ok(Some(stored)) => Ok(self.directory.put(stored)),
+            Ok(None) => {
+                self.directory.remove(impi);
+                Err(HssError::UserUnknown)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a subscriber cannot be served");
+                Err(HssError::Unavailable("the subscriber's record cannot be read".to_owned()))
+            }
         }
     }
 
@@ -209,10 +329,13 @@ impl EmbeddedHss {
     ) -> Answer<'a, Result<AuthItem, HssError>> {
         match (&record.subscriber.credentials, scheme) {
             (Credentials::Aka(keys), AuthScheme::DigestAka | AuthScheme::Unknown) => {
-                if let Some(resync) = resync
-                    && let Err(error) = record.auc().resync(keys, resync, self.moment(now), now.mono)
-                {
-                    return Answer::now(Err(error));
+                if let Some(resync) = resync {
+                    // Of a shared store the RAND may be another node's; that it is this user's, the S-CSCF knows.
+                    let foreign = self.shared;
+                    let resync = |at| record.auc().resync(keys, resync, at, now.mono, foreign);
+                    if let Err(error) = self.issuer.moment(now).and_then(resync) {
+                        return Answer::now(Err(error));
+                    }
                 }
                 match self.vector(&record, now) {
                     Ok(vector) => Answer::now(Ok(AuthItem::Aka(vector))),
@@ -227,28 +350,19 @@ impl EmbeddedHss {
         }
     }
 
-    fn moment(&self, now: Now) -> Moment {
-        Moment { time: self.clock.read(now), floor: self.clock.floor(), mark: self.directory.mark(), ind: self.ind }
-    }
-
     fn vector(&self, record: &Record, now: Now) -> Result<AkaVector, Wanted> {
-        self.maintain(now);
         let keys = auc::keys(&record.subscriber.credentials).ok_or(Wanted::Refused(HssError::SchemeNotSupported))?;
-        record.auc().vector(keys, &record.subscriber, self.moment(now))
+        let moment = self.issuer.moment(now).map_err(Wanted::Refused)?;
+        record.auc().vector(keys, &record.subscriber, moment)
     }
 
-    /// Has written what is missing, and tries again: at most an offset, then a mark, then once more each.
+    /// Has written what is missing, and tries again.
     async fn vector_later(&self, record: Arc<Record>, mut wanted: Wanted, now: Now) -> Result<AuthItem, HssError> {
-        for _ in 0..4 {
+        for _ in 0..TRIES {
             match wanted {
-                Wanted::Offset(sqn) => {
-                    if !self.writer.offset(&record.subscriber.impi, sqn).await {
-                        return Err(HssError::NoVector("the SQN offset cannot be written"));
-                    }
-                    record.auc().written(sqn);
-                }
+                Wanted::Offset(sqn) => self.write_offset(&record, sqn).await?,
                 Wanted::Mark => {
-                    if !self.writer.mark(self.clock.mark(now)).await {
+                    if !self.issuer.mark(now).await {
                         return Err(HssError::NoVector("the SQN mark cannot be written"));
                     }
                 }
@@ -262,6 +376,32 @@ impl EmbeddedHss {
         Err(HssError::NoVector("the SQN mark does not keep up"))
     }
 
+    /// The offset is remembered by this node and lies in the store, unless another node has written a newer one.
+    async fn write_offset(&self, record: &Record, sqn: StoredSqn) -> Result<(), HssError> {
+        const FAILED: HssError = HssError::NoVector("the SQN offset cannot be written");
+        let impi = &record.subscriber.impi;
+        if !self.issuer.learn(impi, sqn).await {
+            return Err(FAILED);
+        }
+        for _ in 0..TRIES {
+            let loaded = self.store.load(vec![entity::subscriber_key(impi)]).await.map_err(|_| FAILED)?;
+            let entity = loaded.into_iter().next().unwrap_or_default();
+            if !entity::is_subscriber(&entity) {
+                return Err(HssError::UserUnknown);
+            }
+            if let Some(row) = entity::stored_sqn(&entity).filter(|row| *row > sqn) {
+                record.auc().reload(row);
+                return Ok(());
+            }
+            let save = Save::some(entity::subscriber_key(impi), vec![entity::sqn(sqn)]).upon(entity.version);
+            if let Saved::Done(_) = self.store.save(save).await.map_err(|_| FAILED)? {
+                record.auc().written(sqn);
+                return Ok(());
+            }
+        }
+        Err(FAILED)
+    }
+
     fn assign(&self, record: &Arc<Record>, kind: Assignment, now: Now) -> Profile {
         let state = match kind {
             Assignment::Registration | Assignment::ReRegistration => Some(RegState::Registered),
@@ -273,10 +413,14 @@ impl EmbeddedHss {
         };
         if let Some(state) = state {
             let mut registration = record.registration();
-            if registration.ims != state {
+            let changed = registration.ims != state;
+            if changed {
                 registration.ims = state;
                 registration.ims_since = Some(now.unix.as_secs());
-                drop(registration);
+            }
+            drop(registration);
+            // What is known of a shared store may be some seconds old.
+            if changed || self.shared && kind != Assignment::ReRegistration {
                 self.writer.record(record);
             }
         }
@@ -290,10 +434,11 @@ impl EmbeddedHss {
             Some(old) if old.state == state => old.since,
             _ => now.unix.as_secs(),
         };
-        let new = Some(BroadcastRegistration { state, server, naf_fqdn, btid, since });
-        if registration.broadcast != new {
-            registration.broadcast = new;
-            drop(registration);
+        let new = Some(Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since }));
+        let changed = registration.broadcast != new;
+        registration.broadcast = new;
+        drop(registration);
+        if changed || self.shared {
             self.writer.record(record);
         }
     }
@@ -308,10 +453,9 @@ impl Hss for EmbeddedHss {
         resync: Option<(Rand, Auts)>,
         now: Now,
     ) -> Answer<'a, Result<AuthItem, HssError>> {
-        self.look_up(
-            move |directory| directory.by_both(impi, impu),
-            move |record| self.authenticate(record, scheme, resync, now),
-        )
+        self.directory.tell(now);
+        let sought = Sought::Both(impi.clone(), impu.clone());
+        self.look_up(sought, true, move |record| self.authenticate(record, scheme, resync, now))
     }
 
     fn server_assignment<'a>(
@@ -321,17 +465,13 @@ impl Hss for EmbeddedHss {
         kind: Assignment,
         now: Now,
     ) -> Answer<'a, Result<Profile, HssError>> {
-        self.look_up(
-            move |directory| directory.by_both(impi, impu),
-            move |record| Answer::now(Ok(self.assign(&record, kind, now))),
-        )
+        self.directory.tell(now);
+        let sought = Sought::Both(impi.clone(), impu.clone());
+        self.look_up(sought, false, move |record| Answer::now(Ok(self.assign(&record, kind, now))))
     }
 
     fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {
-        self.look_up(
-            move |directory| directory.by_impi(impi),
-            |record| Answer::now(Ok(record.subscriber.broadcast.clone())),
-        )
+        self.look_up(Sought::Impi(impi.clone()), false, |record| Answer::now(Ok(record.subscriber.broadcast.clone())))
     }
 
     fn broadcast_update<'a>(
@@ -340,33 +480,28 @@ impl Hss for EmbeddedHss {
         state: BroadcastState,
         now: Now,
     ) -> Answer<'a, Result<(), HssError>> {
-        self.look_up(
-            move |directory| directory.by_impu(impu),
-            move |record| {
-                self.update(&record, state, now);
-                Answer::now(Ok(()))
-            },
-        )
+        self.directory.tell(now);
+        self.look_up(Sought::Impu(impu.clone()), false, move |record| {
+            self.update(&record, state, now);
+            Answer::now(Ok(()))
+        })
     }
 
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
-        self.look_up(move |directory| directory.by_impu(impu), |record| Answer::now(Ok(record.subscriber.impi.clone())))
+        self.look_up(Sought::Impu(impu.clone()), false, |record| Answer::now(Ok(record.subscriber.impi.clone())))
     }
 
     fn user_data<'a>(&'a self, identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {
-        let (impi, impu) = (Impi::new(identity), Impu::new(identity));
-        self.look_up(
-            move |directory| directory.by_impi(&impi).or_else(|_| directory.by_impu(&impu)),
-            |record| Answer::now(Ok(user_data(&record))),
-        )
+        let sought = Sought::Either(Impi::new(identity), Impu::new(identity));
+        self.look_up(sought, false, |record| Answer::now(Ok(user_data(&record))))
     }
 }
 
 fn user_data(record: &Record) -> UserData {
     let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
     let registration = record.registration().clone();
-    let of_broadcast = |b: BroadcastRegistration| {
-        let BroadcastRegistration { state, server, naf_fqdn, btid, since } = b;
+    let of_broadcast = |b: Box<BroadcastRegistration>| {
+        let BroadcastRegistration { state, server, naf_fqdn, btid, since } = *b;
         (BroadcastState { state, server, naf_fqdn, btid }, since)
     };
     UserData {
@@ -385,5 +520,9 @@ impl Drop for EmbeddedHss {
     }
 }
 
+#[cfg(test)]
+mod node_tests;
+#[cfg(test)]
+mod testbed;
 #[cfg(test)]
 mod tests;

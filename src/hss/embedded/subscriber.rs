@@ -1,9 +1,10 @@
-//! One subscriber as it is provisioned, and as it lies in the database.
+//! One subscriber as it is provisioned, and as it lies in the store.
 
 use crate::aka::{Amf, KeySet, Sqn, SqnError, SqnState, sqn};
 use crate::auth::digest::Password;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impu};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,20 +49,35 @@ pub struct Subscriber {
     pub broadcast: BroadcastSubscription,
 }
 
-/// A subscriber's SQN generator at rest: the next SEQ is above `tick + offset - 1`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A subscriber's SQN generator at rest: the next SEQ is above `tick + offset - 1`. The greater one is the newer one: by
+/// `step`, and of two nodes that learnt at the same time by `tick`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoredSqn {
-    /// SEQ minus ticks, see [`crate::aka::sqn`].
-    pub offset: i64,
+    /// Which change it is: provisioning sets it by the time, what is learnt from the card adds 1. A store that lost a
+    /// write shows an older one than a node remembers.
+    pub step: u64,
     /// When the offset was learnt.
     pub tick: u64,
+    /// SEQ minus ticks, see [`crate::aka::sqn`].
+    pub offset: i64,
 }
 
+/// Between two provisionings at least: what is learnt in between does not catch up.
+pub(super) const PROVISIONING: u64 = 1 << 20;
+
 impl StoredSqn {
-    /// The generator of a card that has accepted `sqn`, learnt at `tick`.
-    pub(super) fn following(sqn: Sqn, tick: u64) -> Result<Self, SqnError> {
+    /// The generator of a card that has accepted `sqn`, learnt at `tick`; `old` is what it replaces.
+    pub(super) fn provisioned(sqn: Sqn, tick: u64, old: Option<StoredSqn>) -> Result<Self, SqnError> {
         let at = Duration::from_millis(tick.saturating_mul(100));
-        Ok(StoredSqn { offset: SqnState::imported(sqn, at)?.offset, tick })
+        let offset = SqnState::imported(sqn, at)?.offset;
+        let step = (tick / 10).saturating_mul(PROVISIONING);
+        let above = old.map_or(0, |old| old.step.saturating_add(PROVISIONING));
+        Ok(StoredSqn { step: step.max(above), tick, offset })
+    }
+
+    /// What follows after `offset` was learnt at `tick`.
+    pub(super) fn learnt(self, offset: i64, tick: u64) -> Self {
+        StoredSqn { step: self.step.saturating_add(1), tick, offset }
     }
 
     /// The generator at `now`; `floor` is the tick at which this node's SQN clock started.
@@ -89,17 +105,16 @@ pub struct BroadcastRegistration {
     pub since: u64,
 }
 
-/// Both registration states. They outlive the node that recorded them: a new run takes them over
-/// and changes them as it hears otherwise.
+/// Both registration states. They outlive the node that recorded them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Registration {
     pub ims: RegState,
     /// When `ims` last changed, in seconds since 1970; None: it never did.
     pub ims_since: Option<u64>,
-    pub broadcast: Option<BroadcastRegistration>,
+    pub broadcast: Option<Box<BroadcastRegistration>>,
 }
 
-/// A subscriber as it lies in the database.
+/// A subscriber as it lies in the store.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub subscriber: Subscriber,

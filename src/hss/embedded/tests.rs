@@ -1,62 +1,13 @@
 //! The embedded HSS by behaviour: SQN over restarts and clock steps, resynchronisation, states, other processes.
 
-use super::field::Fields;
+use super::testbed::*;
 use super::*;
+use crate::aka::Sqn;
 use crate::aka::resync::make_auts;
-use crate::aka::{KeySet, Sqn};
+use crate::hss::embedded::field::Fields;
+use crate::store::{Class, Key};
 use crate::terminal::usim::{SqnArray, Usim};
 use std::time::Duration;
-
-const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
-const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
-
-fn at(mono: u64, unix: u64) -> Now {
-    Now { mono: Duration::from_secs(mono), unix: Duration::from_secs(1_795_000_000 + unix) }
-}
-
-fn subscriber(name: &str, sqn: &str) -> Subscriber {
-    let (impi, impu) = (format!("{name}@home1.net"), format!("sip:{name}@home1.net"));
-    let fields = Fields { impi: &impi, impu: &impu, algorithm: "milenage", k: K, opc: OPC, sqn, ..Fields::default() };
-    fields.subscriber().unwrap()
-}
-
-fn keys() -> KeySet {
-    let Credentials::Aka(keys) = subscriber("u", "").credentials else { unreachable!() };
-    keys
-}
-
-fn ids() -> (Impi, Impu) {
-    ("u@home1.net".into(), "sip:u@home1.net".into())
-}
-
-fn block<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
-}
-
-fn ask(hss: &EmbeddedHss, resync: Option<(Rand, Auts)>, now: Now) -> Result<AkaVector, HssError> {
-    let (impi, impu) = ids();
-    match block(hss.multimedia_auth(&impi, &impu, AuthScheme::DigestAka, resync, now))? {
-        AuthItem::Aka(vector) => Ok(vector),
-        AuthItem::Digest { .. } => panic!("a password for an AKA subscriber"),
-    }
-}
-
-fn sqn_of(vector: &AkaVector) -> Sqn {
-    vector.autn.sqn(&keys().f2345(&vector.rand).ak)
-}
-
-fn on_disk() -> (tempfile::TempDir, impl Fn(Now) -> Arc<EmbeddedHss>) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().to_owned();
-    (dir, move |now| EmbeddedHss::open(&path, 3, now).unwrap())
-}
-
-/// The process dies: nothing is written any more, the kernel frees the lock.
-fn kill(hss: Arc<EmbeddedHss>) {
-    let mut hss = Arc::into_inner(hss).unwrap();
-    hss._lock = None;
-    std::mem::forget(hss);
-}
 
 #[test]
 fn an_imported_sqn_is_followed_and_the_card_accepts() {
@@ -78,11 +29,11 @@ fn an_imported_sqn_is_followed_and_the_card_accepts() {
 
 #[test]
 fn an_import_under_a_clock_that_runs_ahead_is_followed_all_the_same() {
-    let (dir, open) = on_disk();
+    let bed = Bed::new(Nature::Durable);
+    let open = |now| bed.open(now);
     let hss = open(at(0, 0));
-    let ahead = sqn::ticks(at(0, 3600).unix);
     let imported = [subscriber("u", "0000000a0000")];
-    assert!(Database::create(dir.path()).unwrap().provision(&imported, ahead, false, &mut |_| {}).unwrap().is_empty());
+    assert!(bed.other().provision(&imported, at(0, 3600), false, &mut |_| {}).unwrap().is_empty());
     let first = sqn_of(&ask(&hss, None, at(1, 1)).unwrap());
     assert_eq!(first.seq(), (0xa0000 >> 5) + 1);
     kill(hss);
@@ -92,7 +43,8 @@ fn an_import_under_a_clock_that_runs_ahead_is_followed_all_the_same() {
 
 #[test]
 fn sqn_never_goes_back_over_a_kill_or_a_clock_set_back() {
-    let (_dir, open) = on_disk();
+    let bed = Bed::new(Nature::Durable);
+    let open = |now| bed.open(now);
     let hss = open(at(0, 0));
     hss.add(subscriber("u", "")).unwrap();
     let mut usim = Usim::new(keys(), SqnArray::fresh());
@@ -110,12 +62,7 @@ fn sqn_never_goes_back_over_a_kill_or_a_clock_set_back() {
     next(&hss, at(0, 61));
     // The wall clock is a day behind after the next start, and steps while the node runs.
     kill(hss);
-    let hss = EmbeddedHss::open(
-        _dir.path(),
-        3,
-        Now { mono: Duration::ZERO, unix: at(0, 0).unix - Duration::from_secs(86_400) },
-    )
-    .unwrap();
+    let hss = open(Now { mono: Duration::ZERO, unix: at(0, 0).unix - Duration::from_secs(86_400) });
     next(&hss, at(1, 0));
     next(&hss, Now { mono: Duration::from_secs(2), unix: Duration::ZERO });
     next(&hss, at(3, 1_000_000));
@@ -138,7 +85,8 @@ fn auts_with_a_wrong_mac_or_a_foreign_rand_changes_nothing() {
 
 #[test]
 fn resync_follows_the_card_and_outlives_a_kill() {
-    let (_dir, open) = on_disk();
+    let bed = Bed::new(Nature::Durable);
+    let open = |now| bed.open(now);
     let hss = open(at(0, 0));
     hss.add(subscriber("u", "")).unwrap();
     let mut usim = Usim::new(keys(), SqnArray::at(Sqn::new(0x1234_5678_0000).unwrap()));
@@ -171,10 +119,10 @@ fn a_third_resync_within_a_minute_is_refused() {
 
 #[test]
 fn a_flood_of_challenges_does_not_end_a_subscribers_service() {
-    let dir = tempfile::tempdir().unwrap();
+    let bed = Bed::new(Nature::Durable);
     let mut last = 0;
     for run in 0..2 {
-        let hss = EmbeddedHss::open(dir.path(), 0, at(0, run)).unwrap();
+        let hss = bed.open(at(0, run));
         if run == 0 {
             hss.add(subscriber("u", "")).unwrap();
         }
@@ -218,7 +166,8 @@ fn identities_and_schemes_are_answered_as_on_cx() {
 
 #[test]
 fn states_are_kept_and_a_failed_authentication_leaves_them() {
-    let (dir, open) = on_disk();
+    let bed = Bed::new(Nature::Durable);
+    let open = |now| bed.open(now);
     let hss = open(at(0, 0));
     hss.add(subscriber("u", "")).unwrap();
     let (impi, impu) = ids();
@@ -237,25 +186,26 @@ fn states_are_kept_and_a_failed_authentication_leaves_them() {
     let live = hss.registration(&impi).unwrap();
     assert_eq!((live.ims, live.ims_since), (RegState::Registered, Some(at(0, 1).unix.as_secs())));
     hss.flush();
-    assert_eq!(Database::existing(dir.path()).unwrap().find("SIP:u@HOME1.NET").unwrap().unwrap().registration, live);
+    assert_eq!(bed.other().find("SIP:u@HOME1.NET").unwrap().unwrap().registration, live);
     kill(hss);
     let hss = open(at(0, 9));
+    assert_eq!(block(hss.user_data(impi.as_str())).unwrap().ims, live.ims);
     assert_eq!(hss.registration(&impi), Some(live));
     block(hss.server_assignment(&impi, &impu, Assignment::TimeoutDeregistration, at(0, 9))).unwrap();
     drop(hss); // written on drop, too
-    let found = Database::existing(dir.path()).unwrap().find(impi.as_str()).unwrap().unwrap().registration;
+    let found = bed.other().find(impi.as_str()).unwrap().unwrap().registration;
     assert_eq!((found.ims, found.broadcast.unwrap().since), (RegState::NotRegistered, at(0, 3).unix.as_secs()));
 }
 
 #[test]
 fn what_another_process_provisions_is_seen() {
-    let (dir, open) = on_disk();
+    let bed = Bed::new(Nature::Durable);
+    let open = |now| bed.open(now);
     let hss = open(at(0, 0));
     let (impi, impu) = ids();
-    let mut other = Database::create(dir.path()).unwrap();
+    let other = bed.other();
     assert_eq!(block(hss.private_identity(&impu)), Err(HssError::UserUnknown));
-    let tick = sqn::ticks(at(0, 0).unix);
-    other.provision(&[subscriber("u", "")], tick, false, &mut |_| {}).unwrap();
+    other.provision(&[subscriber("u", "")], at(0, 0), false, &mut |_| {}).unwrap();
     assert_eq!(block(hss.private_identity(&impu)), Ok(impi.clone()), "found on a miss");
     block(hss.server_assignment(&impi, &impu, Assignment::Registration, at(0, 0))).unwrap();
     let first = sqn_of(&ask(&hss, None, at(0, 0)).unwrap());
@@ -263,68 +213,51 @@ fn what_another_process_provisions_is_seen() {
     let mut changed = subscriber("u", "");
     changed.impus = ["sip:u2@home1.net".into(), impu.clone()].into();
     changed.broadcast = BroadcastSubscription::All;
-    assert!(other.provision(&[changed], tick + 50, true, &mut |_| {}).unwrap().is_empty());
+    assert!(other.provision(&[changed], at(0, 5), true, &mut |_| {}).unwrap().is_empty());
     assert_eq!(block(hss.private_identity(&"sip:u2@home1.net".into())), Ok(impi.clone()));
     assert_eq!(block(hss.broadcast_subscription(&impi)), Ok(BroadcastSubscription::All));
     assert_eq!(hss.registration(&impi).unwrap().ims, RegState::Registered, "states stay");
     assert_eq!(sqn_of(&ask(&hss, None, at(0, 0)).unwrap()).seq(), first.seq() + 1, "the SQN goes on");
 
-    assert!(other.remove(impi.as_str()).unwrap());
+    assert!(other.remove(&impi, at(0, 5)).unwrap());
     hss.flush();
     std::thread::sleep(Duration::from_millis(1300)); // without being asked
-    assert_eq!(hss.directory.by_impi(&impi).unwrap_err(), HssError::UserUnknown);
     assert!(hss.is_empty());
+    assert_eq!(hss.take_removed(), [impi.clone()]);
+    assert_eq!(block(hss.private_identity(&impu)), Err(HssError::UserUnknown));
+    assert!(!other.remove(&impi, at(0, 5)).unwrap());
 }
 
 #[test]
 fn an_identity_of_somebody_else_is_refused_and_a_file_may_exchange_two() {
-    let mut db = Database::in_memory().unwrap();
+    let bed = Bed::new(Nature::Durable);
+    let db = bed.other();
+    let now = at(0, 0);
     let (a, b) = (subscriber("a", ""), subscriber("b", ""));
-    assert!(db.provision(&[a.clone(), b.clone()], 0, false, &mut |_| {}).unwrap().is_empty());
+    assert!(db.provision(&[a.clone(), b.clone()], now, false, &mut |_| {}).unwrap().is_empty());
     let thief = Subscriber { impus: b.impus.clone(), ..subscriber("c", "") };
     let taken = Conflict::ImpuTaken { impu: b.impus[0].clone(), owner: b.impi.clone() };
-    assert_eq!(db.provision(&[subscriber("d", ""), thief], 0, true, &mut |_| {}).unwrap(), [(1, taken)]);
+    assert_eq!(db.provision(&[subscriber("d", ""), thief], now, true, &mut |_| {}).unwrap(), [(1, taken)]);
     assert!(db.find("d@home1.net").unwrap().is_none(), "nothing of it is taken");
     let exchanged = [Subscriber { impus: b.impus.clone(), ..a.clone() }, Subscriber { impus: a.impus, ..b.clone() }];
-    assert!(db.provision(&exchanged, 0, true, &mut |_| {}).unwrap().is_empty());
+    assert!(db.provision(&exchanged, now, true, &mut |_| {}).unwrap().is_empty());
     assert_eq!(db.find("sip:b@home1.net").unwrap().unwrap().subscriber.impi, a.impi);
 }
 
 #[test]
-fn a_newer_database_and_a_second_node_are_refused() {
-    let (dir, open) = on_disk();
-    let hss = open(at(0, 0));
-    let second = EmbeddedHss::open(dir.path(), 4, at(0, 0)).err().map(|error| error.to_string());
-    assert!(second.unwrap().starts_with("another node runs on"));
-    drop(hss);
-    let db = rusqlite::Connection::open(dir.path().join(database::FILE_NAME)).unwrap();
-    db.pragma_update(None, "user_version", 99).unwrap();
-    let error = Database::existing(dir.path()).err().unwrap().to_string();
-    assert!(error.contains("is of version 99, this program knows versions up to 1"), "{error}");
-}
-
-#[test]
-fn the_files_are_for_the_owner_only() {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
-    let _hss = EmbeddedHss::open(&data, 0, at(0, 0)).unwrap();
-    for file in [data.clone(), data.join("imscript.db"), data.join("imscript.db-wal")] {
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0, "{file:?}");
-    }
-}
-
-#[test]
 fn a_damaged_row_keeps_nobody_else_from_service() {
-    let (dir, open) = on_disk();
+    let bed = Bed::new(Nature::Durable);
+    let open = |now| bed.open(now);
     let hss = open(at(0, 0));
     for name in ["a", "u", "z"] {
         hss.add(subscriber(name, "")).unwrap();
     }
     drop(hss);
-    let db = rusqlite::Connection::open(dir.path().join(database::FILE_NAME)).unwrap();
-    db.execute("UPDATE subscriber SET k = x'00' WHERE impi LIKE 'a@%'", []).unwrap();
+    let damaged = Some(Box::from(&b"{}"[..]));
+    let save = Save::some(Key::new(Class::Subscriber, "a@home1.net"), vec![("profile".into(), damaged)]);
+    bed.store.save(save).wait().unwrap();
     let hss = open(at(0, 0));
+    hss.filled();
     assert_eq!(hss.len(), 2);
     assert!(ask(&hss, None, at(0, 0)).is_ok());
 }

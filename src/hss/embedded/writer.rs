@@ -1,170 +1,145 @@
-//! The writer: one thread that owns the node's database connection.
+//! The writer: one thread that writes registration states, and on a store of the node's own reads what the directory
+//! does not have and what other processes have changed.
 //!
-//! Workers never wait for the disk: they leave a command and go on, or await its answer where something
-//! has to be on disk first. What has gathered is committed in one transaction. The queue needs no
-//! limit of its own, because each kind of command has one: a subscriber is in it at most once with its
-//! states, resynchronisations are limited per subscriber, and so are marks and refreshes in all.
+//! Workers never wait for it but for what they look up. Its queue needs no limit of its own, because each kind of command
+//! has one: a subscriber is in it at most once with its states, and so many look-ups wait at a time. That one thread puts
+//! and removes keeps a late answer from bringing back what has changed since.
 
 use super::EmbeddedError;
-use super::database::{self, Conflicts, Database};
-use super::directory::{Directory, Record};
-use super::subscriber::{StoredSqn, Subscriber};
+use super::directory::{Directory, Record, Sought};
+use super::entity;
+use super::thread::Thread;
+use crate::hss::HssError;
 use crate::identity::Impi;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use crate::store::{Class, Entity, Nature, Save, Seal, Store, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Most commands in one transaction.
+/// Most commands in one round.
 const BATCH: usize = 512;
-/// How often the thread looks for changes of other processes when nobody asks.
+/// How often the thread looks for changes of other processes, and writes again what failed, when nobody asks.
 const IDLE: Duration = Duration::from_secs(1);
-/// Look-ups that may wait for a refresh at a time; above it, what is not in memory is unknown.
+/// Look-ups that may wait at a time.
 const WAITING: usize = 1024;
-
-/// The answer to a command that has to be on disk: false if it is not.
-type Written = oneshot::Sender<bool>;
-type Provisioned = Sender<Result<Conflicts, EmbeddedError>>;
+/// Entities asked for at a time.
+const CHUNK: usize = 512;
 
 enum Command {
     State(Arc<Record>),
-    Offset(Impi, StoredSqn, Written),
-    Mark(u64, Option<Written>),
-    Refresh(Option<oneshot::Sender<()>>),
-    Provision(Box<Subscriber>, u64, Provisioned),
+    /// Reads one subscriber.
+    Fetch(Sought, oneshot::Sender<Result<(), HssError>>),
+    /// Reads what other processes have changed.
+    Refresh(Option<oneshot::Sender<Result<(), HssError>>>),
     Flush(Sender<()>),
     Stop,
 }
 
 pub(super) struct Writer {
-    queue: Sender<Command>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Thread<Command>,
     waiting: Arc<AtomicUsize>,
-    mark_asked: Arc<AtomicBool>,
+}
+
+/// One of those who may wait.
+pub(super) struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Writer {
-    /// `seen`: the revision that `directory` holds.
-    pub(super) fn start(db: Database, ind: u8, directory: Arc<Directory>, seen: i64) -> Result<Self, EmbeddedError> {
-        let (queue, commands) = channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let mark_asked = Arc::new(AtomicBool::new(false));
-        let state = State {
-            db,
-            ind,
-            directory,
-            seen,
-            version: None,
-            unwritten: Vec::new(),
-            failing: false,
-            waiting: waiting.clone(),
-            mark_asked: mark_asked.clone(),
-        };
-        let thread = std::thread::Builder::new()
-            .name("hss-writer".into())
-            .spawn(move || state.run(&commands))
-            .map_err(EmbeddedError::Thread)?;
-        Ok(Writer { queue, thread: Mutex::new(Some(thread)), waiting, mark_asked })
-    }
-
-    /// False: the writer has ended.
-    fn send(&self, command: Command) -> bool {
-        self.queue.send(command).is_ok()
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        seal: Arc<Seal>,
+        directory: Arc<Directory>,
+    ) -> Result<Self, EmbeddedError> {
+        let own = store.nature() != Nature::Shared;
+        let state = State { store, seal, directory, own, unwritten: Vec::new(), failing: false };
+        let thread = Thread::start("hss-writer", move |commands| state.run(&commands))?;
+        Ok(Writer { thread, waiting: Arc::default() })
     }
 
     /// Writes the states of `record` soon.
     pub(super) fn record(&self, record: &Arc<Record>) {
         if record.enqueue() {
-            self.send(Command::State(record.clone()));
+            self.thread.send(Command::State(record.clone()));
         }
     }
 
-    /// True once the offset is on disk.
-    pub(super) async fn offset(&self, impi: &Impi, sqn: StoredSqn) -> bool {
-        let (written, answer) = oneshot::channel();
-        self.send(Command::Offset(impi.clone(), sqn, written)) && answer.await.unwrap_or(false)
-    }
-
-    /// True once the mark is on disk.
-    pub(super) async fn mark(&self, mark: u64) -> bool {
-        let (written, answer) = oneshot::channel();
-        self.send(Command::Mark(mark, Some(written))) && answer.await.unwrap_or(false)
-    }
-
-    /// Moves the mark soon; once at a time.
-    pub(super) fn mark_soon(&self, mark: u64) {
-        if !self.mark_asked.swap(true, Ordering::AcqRel) {
-            self.send(Command::Mark(mark, None));
-        }
-    }
-
-    /// Looks for changes of other processes; None if too many wait for that already.
-    pub(super) fn refresh(&self) -> Option<oneshot::Receiver<()>> {
+    /// None: too many wait already.
+    pub(super) fn seat(&self) -> Option<Seat> {
         let more = |waiting| (waiting < WAITING).then_some(waiting + 1);
         self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(Seat(self.waiting.clone()))
+    }
+
+    /// The directory has the subscriber afterwards, if the store has.
+    pub(super) async fn fetch(&self, sought: Sought) -> Result<(), HssError> {
         let (done, answer) = oneshot::channel();
-        self.send(Command::Refresh(Some(done))).then_some(answer)
+        self.answered(Command::Fetch(sought, done), answer).await
+    }
+
+    /// The directory has what other processes have changed.
+    pub(super) async fn refresh(&self) -> Result<(), HssError> {
+        let (done, answer) = oneshot::channel();
+        self.answered(Command::Refresh(Some(done)), answer).await
+    }
+
+    /// An ended writer leaves us with what is in memory.
+    async fn answered(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<(), HssError>>,
+    ) -> Result<(), HssError> {
+        if self.thread.send(command) { answer.await.unwrap_or(Ok(())) } else { Ok(()) }
+    }
+
+    /// As [`Writer::fetch`], waited for.
+    pub(super) fn fetch_now(&self, impi: &Impi) {
+        self.thread.send(Command::Fetch(Sought::Impi(impi.clone()), oneshot::channel().0));
+        self.flush();
     }
 
     pub(super) fn refresh_soon(&self) {
-        self.send(Command::Refresh(None));
-    }
-
-    pub(super) fn provision(&self, subscriber: Subscriber, tick: u64) -> Result<Conflicts, EmbeddedError> {
-        let (done, answer) = channel();
-        self.send(Command::Provision(Box::new(subscriber), tick, done));
-        answer.recv().map_err(|_| EmbeddedError::Closed)?
+        self.thread.send(Command::Refresh(None));
     }
 
     /// Returns when all that was left before has been written, or could not be.
     pub(super) fn flush(&self) {
-        let (done, answer) = channel();
-        if self.send(Command::Flush(done)) {
-            let _ = answer.recv();
-        }
+        self.thread.ask(Command::Flush);
     }
 
     /// Writes what is left and ends the thread.
     pub(super) fn stop(&self) {
-        self.send(Command::Stop);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the HSS writer ended by a fault");
-        }
+        self.thread.stop(Command::Stop);
     }
 }
 
 /// The thread's side.
 struct State {
-    db: Database,
-    ind: u8,
+    store: Arc<dyn Store>,
+    seal: Arc<Seal>,
     directory: Arc<Directory>,
-    /// The revision that is in memory.
-    seen: i64,
-    /// SQLite's data version when it was read.
-    version: Option<i64>,
-    /// States that a failed transaction left.
+    /// The store is this node's own.
+    own: bool,
+    /// States that could not be written.
     unwritten: Vec<Arc<Record>>,
-    /// The last transaction failed: told once.
+    /// The last write or read failed: told once.
     failing: bool,
-    waiting: Arc<AtomicUsize>,
-    mark_asked: Arc<AtomicBool>,
 }
 
 /// What one round has to do.
 #[derive(Default)]
 struct Batch {
     states: Vec<Arc<Record>>,
-    offsets: Vec<(Impi, StoredSqn, Written)>,
-    mark: Option<u64>,
-    marks: Vec<Written>,
+    sought: Vec<Sought>,
+    fetched: Vec<oneshot::Sender<Result<(), HssError>>>,
     refresh: bool,
-    refreshed: Vec<oneshot::Sender<()>>,
-    provision: Vec<(Box<Subscriber>, u64, Provisioned)>,
+    refreshed: Vec<oneshot::Sender<Result<(), HssError>>>,
     flushed: Vec<Sender<()>>,
     stop: bool,
 }
@@ -173,16 +148,14 @@ impl Batch {
     fn add(&mut self, command: Command) {
         match command {
             Command::State(record) => self.states.push(record),
-            Command::Offset(impi, sqn, written) => self.offsets.push((impi, sqn, written)),
-            Command::Mark(mark, written) => {
-                self.mark = self.mark.max(Some(mark));
-                self.marks.extend(written);
+            Command::Fetch(sought, done) => {
+                self.sought.push(sought);
+                self.fetched.push(done);
             }
             Command::Refresh(done) => {
                 self.refresh = true;
                 self.refreshed.extend(done);
             }
-            Command::Provision(subscriber, tick, done) => self.provision.push((subscriber, tick, done)),
             Command::Flush(done) => self.flushed.push(done),
             Command::Stop => self.stop = true,
         }
@@ -191,7 +164,7 @@ impl Batch {
 
 impl State {
     fn run(mut self, commands: &Receiver<Command>) {
-        let mut next_look = Instant::now();
+        let mut next_look = Instant::now() + IDLE;
         loop {
             let mut batch = Batch::default();
             match commands.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
@@ -205,11 +178,14 @@ impl State {
             if batch.stop {
                 commands.try_iter().for_each(|command| batch.add(command));
             }
-            if next_look <= Instant::now() {
-                batch.refresh = true;
+            if next_look <= Instant::now() || batch.stop {
+                batch.refresh = !batch.stop;
+                batch.states.append(&mut self.unwritten);
                 next_look = Instant::now() + IDLE;
+                if !self.own && !self.failing {
+                    self.directory.sweep();
+                }
             }
-            batch.states.append(&mut self.unwritten);
             if self.round(batch) {
                 return;
             }
@@ -218,101 +194,133 @@ impl State {
 
     /// True: that was the last one.
     fn round(&mut self, batch: Batch) -> bool {
-        let Batch { states, offsets, mark, marks, refresh, refreshed, provision, flushed, stop } = batch;
-        if refresh {
+        let Batch { states, sought, fetched, refresh, refreshed, flushed, stop } = batch;
+        if refresh && self.own {
             let result = self.refresh();
-            self.outcome("changes of the subscriber database cannot be read", result);
-            self.waiting.fetch_sub(refreshed.len(), Ordering::AcqRel);
-            refreshed.into_iter().for_each(|done| _ = done.send(()));
+            let result = self.outcome("changes of the subscribers cannot be read", result);
+            refreshed.into_iter().for_each(|done| _ = done.send(result.clone()));
         }
-        for (subscriber, tick, done) in provision {
-            let _ = done.send(self.provision(&subscriber, tick));
-        }
-        if mark.is_some() || !offsets.is_empty() {
-            let result = self.write_sqn(mark, &offsets);
-            let written = self.outcome("SQN state cannot be written: no vectors until it can", result);
-            if let (Some(mark), Some(_)) = (mark, &written) {
-                self.directory.set_mark(mark);
-            }
-            self.mark_asked.store(false, Ordering::Release);
-            marks.into_iter().for_each(|answer| _ = answer.send(written.is_some()));
-            let known = written.unwrap_or_default();
-            for (index, (_, _, answer)) in offsets.into_iter().enumerate() {
-                let _ = answer.send(known.get(index).copied().unwrap_or(false));
-            }
+        if !sought.is_empty() {
+            let result = self.fetch(&sought);
+            let result = self.outcome("subscribers cannot be read", result);
+            fetched.into_iter().for_each(|done| _ = done.send(result.clone()));
         }
         if !states.is_empty() {
-            let result = self.write_states(&states);
-            if self.outcome("registration states cannot be written, tried again", result).is_none() {
-                // Whoever has changed since is in the queue again by itself.
-                self.unwritten.extend(states.into_iter().filter(|record| record.enqueue()));
-            }
+            self.write_states(states);
         }
         flushed.into_iter().for_each(|done| _ = done.send(()));
         stop
     }
 
-    /// The value, or a line in the log: one for a row of failures.
-    fn outcome<T>(&mut self, what: &'static str, result: Result<T, EmbeddedError>) -> Option<T> {
+    /// A line in the log: one for a row of failures.
+    fn outcome(&mut self, what: &'static str, result: Result<(), StoreError>) -> Result<(), HssError> {
         match result {
-            Ok(value) => {
+            Ok(()) => {
                 self.failing = false;
-                Some(value)
+                Ok(())
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, what);
                 }
-                None
+                Err(HssError::Unavailable(error.to_string()))
             }
         }
     }
 
-    /// Marks and offsets, synced. Of each offset: whether the subscriber is still there.
-    fn write_sqn(
-        &mut self,
-        mark: Option<u64>,
-        offsets: &[(Impi, StoredSqn, Written)],
-    ) -> Result<Vec<bool>, EmbeddedError> {
-        self.db.set_synced(true)?;
-        let tx = self.db.begin()?;
-        if let Some(mark) = mark {
-            database::put_sqn_mark(&tx, self.ind, mark)?;
+    /// First all take their place in the store's queue, then all are waited for.
+    fn write_states(&mut self, states: Vec<Arc<Record>>) {
+        let held = states.into_iter().filter(|record| {
+            let held = self.directory.has(record) || !self.own;
+            if !held {
+                record.dequeue(); // removed meanwhile
+            }
+            held
+        });
+        let saves: Vec<_> = held
+            .map(|record| {
+                let save = entity::save_state(&record.subscriber.impi, &record.dequeue());
+                let answer = self.store.save(save);
+                (record, answer)
+            })
+            .collect();
+        for (record, answer) in saves {
+            let result = answer.wait().map(|_| ());
+            if self.outcome("registration states cannot be written, tried again", result).is_err() && record.enqueue() {
+                // Whoever has changed since is in the queue again by itself.
+                self.unwritten.push(record);
+            }
         }
-        let known =
-            offsets.iter().map(|(impi, sqn, _)| database::put_sqn(&tx, impi, *sqn)).collect::<Result<_, _>>()?;
-        tx.commit()?;
-        Ok(known)
     }
 
-    fn write_states(&mut self, states: &[Arc<Record>]) -> Result<(), EmbeddedError> {
-        self.db.set_synced(false)?;
-        let tx = self.db.begin()?;
-        for record in states {
-            database::put_registration(&tx, &record.subscriber.impi, &record.dequeue())?;
+    fn refresh(&mut self) -> Result<(), StoreError> {
+        let changed = self.store.changed().wait()?;
+        let impis: Vec<_> =
+            changed.into_iter().filter(|key| key.class == Class::Subscriber).map(|key| Impi::new(key.name)).collect();
+        self.read(&impis)
+    }
+
+    fn fetch(&mut self, sought: &[Sought]) -> Result<(), StoreError> {
+        let (mut impis, mut impus) = (Vec::new(), Vec::new());
+        for one in sought {
+            match one {
+                Sought::Impi(impi) => impis.push(impi.clone()),
+                Sought::Impu(impu) => impus.push(entity::identity_key(impu)),
+                Sought::Both(impi, impu) | Sought::Either(impi, impu) => {
+                    impis.push(impi.clone());
+                    impus.push(entity::identity_key(impu));
+                }
+            }
         }
-        Ok(tx.commit()?)
+        for chunk in impus.chunks(CHUNK) {
+            let entities = self.store.load(chunk.to_vec()).wait()?;
+            impis.extend(entities.iter().filter_map(entity::owner));
+        }
+        self.read(&impis)
     }
 
-    fn provision(&mut self, subscriber: &Subscriber, tick: u64) -> Result<Conflicts, EmbeddedError> {
-        self.db.set_synced(true)?;
-        let conflicts = self.db.provision(std::slice::from_ref(subscriber), tick, false, &mut |_| {})?;
-        self.load()?;
-        Ok(conflicts)
-    }
-
-    fn refresh(&mut self) -> Result<(), EmbeddedError> {
-        let version = self.db.data_version()?;
-        if self.version != Some(version) {
-            self.load()?;
-            self.version = Some(version);
+    /// Subscribers as they lie in the store now.
+    fn read(&mut self, impis: &[Impi]) -> Result<(), StoreError> {
+        for chunk in impis.chunks(CHUNK) {
+            let entities = self.store.load(chunk.iter().map(entity::subscriber_key).collect()).wait()?;
+            for (impi, entity) in chunk.iter().zip(&entities) {
+                self.take(impi, entity);
+            }
         }
         Ok(())
     }
 
-    fn load(&mut self) -> Result<(), EmbeddedError> {
-        let directory = &self.directory;
-        self.seen = self.db.changes(self.seen, |impi| directory.remove(impi), |stored| directory.put(stored))?;
-        Ok(())
+    fn take(&self, impi: &Impi, entity: &Entity) {
+        match entity::read(impi, entity, &self.seal) {
+            Ok(Some(stored)) => _ = self.directory.put(stored),
+            Ok(None) => {
+                self.directory.remove(impi);
+                if entity.exists() {
+                    // States that were under way when the subscriber was removed.
+                    drop(self.store.save(Save::remove(entity::subscriber_key(impi)).upon(entity.version)));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "subscriber left out");
+                self.directory.remove(impi);
+            }
+        }
+    }
+}
+
+/// Fills the directory from a store of the node's own; ends early when `stopped` says so.
+pub(super) fn fill(store: &dyn Store, seal: &Seal, directory: &Directory, stopped: &dyn Fn() -> bool) {
+    let walked = store.walk(Class::Subscriber, &mut |key, entity| {
+        match entity::read(&Impi::new(key.name.clone()), &entity, seal) {
+            Ok(Some(stored)) => directory.fill(stored),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "subscriber left out"),
+        }
+        if stopped() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+    });
+    match walked {
+        Ok(()) if !stopped() => directory.set_complete(),
+        Ok(()) => {}
+        Err(error) => tracing::error!(%error, "subscribers cannot be read in advance: each is read when asked for"),
     }
 }

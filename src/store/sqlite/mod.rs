@@ -13,14 +13,15 @@
 //! SQLite or the kernel hold of a write that failed is not trusted. What was answered [`Saved::Done`] is never lost by a
 //! fault; a change that failed while it was being synced may still be found made if the machine dies before the next one.
 
+mod care;
 mod fields;
 mod file;
-mod keeper;
 mod queue;
 mod reader;
 mod rows;
 mod schema;
 mod time;
+mod upkeep;
 mod writer;
 
 pub use file::FILE_NAME;
@@ -30,7 +31,6 @@ use crate::answer::Answer;
 use crate::clock::{Clock, Now};
 use crate::store::{Answered, Class, Entity, Health, Key, Nature, Save, Saved, Store, StoreError};
 use file::Place;
-use keeper::{Keeper, Log};
 use queue::{Asked, Job, Queue};
 use reader::{Load, Reader};
 use std::fs::File;
@@ -42,6 +42,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use time::Time;
 use tokio::sync::oneshot;
+use upkeep::{Log, Upkeep};
 use writer::Writer;
 
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +165,7 @@ impl Sqlite {
             time.beat(&writing).map_err(failed)?;
         }
         let (queue, state, log) = <(Arc<Queue>, Arc<State>, Arc<Log>)>::default();
-        let keeper = Keeper {
+        let upkeep = Upkeep {
             connection: place.writing().map_err(failed)?,
             queue: queue.clone(),
             time: time.clone(),
@@ -186,7 +187,7 @@ impl Sqlite {
         let (loads, asked) = channel();
         let writer = thread("store-writer", move || writer.run())?;
         let others =
-            vec![thread("store-keeper", move || keeper.run())?, thread("store-reader", move || reader.run(asked))?];
+            vec![thread("store-upkeep", move || upkeep.run())?, thread("store-reader", move || reader.run(asked))?];
         let inside = Mutex::new(Some(Inside { writer, others, lock }));
         Ok(Sqlite { place, tool, time, queue, state, log, inside, loads: Mutex::new(Some(loads)) })
     }

@@ -397,6 +397,23 @@ pub(super) fn noted(connection: &Connection) -> rusqlite::Result<Vec<Key>> {
     Ok(found)
 }
 
+/// Fields of entities that are not there, a line for each entity.
+pub(super) fn orphans(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for class in Class::ALL {
+        let sql = format!(
+            "SELECT DISTINCT entity FROM field WHERE class = ?1 AND entity NOT IN (SELECT id FROM {} WHERE fields IS NULL)",
+            table(class)
+        );
+        let mut find = connection.prepare(&sql)?;
+        let mut rows = find.query([class.as_str()])?;
+        while let Some(row) = rows.next()? {
+            lines.push(format!("{} number {} has fields and is not there", class.as_str(), row.get::<_, i64>(0)?));
+        }
+    }
+    Ok(lines)
+}
+
 /// SQLite's integers are signed.
 fn signed(version: u64) -> i64 {
     i64::try_from(version).unwrap_or(i64::MAX)

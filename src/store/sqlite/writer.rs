@@ -1,9 +1,9 @@
 //! The one thread that writes: what has gathered while the last transaction was on its way to the disk is the next one.
 
 use super::file::Place;
-use super::keeper::Log;
 use super::queue::{Job, Queue, Run};
 use super::time::{BEAT, Time};
+use super::upkeep::Log;
 use super::{Durability, State};
 use crate::store::StoreError;
 use rusqlite::{Connection, ErrorCode};

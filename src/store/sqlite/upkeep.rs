@@ -19,7 +19,7 @@ const LONG: i64 = 16_384;
 const LOOKED_AT: usize = 2000;
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What writer and keeper know of the log.
+/// What both threads know of the log.
 #[derive(Default)]
 pub(super) struct Log {
     pages: AtomicUsize,
@@ -68,7 +68,7 @@ fn carry_over(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     })
 }
 
-pub(super) struct Keeper {
+pub(super) struct Upkeep {
     /// Open as long as the store is: the last connection of a file that closes touches the log, and after a fault of the
     /// writer nobody but the next commit may.
     pub(super) connection: Connection,
@@ -79,7 +79,7 @@ pub(super) struct Keeper {
     pub(super) tool: bool,
 }
 
-impl Keeper {
+impl Upkeep {
     pub(super) fn run(self) {
         let (mut class, mut after) = (0, 0);
         let mut failing = false;

@@ -1,0 +1,212 @@
+//! A subscriber as the entity `subscriber` of the store, and back: fields of JSON text.
+//!
+//! `profile` is what is provisioned, with K and OPc or the password sealed in it; `sqn` is the generator at rest; `state`
+//! are both registrations. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
+//! entity `public-identity` names the subscriber; it counts only if that one's profile names the identity.
+
+use super::EmbeddedError;
+use super::field;
+use super::subscriber::{
+    BroadcastRegistration, Credentials, Registration, Stored, StoredSqn, Subscriber, broadcast_text,
+};
+use crate::aka::{Algorithm, Amf, KeySet};
+use crate::auth::digest::Password;
+use crate::hss::{BroadcastSubscription, RegState};
+use crate::identity::{Impi, Impu};
+use crate::store::{Class, Entity, Key, Save, Seal, seal};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+pub(super) const PROFILE: &str = "profile";
+pub(super) const SQN: &str = "sqn";
+pub(super) const STATE: &str = "state";
+const OWNER: &str = "owner";
+/// Name of the sealed value within the profile, in what binds it to its place.
+const SECRET: &str = "profile secret";
+
+/// Fields as a [`Save`] takes them.
+pub(super) type Fields = Vec<(Box<str>, Option<Box<[u8]>>)>;
+
+#[derive(Serialize, Deserialize)]
+struct Profile {
+    algorithm: String,
+    /// K and OPc one after the other, or the password.
+    secret: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    amf: String,
+    impus: Vec<String>,
+    broadcast: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct State {
+    ims: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ims_since: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    broadcast: Option<Broadcast>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Broadcast {
+    state: String,
+    server: String,
+    naf: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    btid: Option<String>,
+    since: u64,
+}
+
+pub(super) fn subscriber_key(impi: &Impi) -> Key {
+    Key::new(Class::Subscriber, impi.as_arc().clone())
+}
+
+pub(super) fn identity_key(impu: &Impu) -> Key {
+    Key::new(Class::PublicIdentity, impu.as_arc().clone())
+}
+
+fn json(value: &impl Serialize) -> Option<Box<[u8]>> {
+    // No map with keys that are not text, no fault of a writer: this cannot fail.
+    Some(serde_json::to_vec(value).unwrap_or_default().into())
+}
+
+/// The field `profile` with its secret sealed.
+pub(super) fn profile(subscriber: &Subscriber, seal: &Seal) -> Result<Fields, EmbeddedError> {
+    let secret = match &subscriber.credentials {
+        Credentials::Aka(keys) => Zeroizing::new([keys.k(), keys.opc()].concat()),
+        Credentials::Digest(password) => Zeroizing::new(password.as_bytes().to_vec()),
+    };
+    let secret = seal.seal(&place(&subscriber.impi), &secret)?;
+    let profile = Profile {
+        algorithm: subscriber.credentials.algorithm().into(),
+        secret,
+        amf: subscriber.amf.0.iter().map(|octet| format!("{octet:02x}")).collect(),
+        impus: subscriber.impus.iter().map(|impu| impu.as_str().into()).collect(),
+        broadcast: broadcast_text(&subscriber.broadcast),
+    };
+    Ok(vec![(PROFILE.into(), json(&profile))])
+}
+
+pub(super) fn sqn(sqn: StoredSqn) -> (Box<str>, Option<Box<[u8]>>) {
+    (SQN.into(), json(&sqn))
+}
+
+/// Writes both states and nothing else.
+pub(super) fn save_state(impi: &Impi, registration: &Registration) -> Save {
+    let broadcast = registration.broadcast.as_deref().map(|b| Broadcast {
+        state: b.state.as_str().into(),
+        server: b.server.clone(),
+        naf: b.naf_fqdn.clone(),
+        btid: b.btid.clone(),
+        since: b.since,
+    });
+    let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, broadcast };
+    Save::some(subscriber_key(impi), vec![(STATE.into(), json(&state))])
+}
+
+pub(super) fn save_owner(impu: &Impu, impi: &Impi) -> Save {
+    Save::whole(identity_key(impu), vec![(OWNER.into(), Some(impi.as_str().as_bytes().into()))])
+}
+
+pub(super) fn owner(entity: &Entity) -> Option<Impi> {
+    std::str::from_utf8(entity.field(OWNER)?).ok().map(Impi::from)
+}
+
+/// Whether there is a subscriber: states that were written while it was removed do not make one.
+pub(super) fn is_subscriber(entity: &Entity) -> bool {
+    entity.field(PROFILE).is_some()
+}
+
+/// The implicit set alone, without opening the secret.
+pub(super) fn impus(entity: &Entity) -> Vec<Impu> {
+    let profile: Option<Profile> = entity.field(PROFILE).and_then(|field| serde_json::from_slice(field).ok());
+    profile.map_or_else(Vec::new, |profile| profile.impus.iter().map(|impu| Impu::new(&**impu)).collect())
+}
+
+/// None: there is no such subscriber.
+pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<Stored>, EmbeddedError> {
+    let Some(profile) = entity.field(PROFILE) else { return Ok(None) };
+    let damaged = |what| EmbeddedError::Damaged { impi: impi.clone(), what };
+    let profile: Profile = serde_json::from_slice(profile).map_err(|_| damaged("profile"))?;
+    let secret = seal.open(&place(impi), &profile.secret)?;
+    let credentials = credentials(&profile.algorithm, &secret).ok_or_else(|| damaged("algorithm or keys"))?;
+    let sqn = match &credentials {
+        Credentials::Digest(_) => None,
+        Credentials::Aka(_) => Some(stored_sqn(entity).ok_or_else(|| damaged("SQN"))?),
+    };
+    if profile.impus.is_empty() {
+        return Err(damaged("public identities"));
+    }
+    let subscriber = Subscriber {
+        impi: impi.clone(),
+        impus: profile.impus.iter().map(|impu| Impu::new(&**impu)).collect(),
+        credentials,
+        amf: amf(&profile.amf).ok_or_else(|| damaged("AMF"))?,
+        sqn: None,
+        broadcast: broadcast(&profile.broadcast).ok_or_else(|| damaged("broadcast subscription"))?,
+    };
+    Ok(Some(Stored { subscriber, sqn, registration: registration(entity) }))
+}
+
+/// The profile sealed anew; None if its secret is sealed as it is to be.
+pub(super) fn reseal(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<Fields>, EmbeddedError> {
+    let damaged = || EmbeddedError::Damaged { impi: impi.clone(), what: "profile" };
+    let Some(profile) = entity.field(PROFILE) else { return Ok(None) };
+    let mut profile: Profile = serde_json::from_slice(profile).map_err(|_| damaged())?;
+    if seal.is_current(&place(impi), &profile.secret) {
+        return Ok(None);
+    }
+    let secret = seal.open(&place(impi), &profile.secret)?;
+    profile.secret = seal.seal(&place(impi), &secret)?;
+    Ok(Some(vec![(PROFILE.into(), json(&profile))]))
+}
+
+pub(super) fn stored_sqn(entity: &Entity) -> Option<StoredSqn> {
+    serde_json::from_slice(entity.field(SQN)?).ok()
+}
+
+/// Nobody is registered where nothing, or nothing readable, is said.
+pub(super) fn registration(entity: &Entity) -> Registration {
+    let state: Option<State> = entity.field(STATE).and_then(|field| serde_json::from_slice(field).ok());
+    let Some(State { ims, ims_since, broadcast }) = state else { return Registration::default() };
+    let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since }| {
+        let state = reg_state(&state);
+        Box::new(BroadcastRegistration { state, server, naf_fqdn: naf, btid, since })
+    });
+    Registration { ims: reg_state(&ims), ims_since, broadcast }
+}
+
+fn place(impi: &Impi) -> String {
+    seal::context(&subscriber_key(impi), SECRET)
+}
+
+/// `secret` as [`profile`] puts it together: OPc has one length with each algorithm.
+pub(super) fn credentials(algorithm: &str, secret: &[u8]) -> Option<Credentials> {
+    let (algorithm, opc) = match algorithm {
+        "milenage" => (Algorithm::Milenage, 16),
+        "tuak" => (Algorithm::Tuak, 32),
+        "digest" => return Some(Credentials::Digest(Password::new(secret))),
+        _ => return None,
+    };
+    let (k, opc) = secret.split_at_checked(secret.len().checked_sub(opc)?)?;
+    KeySet::from_opc(algorithm, k, opc).ok().map(Credentials::Aka)
+}
+
+fn amf(text: &str) -> Option<Amf> {
+    let octet = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (text.len() == 4).then_some(Amf([octet(0)?, octet(2)?]))
+}
+
+/// Nearly all subscribers have everything or nothing: no parsing for them.
+pub(super) fn broadcast(text: &str) -> Option<BroadcastSubscription> {
+    match text {
+        "no" => Some(BroadcastSubscription::None),
+        "yes" => Some(BroadcastSubscription::All),
+        ids => field::broadcast(ids).ok(),
+    }
+}
+
+fn reg_state(text: &str) -> RegState {
+    let all = [RegState::Pending, RegState::Registered, RegState::Failed];
+    all.into_iter().find(|state| state.as_str() == text).unwrap_or_default()
+}
