@@ -47,6 +47,19 @@ pub(crate) fn eventually(what: &str, within: Duration, mut test: impl FnMut() ->
     from.elapsed()
 }
 
+/// Asks so many times: each time nobody is there, and that is said at once. A machine that has other things to do may hold up
+/// one in ten.
+pub(crate) fn assert_refuses_at_once<T: std::fmt::Debug>(times: usize, mut ask: impl FnMut() -> Result<T, StoreError>) {
+    let mut all = Vec::new();
+    for _ in 0..times {
+        let (took, answer) = timed(&mut ask);
+        assert!(matches!(answer, Err(StoreError::Away(_))), "{answer:?}");
+        all.push(took);
+    }
+    all.sort();
+    assert!(all[times * 9 / 10] < Duration::from_millis(200) && all[times - 1] < Duration::from_secs(1), "{all:?}");
+}
+
 pub(crate) fn save(store: &dyn Store, name: &str) -> Result<Saved, StoreError> {
     store.save(Save::whole(key(name), vec![put("a", "1")])).wait()
 }
@@ -86,8 +99,7 @@ fn a_node_may_be_there_before_its_server() {
     let mut server = Server::start(&[]);
     server.kill();
     let store = open(&[server.url()], "t");
-    let (took, answer) = timed(|| save(&store, "x"));
-    assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(200), "{took:?} {answer:?}");
+    assert_refuses_at_once(20, || save(&store, "x"));
     let health = store.health();
     assert!(!health.is_empty() && health.iter().all(|part| !part.reads && !part.why.is_empty()), "{health:?}");
     assert!(matches!(store.claim_due(Duration::from_secs(1), 1).wait(), Err(StoreError::Away(_))));
@@ -106,12 +118,8 @@ fn a_server_that_goes_and_comes_back_has_another_epoch() {
     save(&store, "x").unwrap();
     let epoch = store.epoch(&key("x"));
     server.kill();
-    for _ in 0..50 {
-        let (took, answer) = timed(|| save(&store, "x"));
-        assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(200), "{took:?} {answer:?}");
-        let (took, answer) = timed(|| store.load(vec![key("x"), key("y"), key("z")]).wait());
-        assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(200), "{took:?} {answer:?}");
-    }
+    assert_refuses_at_once(50, || save(&store, "x"));
+    assert_refuses_at_once(50, || store.load(vec![key("x"), key("y"), key("z")]).wait());
     assert_eq!(store.epoch(&key("x")), epoch, "nobody knows yet");
     server.run();
     eventually("it is back", Duration::from_secs(2), || store.load(vec![key("x")]).wait().is_ok());
@@ -151,11 +159,10 @@ fn a_partition_is_over_when_it_is_over() {
     wire.cut(true);
     let from = Instant::now();
     let (took, answer) = timed(|| save(&store, "x"));
-    assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(700), "{took:?} {answer:?}");
+    assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_secs(1), "{took:?} {answer:?}");
     while from.elapsed() < Duration::from_secs(2) {
-        let (took, answer) = timed(|| save(&store, "x"));
-        assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(200), "{took:?} {answer:?}");
-        std::thread::sleep(Duration::from_millis(2));
+        assert_refuses_at_once(20, || save(&store, "x"));
+        std::thread::sleep(Duration::from_millis(10));
     }
     wire.cut(false);
     eventually("it is back", Duration::from_secs(2), || save(&store, "x").is_ok());
@@ -256,7 +263,7 @@ fn a_full_server_is_read_and_says_that_it_is_full() {
     assert!(health[0].reads && !health[0].writes && health[0].why.contains("OOM"), "{health:?}");
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     save(&store, "y").unwrap();
-    assert!(store.health()[0].writes);
+    eventually("it says so", Duration::from_secs(3), || store.health()[0].writes);
 }
 
 #[test]
@@ -294,11 +301,11 @@ fn over_tls_with_a_user_who_may_only_what_is_needed() {
     let dir = tempfile::tempdir().unwrap();
     let ca_file = dir.path().join("ca.pem");
     std::fs::write(&ca_file, ca.pem()).unwrap();
-    // The rules are those of docs/deployment.md.
-    let acl = "user default off\nuser imscript on >p%ss/word ~net1:* +@read +@write +@scripting +info +time +cluster|nodes \
-               -@dangerous +info\n";
+    let page = include_str!("../../docs/deployment.md");
+    let rule = page.lines().find(|line| line.starts_with("user imscript on ")).unwrap();
+    let acl = format!("{}\nuser default off\n", rule.replace("change-me", "p%ss/word").replace("~home1:", "~net1:"));
     let server = Server::start_in(|port, dir| {
-        for (name, text) in [("cert.pem", leaf.pem()), ("key.pem", key_pair.serialize_pem()), ("acl", acl.into())] {
+        for (name, text) in [("cert.pem", leaf.pem()), ("key.pem", key_pair.serialize_pem()), ("acl", acl.clone())] {
             std::fs::write(dir.join(name), text).unwrap();
         }
         let file = |name: &str| dir.join(name).display().to_string();

@@ -1,7 +1,7 @@
 //! A cluster of three masters with a replica each: the common behaviour, and what happens when a part of it goes.
 
 use crate::behaviour::{self, key, load, put};
-use crate::redis::{Bench, eventually, open, save, timed};
+use crate::redis::{Bench, assert_refuses_at_once, eventually, open, save, timed};
 use crate::servers::{self, Cluster};
 use imscript::store::{Save, Store, StoreError};
 use std::collections::BTreeMap;
@@ -79,8 +79,13 @@ fn a_master_that_dies_takes_only_its_own_along_and_not_for_long() {
             let promoted = Instant::now();
             std::thread::sleep(Duration::from_secs(3));
             stop.store(true, Ordering::SeqCst);
-            for (port, asked) in asked {
-                let told = asked.join().unwrap();
+            // What the machine itself takes shows where nothing has happened.
+            let mut stall = Duration::ZERO;
+            let asked: Vec<_> = asked.into_iter().map(|(port, asked)| (port, asked.join().unwrap())).collect();
+            for (_, told) in asked.iter().filter(|(port, _)| *port != victim) {
+                stall = stall.max(told.iter().map(|(_, took, _)| *took).max().unwrap());
+            }
+            for (port, told) in asked {
                 let failed = told.iter().filter(|(_, _, well)| !well).count();
                 let longest = told.iter().map(|(_, took, _)| *took).max().unwrap();
                 let last = told.iter().rev().find(|(_, _, well)| !well).map(|(from, ..)| *from);
@@ -93,7 +98,7 @@ fn a_master_that_dies_takes_only_its_own_along_and_not_for_long() {
                 );
                 if port == victim {
                     assert!(failed > 0 && told.last().unwrap().2, "away, and back within 3 s");
-                    assert!(longest < Duration::from_millis(200), "{longest:?}");
+                    assert!(longest < Duration::from_millis(200) + stall, "{longest:?}");
                 } else {
                     assert_eq!(failed, 0, "the others do not notice");
                 }
@@ -163,14 +168,9 @@ fn a_cluster_that_is_all_gone_comes_back() {
     let from = Instant::now();
     while from.elapsed() < Duration::from_secs(1) {
         for name in spread.values().flatten() {
-            let (took, answer) = timed(|| save(&store, name));
-            assert!(
-                matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(200),
-                "{took:?} {answer:?}"
-            );
+            assert_refuses_at_once(10, || save(&store, name));
         }
-        let (took, answer) = timed(|| store.claim_due(Duration::from_secs(1), 5).wait());
-        assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_millis(200), "{took:?} {answer:?}");
+        assert_refuses_at_once(10, || store.claim_due(Duration::from_secs(1), 5).wait());
     }
     assert!(store.health().iter().all(|part| !part.reads && !part.why.is_empty()), "{:?}", store.health());
     cluster.heal();
