@@ -90,13 +90,24 @@ impl Bsm {
     pub(super) fn tell_due(self: &Rc<Self>) {
         let now = (self.env.now)().mono;
         for mut word in self.state.held.due(now) {
-            if self.state.registration_state(&word.change.impu) != word.change.state {
-                continue; // what the IMS server did itself meanwhile it knows
-            }
             let waited = u32::try_from(now.saturating_sub(word.at).as_secs()).unwrap_or(u32::MAX);
             word.change.expires = word.change.expires.saturating_sub(waited);
-            self.tell_later(word);
+            let bsm = Rc::clone(self);
+            let job: Job = Box::pin(async move {
+                // What the IMS server did itself meanwhile it knows.
+                if bsm.is_still_so(&word.change).await {
+                    bsm.tell(word).await;
+                }
+            });
+            (self.env.spawn)(job);
         }
+    }
+
+    /// Whether no later change has overtaken this one, by another node either.
+    async fn is_still_so(&self, change: &Change) -> bool {
+        // Without the store, what this node knows has to do.
+        let _ = self.fetch(&change.impu).await;
+        self.state.registration_state(&change.impu) == change.state
     }
 
     fn tell_later(self: &Rc<Self>, word: Word) {
@@ -142,7 +153,7 @@ impl Bsm {
             }
             let Some(pause) = PAUSES.get(attempt) else { break };
             (self.env.sleep)(*pause).await;
-            if self.state.registration_state(&change.impu) != change.state {
+            if !self.is_still_so(&change).await {
                 return; // overtaken by a later change, which has its own message
             }
         }

@@ -7,7 +7,7 @@ use super::outgoing::Outgoing;
 use super::provisioning::{Request, Response, StatusCode};
 use super::retrieve::RetrieveError;
 use super::server::{Bsm, Reply};
-use super::state::{KeyFault, Update};
+use super::state::{KeyFault, Record, Update};
 use super::{Job, media};
 use crate::clock::Now;
 use crate::gba::btid::Btid;
@@ -91,7 +91,9 @@ impl Bsm {
 
     /// Whether a user is registered here, and his key alive.
     pub(super) fn is_served(&self, impu: &Impu, btid: &Btid, naf: &NafId, now: Now) -> bool {
-        self.state.registration_state(impu) == RegState::Registered && self.state.smk(impu, btid, naf, now).is_some()
+        let time = self.state.time(now);
+        let alive = |user: Record| user.state == RegState::Registered && user.until > time;
+        self.state.record(impu).is_some_and(alive) && self.state.smk(impu, btid, naf, now).is_some()
     }
 
     /// Gets the key if it is not here, registers the user, carries out the request, tells HSS and IMS.
@@ -146,7 +148,7 @@ impl Bsm {
             now,
         )?;
         if let Some(document) = &document {
-            self.state.install_key(impu, document, now)?;
+            self.install_key(impu, document, now)?;
         }
         let response = self.serve(impu, &application.order);
         if previous != RegState::Registered || document.is_some() {

@@ -2,8 +2,8 @@
 //! change takes the place of the one that waits; what came back to what the recipient last heard is not told at all.
 //!
 //! The first one's time counts, so a user whose state never rests is still told once in each window. Filled by the
-//! registrar's [`crate::registrar::status`] and by [`super::alert`], emptied by their sweeps, about twice a second. A node
-//! that stops forgets what is held, as it forgets its registrations: a restart would tell of users who are gone.
+//! registrar's [`crate::registrar::status`] and by [`super::alert`], emptied by their sweeps, about twice a second. They are
+//! in memory only: a node that stops forgets what is held, also where it keeps the registrations.
 
 use crate::hss::RegState;
 use crate::policy::System;

@@ -7,9 +7,11 @@
 
 use super::Job;
 use super::alert::Change;
+use super::keys::KeyDocument;
 use super::server::Bsm;
-use super::state::{Before, BsmState, Record};
+use super::state::{Before, BsmState, KeyFault, REMEMBERED, Record};
 use super::stored::{RECORD, Stored};
+use crate::answer::Answer;
 use crate::clock::Now;
 use crate::gba::btid::Btid;
 use crate::hss::RegState;
@@ -132,10 +134,10 @@ impl BsmState {
         tracing::debug!(users = self.len(), "the broadcast server's users are read");
     }
 
-    /// On a shared store other nodes may look after a user: his copy here goes when his time is over.
+    /// On a shared store other nodes may look after a user: his copy here goes when his time has been over for a while.
     fn let_go(&self, impu: &Impu, now: Now) {
         let time = self.time(now);
-        if let Some((_, record)) = self.records.remove_if(impu, |_, record| record.until <= time) {
+        if let Some((_, record)) = self.records.remove_if(impu, |_, record| record.until + REMEMBERED <= time) {
             self.index(impu, record.smk.as_ref(), None);
             self.keeper.forget(&key_of(impu));
         }
@@ -174,7 +176,7 @@ impl Bsm {
         let missing = !state.loaded.load(Ordering::Acquire) && state.knows_nothing_of(impu);
         let key = key_of(impu);
         state.keeper.fetch(&key, &**state, missing).await.inspect_err(|why| {
-            tracing::warn!(%impu, %why, "a user cannot be looked up");
+            tracing::info!(%impu, %why, "a user cannot be looked up");
         })?;
         if state.nature() == Nature::Shared && state.knows_nothing_of(impu) {
             state.keeper.forget(&key);
@@ -195,10 +197,13 @@ impl Bsm {
 
     /// Saves a user's change and waits for it. If that fails, he is put back to what he was `before`.
     pub(super) async fn keep(&self, impu: &Impu, before: Before) -> Result<(), StoreError> {
+        if self.state.nature() == Nature::Volatile {
+            return Ok(());
+        }
         let at = self.state.changed_at(impu);
         let saved = self.changed(impu).await;
         if let Err(why) = &saved {
-            tracing::warn!(%impu, %why, "a change is not saved, and undone");
+            tracing::info!(%impu, %why, "a change is not saved, and undone");
             if self.state.undo(impu, before, at) {
                 self.state.keeper.undone(&key_of(impu));
             }
@@ -206,21 +211,37 @@ impl Bsm {
         saved
     }
 
-    /// Saves a user's change. Without waiting it goes on in the background until it succeeds.
-    pub(super) fn changed(&self, impu: &Impu) -> crate::answer::Answer<'static, Result<(), StoreError>> {
-        if self.state.nature() == Nature::Shared {
-            self.write_owner(impu);
+    /// Saves a user's change in the background, until it succeeds.
+    pub(super) fn keep_later(&self, impu: &Impu) {
+        if self.state.nature() != Nature::Volatile {
+            let saved = self.changed(impu);
+            // Heard to the end, so that a failure is known and [`Bsm::tend`] saves it again.
+            (self.env.spawn)(Box::pin(async move { drop(saved.await) }));
+        }
+    }
+
+    /// Saves a user's change; one that failed is saved again later, unless it is undone.
+    pub(super) fn changed(&self, impu: &Impu) -> Answer<'static, Result<(), StoreError>> {
+        if self.state.nature() == Nature::Volatile {
+            return Answer::now(Ok(()));
         }
         self.state.keeper.changed(&key_of(impu), &self.state, &*self.env.spawn)
     }
 
-    /// For other nodes, that a terminal comes to over Ua with its B-TID alone. Where it is not written they ask the BSF.
-    fn write_owner(&self, impu: &Impu) {
-        let Some(smk) = self.state.record(impu).and_then(|record| record.smk) else { return };
-        let now = (self.env.now)();
-        let Some(lasts) = smk.expires.checked_sub(now.unix.as_secs()) else { return };
+    /// Takes a key that came for a user, who is there. On a shared store it is also written whose its B-TID is, for other
+    /// nodes, that a terminal comes to over Ua with the B-TID alone; where that is missing they ask the BSF.
+    pub(super) fn install_key(&self, impu: &Impu, document: &KeyDocument, now: Now) -> Result<(), KeyFault> {
+        self.state.install_key(impu, document, now)?;
+        if self.state.nature() == Nature::Shared {
+            self.write_owner(impu, document, now);
+        }
+        Ok(())
+    }
+
+    fn write_owner(&self, impu: &Impu, document: &KeyDocument, now: Now) {
+        let lasts = document.expires.saturating_sub(now.unix.as_secs());
         let owner = impu.as_str().as_bytes().into();
-        let key = Key::new(Class::Btid, smk.btid.as_str());
+        let key = Key::new(Class::Btid, document.btid.as_str());
         // Never sooner than what the S-CSCF says of the same B-TID.
         let until = self.state.time(now) + Duration::from_secs(lasts) + GRACE;
         let saved = self.state.keeper.store().save(Save::some(key, vec![(OWNER.into(), Some(owner))]).until(until));
@@ -250,7 +271,7 @@ impl Bsm {
                 return;
             }
         } else {
-            drop(self.changed(impu));
+            self.keep_later(impu);
         }
         self.report(impu, &record.naf, record.btid.as_ref(), RegState::NotRegistered).await;
         self.alert(Change {
@@ -266,7 +287,7 @@ impl Bsm {
     }
 
     /// Looks at a user of a shared store who is due: ends what is over, asks again for a key whose asker has died.
-    pub async fn due(self: Rc<Self>, key: &Key) {
+    pub async fn due(self: Rc<Self>, key: Key) {
         let impu = Impu::new(key.name.clone());
         if key.class != Class::BroadcastUser || self.fetch(&impu).await.is_err() {
             return; // due again before long
@@ -277,7 +298,7 @@ impl Bsm {
             Some(record) if record.until <= time => self.end_over(&impu, now).await,
             Some(record) if due_at(&record) <= time => self.resume(&impu, Record::awaits_key),
             // Claiming has moved its time: it is put back.
-            Some(_) => drop(self.changed(&impu)),
+            Some(_) => self.keep_later(&impu),
             None => {}
         }
     }
@@ -285,7 +306,7 @@ impl Bsm {
     /// Sweeps what this node alone looks after, or on a shared store only its copies.
     pub(super) async fn end_all_over(self: &Rc<Self>, now: Now) {
         let shared = self.state.nature() == Nature::Shared;
-        for impu in self.state.sweep(now) {
+        for impu in self.state.sweep(now, if shared { REMEMBERED } else { Duration::ZERO }) {
             if shared {
                 self.state.let_go(&impu, now);
             } else {

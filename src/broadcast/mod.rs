@@ -2,8 +2,9 @@
 //!
 //! IMS server: [`identify`] takes the broadcast portion out of a REGISTER (module 130), [`forward`] sends it on
 //! (module 135). Broadcast server: [`server`] keeps the registrations (140), [`retrieve`] asks the BSF for Ks_NAF (145),
-//! [`alert`] tells the IMS of changes (150), [`ua`] is its HTTP face. Between them travel [`ext`] (a header),
-//! [`keys`] (key documents) and [`provisioning`] (what the user wants to receive).
+//! [`alert`] tells the IMS of changes (150), [`ua`] is its HTTP face, and the users outlive a restart in the store
+//! (`keep`). Between them travel [`ext`] (a header), [`keys`] (key documents) and [`provisioning`] (what the user wants
+//! to receive).
 
 pub mod alert;
 mod application;

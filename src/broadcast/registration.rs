@@ -114,7 +114,7 @@ impl Bsm {
         if registration.services.as_ref().is_some_and(|services| !services.is_subscribed()) {
             // A subscription that was taken back ends what stands.
             if self.state.terminate(impu, now).is_some() {
-                drop(self.changed(impu));
+                self.keep_later(impu);
             }
             return self.fail(&registration, 403, "not-subscribed").await;
         }
@@ -164,18 +164,30 @@ impl Bsm {
         let ext = Ext { state: Some(meanwhile), ..Ext::default() };
         let reply = Reply { ext: Some(Box::new(ext)), expires: Some(registration.expires), ..Reply::plain(200) };
         let bsm = Rc::clone(self);
-        let job: Job = Box::pin(async move { bsm.finish(registration, btid, meanwhile).await });
+        let job: Job = Box::pin(async move { bsm.finish(registration, btid, meanwhile, None).await });
         (self.env.spawn)(job);
         reply
     }
 
-    /// Gets the key of a registration that was answered, and tells what became of it.
-    async fn finish(self: &Rc<Self>, registration: Registration, btid: Btid, meanwhile: RegState) {
+    /// Gets the key of a registration that was answered, and tells what became of it. `upon`: only if the user was not
+    /// changed since then.
+    async fn finish(
+        self: &Rc<Self>,
+        registration: Registration,
+        btid: Btid,
+        meanwhile: RegState,
+        upon: Option<Duration>,
+    ) {
         let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
         let (expires, ims_peer) = (registration.expires, registration.ims_peer);
         let outcome = self.fetch_key(&btid, &naf).await;
+        // If the store is away, what this node knows has to do.
+        let _ = self.fetch(&impu).await;
         if self.state.record(&impu).is_none() {
             return; // deregistered meanwhile: the key must not bring the user back
+        }
+        if upon.is_some_and(|upon| self.state.changed_at(&impu) != upon) {
+            return; // he has registered anew
         }
         let cause = match outcome {
             Ok(document) => {
@@ -219,7 +231,7 @@ impl Bsm {
             document: None,
             order: None,
         };
-        self.finish(registration, btid, record.state).await;
+        self.finish(registration, btid, record.state, Some(record.changed)).await;
     }
 
     /// The registration succeeds; `fetched` is the key if it was asked for.
@@ -240,7 +252,7 @@ impl Bsm {
         change.btid = document.map(|document| document.btid.clone()).or(change.btid);
         let before = self.state.before(&registration.impu);
         let installed = self.state.update(&registration.impu, change, now).and_then(|_| match document {
-            Some(document) => self.state.install_key(&registration.impu, document, now),
+            Some(document) => self.install_key(&registration.impu, document, now),
             None => Ok(()),
         });
         if let Err(why) = installed {
@@ -252,7 +264,7 @@ impl Bsm {
             None => None,
         };
         match waits {
-            Waits::No => drop(self.changed(&registration.impu)),
+            Waits::No => self.keep_later(&registration.impu),
             Waits::Yes if self.keep(&registration.impu, before).await.is_err() => return Reply::away(),
             Waits::Yes => {}
         }
@@ -266,7 +278,7 @@ impl Bsm {
         tracing::info!(impu = %registration.impu, cause = %why, "broadcast registration failed");
         if self.state.registration_state(&registration.impu) != RegState::Registered {
             if self.state.set_state(&registration.impu, RegState::Failed, (self.env.now)()).is_some() {
-                drop(self.changed(&registration.impu));
+                self.keep_later(&registration.impu);
             }
             self.report(&registration.impu, &registration.naf, registration.btid.as_ref(), RegState::Failed).await;
         }

@@ -114,7 +114,7 @@ pub struct Update {
 }
 
 /// How long a registration that has ended is remembered beyond the end of its last copy.
-const REMEMBERED: Duration = Duration::from_secs(60);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(60);
 /// Registrations ended in one sweep: after a long stop all may be over at once.
 const ROUND: usize = 5000;
 /// The smallest step of a change's time.
@@ -397,13 +397,13 @@ impl BsmState {
     }
 
     /// Lets go of keys that are over; their registrations stay until they end themselves. Answers with the users whose
-    /// registration is over.
-    pub(super) fn sweep(&self, now: Now) -> Vec<Impu> {
+    /// registration has been over for `since`.
+    pub(super) fn sweep(&self, now: Now, since: Duration) -> Vec<Impu> {
         let time = self.time(now);
         let mut over = Vec::new();
         let mut forgotten = Vec::new();
         for mut record in self.records.iter_mut() {
-            if record.until <= time {
+            if record.until + since <= time {
                 if over.len() < ROUND {
                     over.push(record.key().clone());
                 }

@@ -22,7 +22,7 @@ use crate::sip::print::insert_via;
 use crate::sip::transaction::{NextHop, Outbound, SendError, Source, Transport};
 use crate::sip::{HeaderName, Message, RequestWriter};
 use crate::store::seal::Seal;
-use crate::store::{Memory, Nature};
+use crate::store::{Memory, Nature, Store};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -112,6 +112,11 @@ impl World {
             self.jump();
         }
         panic!("background work does not end");
+    }
+
+    /// The process ends: what was under way is gone.
+    pub(crate) fn crash(&self) {
+        self.tasks.borrow_mut().clear();
     }
 
     fn turn(&self, cx: &mut std::task::Context<'_>) {
@@ -319,7 +324,7 @@ impl Bed {
             retrieval_within: Duration::from_secs(4),
         };
         config(&mut bsm_config);
-        let state = Arc::new(state_on(&store, &bsm_config, Seal::none()));
+        let state = Arc::new(state_on(store.clone(), &bsm_config, Seal::none()));
         let tells = Tells::default();
         tells.set(&["ims"], 0);
         let bsm = Bsm::new(
@@ -354,8 +359,12 @@ impl Bed {
     /// Another broadcast server on the same store, in this one's place: the same one started again, or another node that
     /// the IMS goes to from now on.
     pub(crate) fn again(&self, seal: Seal) -> Self {
+        self.on(self.store.clone(), seal)
+    }
+
+    pub(crate) fn on(&self, store: Arc<dyn Store>, seal: Seal) -> Self {
         let (world, config) = (Rc::clone(&self.world), Arc::clone(&self.bsm.config));
-        let state = Arc::new(state_on(&self.store, &config, seal));
+        let state = Arc::new(state_on(store, &config, seal));
         let wire = Rc::new(Wire { world: Rc::clone(&world), from: BSM });
         let decide = Rc::new(self.tells.clone());
         let bsm = Bsm::new(config, Arc::clone(&state), wire, decide, Some(self.hss.clone()), world.env());
@@ -428,9 +437,9 @@ impl Bed {
     }
 }
 
-fn state_on(store: &Arc<Memory>, config: &BsmConfig, seal: Seal) -> BsmState {
+fn state_on(store: Arc<dyn Store>, config: &BsmConfig, seal: Seal) -> BsmState {
     let ims = config.ims.iter().map(|peer| peer.name.clone()).collect();
-    BsmState::new(100, store.clone(), Arc::new(seal), ims)
+    BsmState::new(100, store, Arc::new(seal), ims)
 }
 
 fn serve_at_bsm(world: &Rc<World>, bsm: &Rc<Bsm>) {

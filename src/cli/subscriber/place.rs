@@ -2,7 +2,8 @@
 
 use crate::config::{Config, StoreKind};
 use crate::hss::embedded::{Subscribers, legacy};
-use crate::store::{Memory, Seal};
+use crate::store::Seal;
+use crate::store::open;
 use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ impl Place {
     }
 
     pub(super) fn open_with(&self, config: &Config, seal: Seal) -> anyhow::Result<Subscribers> {
-        let store = Arc::new(Memory::new(crate::clock::Clock::new()));
-        let subscribers = Subscribers::new(store, Arc::new(seal));
+        let tool = open::tool(&config.store.to_open(&config.data_dir), true)?;
+        let subscribers = Subscribers::new(tool.store, Arc::new(seal));
         legacy::take_over(&config.data_dir, &subscribers)?;
         Ok(subscribers)
     }
@@ -56,11 +57,6 @@ impl Place {
 
 /// The key that the configuration names, or the folder's own.
 pub(super) fn seal(config: &Config) -> anyhow::Result<Seal> {
-    match &config.store.key_file {
-        Some(file) => Ok(Seal::from_file(file)?),
-        None => {
-            std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
-            Ok(Seal::create(&config.data_dir.join("store.key"))?)
-        }
-    }
+    std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
+    Ok(config.store.seal(&config.data_dir)?)
 }
