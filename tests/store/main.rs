@@ -5,6 +5,7 @@ mod disk;
 mod faults;
 mod memory;
 mod redis;
+mod redis_cluster;
 #[path = "../support/redis.rs"]
 mod servers;
 mod program;

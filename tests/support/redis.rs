@@ -3,11 +3,12 @@
 
 #![allow(dead_code, unreachable_pub)] // every test program uses its part
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Says whether there is a Redis; a test returns early when there is none. `IMSCRIPT_FOREIGN=required` makes that a failure.
@@ -28,15 +29,15 @@ pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Ends the server when its own input ends, and takes its folder away.
+/// Ends the server when its own input ends, and takes its folder away unless it was told to keep it.
 const SHELL: &str = r#"dir=$1; shift
 trap '' INT HUP TERM
 "$@" </dev/null >"$dir/log" 2>&1 &
 echo $!
-read _
+read keep
 kill -9 $! 2>/dev/null
 wait 2>/dev/null
-rm -rf "$dir""#;
+[ "$keep" = keep ] || rm -rf "$dir""#;
 
 pub struct Server {
     pub port: u16,
@@ -49,21 +50,20 @@ pub struct Server {
 impl Server {
     /// One that answers.
     pub fn start(args: &[&str]) -> Server {
-        let args = args.iter().map(|arg| arg.to_string()).collect();
-        let dir = tempfile::tempdir().unwrap().keep();
-        let mut server = Server { port: free_port(), dir, args, running: None };
+        Server::start_in(|_, _| args.iter().map(|arg| arg.to_string()).collect())
+    }
+
+    /// The same with arguments that need its port and its folder, where files for it may be put.
+    pub fn start_in(args: impl FnOnce(u16, &Path) -> Vec<String>) -> Server {
+        let (port, dir) = (free_port(), tempfile::tempdir().unwrap().keep());
+        let args = args(port, &dir);
+        let mut server = Server { port, dir, args, running: None };
         server.run();
         server
     }
 
-    /// Files for its configuration may lie there.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Starts it again at the same port, empty.
     pub fn run(&mut self) {
-        std::fs::create_dir_all(&self.dir).unwrap();
         let port = self.port.to_string();
         let mut command = Command::new("sh");
         command.arg("-c").arg(SHELL).arg("sh").arg(&self.dir).arg("redis-server");
@@ -78,7 +78,7 @@ impl Server {
         let input = shell.stdin.take().unwrap();
         self.running = Some((shell, input, line.trim().parse().unwrap()));
         let end = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
             assert!(Instant::now() < end, "redis-server does not come up:\n{}", log());
             std::thread::sleep(Duration::from_millis(5));
@@ -98,8 +98,8 @@ impl Server {
     /// kill -9: nothing is said to anybody.
     pub fn kill(&mut self) {
         self.signal("KILL");
-        if let Some((mut shell, input, _)) = self.running.take() {
-            drop(input);
+        if let Some((mut shell, mut input, _)) = self.running.take() {
+            let _ = input.write_all(b"keep\n");
             shell.wait().unwrap();
         }
     }
@@ -117,7 +117,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.signal("CONT");
-        self.kill();
+        if let Some((mut shell, input, _)) = self.running.take() {
+            drop(input);
+            let _ = shell.wait();
+        } else {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
     }
 }
 
@@ -190,6 +195,9 @@ impl Cluster {
             if !server.is_running() {
                 server.run();
             }
+            let nodes = server.cli(&["CLUSTER", "NODES"]);
+            let moving = nodes.split('[').skip(1).filter_map(|rest| rest.split('-').next());
+            moving.for_each(|slot| _ = server.cli(&["CLUSTER", "SETSLOT", slot, "STABLE"]));
         }
         let end = Instant::now() + Duration::from_secs(30);
         while !self.is_whole() {
@@ -206,18 +214,64 @@ impl Cluster {
                 text if text.contains("role:master") => text.contains("state=online"),
                 text => text.contains("master_link_status:up"),
             };
-            well && synced && server.cli(&["CLUSTER", "INFO"]).contains("cluster_slots_ok:16384")
+            let info = server.cli(&["CLUSTER", "INFO"]);
+            well && synced && info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
         }) && self.masters().len() == 3
     }
 
     /// The replica of a master.
     pub fn replica(&self, master: u16) -> u16 {
-        let role = self.servers[0].port;
-        let _ = role;
         let of = |server: &&Server| {
             let role = server.cli(&["ROLE"]);
             role.starts_with("slave") && role.lines().nth(2) == Some(&*master.to_string())
         };
         self.servers.iter().find(of).unwrap().port
     }
+}
+
+/// A wire to a server that can be cut: then what is sent goes nowhere, and nobody is told.
+pub struct Wire {
+    pub port: u16,
+    cut: Arc<AtomicBool>,
+}
+
+impl Wire {
+    pub fn to(port: u16) -> Wire {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let wire = Wire { port: listener.local_addr().unwrap().port(), cut: Arc::default() };
+        let cut = wire.cut.clone();
+        std::thread::spawn(move || {
+            for here in listener.incoming() {
+                let Ok(here) = here else { return };
+                let Ok(there) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let (here2, there2) = (here.try_clone().unwrap(), there.try_clone().unwrap());
+                for (from, to) in [(here, there2), (there, here2)] {
+                    let cut = cut.clone();
+                    std::thread::spawn(move || copy(from, to, &cut));
+                }
+            }
+        });
+        wire
+    }
+
+    pub fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::SeqCst);
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+fn copy(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
+    let mut buffer = [0; 65536];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        while cut.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
 }

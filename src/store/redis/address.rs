@@ -46,6 +46,11 @@ impl Address {
         }
     }
 
+    /// Whether `other` is the same, or the same by its name.
+    pub(super) fn is(&self, other: &Address) -> bool {
+        self == other || self.port == other.port && self.name.as_ref() == Some(&other.host)
+    }
+
     pub(super) fn endpoint(&self) -> (&str, u16) {
         (&self.host, self.port)
     }

@@ -207,13 +207,15 @@ impl Ask {
     pub(super) fn refusal(&self, error: &ServerError, at: &Address) -> Refusal {
         let details = error.details().unwrap_or_default();
         let said: Arc<str> = format!("{at}: {} {details}", error.code()).into();
+        if refuses_changes(error.code()) {
+            return Refusal::Error(StoreError::Unwritable(said));
+        }
         match error.code() {
             code @ ("MOVED" | "ASK") if !self.tried => {
                 let address = details.split_whitespace().nth(1).and_then(|text| Address::parse_beside(text, at));
                 Refusal::Elsewhere { address, asking: code == "ASK" }
             }
             "NOSCRIPT" => Refusal::NoScript,
-            "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY" => Refusal::Error(StoreError::Unwritable(said)),
             "DAMAGED" | "WRONGTYPE" => match &self.what {
                 What::Load { key, .. } | What::Take { key, .. } => {
                     Refusal::Error(StoreError::Damaged { key: key.clone(), why: said })
@@ -224,6 +226,11 @@ impl Ask {
             _ => Refusal::Error(StoreError::Away(said)),
         }
     }
+}
+
+/// Errors of a server that can be read: full, no disk, no replica that is well, a replica itself.
+pub(super) fn refuses_changes(code: &str) -> bool {
+    matches!(code, "OOM" | "MISCONF" | "NOREPLICAS" | "READONLY")
 }
 
 fn command(arguments: usize, octets: usize) -> Cmd {

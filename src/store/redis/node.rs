@@ -8,7 +8,7 @@
 //! [`LOST`] it is taken for dead.
 
 use super::address::Address;
-use super::ask::Ask;
+use super::ask::{Ask, Shas, refuses_changes};
 use super::key::Bucket;
 use super::link::{Link, Reading};
 use super::shards::Shards;
@@ -31,7 +31,7 @@ const LOST: Duration = Duration::from_millis(500);
 const PROBE: Duration = Duration::from_secs(1);
 /// Most that goes in one pipeline, and most that waits, in number and octets.
 const BATCH: (usize, usize) = (512, 4 << 20);
-const QUEUE: (usize, usize) = (8192, 64 << 20);
+const QUEUE: (usize, usize) = (32_768, 64 << 20);
 /// The log has at most one complaint about a server in this time.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -54,7 +54,7 @@ pub(super) struct Node {
     busy: Cell<bool>,
     why: RefCell<Arc<str>>,
     down_since: Cell<Option<Instant>>,
-    pub(super) unwritable: RefCell<Option<Arc<str>>>,
+    unwritable: RefCell<Option<Arc<str>>>,
     /// Whom we spoke to last at this address.
     identity: RefCell<Option<String>>,
     /// What the marker of a bucket was when it was last looked at.
@@ -202,7 +202,7 @@ impl Node {
     }
 
     /// Makes a connection and gets to know who is there.
-    async fn connect(&self, shards: &Rc<Shards>) -> Result<(Link, super::ask::Shas), Arc<str>> {
+    async fn connect(&self, shards: &Rc<Shards>) -> Result<(Link, Shas), Arc<str>> {
         let attempt = async {
             let link = Link::dial(&shards.login, &self.address).await?;
             let greeting = link.greet().await?;
@@ -233,7 +233,7 @@ impl Node {
     }
 
     /// Until the connection ends, and why it did.
-    async fn talk(&self, shards: &Rc<Shards>, (mut link, mut shas): (Link, super::ask::Shas)) -> Arc<str> {
+    async fn talk(&self, shards: &Rc<Shards>, (mut link, mut shas): (Link, Shas)) -> Arc<str> {
         let closed = || Arc::from("the connection was closed");
         let mut probe = Instant::now() + PROBE;
         loop {
@@ -335,6 +335,16 @@ impl Node {
         result.unwrap_or_else(|_| Err("it has not answered for 500 ms".into()))
     }
 
+    /// What came of a change: why it was refused, or None.
+    pub(super) fn writable(&self, shards: &Shards, refused: Option<Arc<str>>) {
+        match (&refused, self.unwritable.replace(refused.clone())) {
+            (Some(why), None) => tracing::warn!("store: {} cannot be written: {why}", self.address),
+            (None, Some(_)) => tracing::info!("store: {} can be written again", self.address),
+            _ => return,
+        }
+        shards.publish();
+    }
+
     async fn probe(&self, shards: &Rc<Shards>, link: &Link) -> Result<(), Arc<str>> {
         let bucket = shards.first_of(self);
         let mut also = Pipeline::new();
@@ -349,8 +359,17 @@ impl Node {
         if better {
             self.reading.set(Some(reading));
         }
-        // A server that cannot be written into has none.
-        if let (Some(bucket), Some(Value::BulkString(value))) = (bucket, replies.into_iter().nth(1)) {
+        let mut replies = replies.into_iter();
+        match replies.next() {
+            Some(Value::ServerError(error)) if refuses_changes(error.code()) => {
+                let why = format!("{} {}", error.code(), error.details().unwrap_or_default());
+                self.writable(shards, Some(why.into()));
+            }
+            Some(Value::ServerError(_)) | None => {}
+            Some(_) => self.writable(shards, None),
+        }
+        // A server that cannot be written into may have no marker.
+        if let (Some(bucket), Some(Value::BulkString(value))) = (bucket, replies.next()) {
             let before = self.marker.replace(Some((bucket, value.clone())));
             if before.is_some_and(|(known, old)| known == bucket && old != value) {
                 shards.reborn(self);

@@ -7,7 +7,7 @@ local version = tonumber(held or '0')
 if not version then return redis.error_reply('DAMAGED version') end
 if ARGV[2] ~= '' and ARGV[2] ~= (held or '0') then return -1 end
 local own = held and 1 or 0
-if ARGV[3] == '1' then
+if ARGV[3] == '1' and held then -- not else: a server that is full refuses a script whose first change needs room
   redis.call('DEL', KEYS[1])
   own = 0
 end

@@ -13,7 +13,7 @@ impl Node {
     pub(super) fn settle(&self, shards: &Rc<Shards>, batch: Vec<Ask>, replies: Vec<Value>) -> bool {
         let mut replies = replies.into_iter();
         let (mut again, mut onward) = (Vec::new(), Vec::new());
-        let (mut unscripted, mut overtaken, mut wrote) = (false, false, false);
+        let (mut unscripted, mut overtaken) = (false, false);
         for mut ask in batch {
             if ask.asking {
                 replies.next(); // of ASKING
@@ -29,7 +29,6 @@ impl Node {
                     again.push(ask);
                 } else {
                     overtaken |= unscripted && !ask.reads();
-                    wrote |= !ask.reads();
                     ask.answer(reply);
                 }
                 continue;
@@ -55,11 +54,7 @@ impl Node {
                 Refusal::Elsewhere { .. } => ask.fail(StoreError::Away("its shard has changed".into())),
                 Refusal::Error(error) => {
                     if let StoreError::Unwritable(why) = &error {
-                        let known = self.unwritable.replace(Some(why.clone()));
-                        if known.is_none() {
-                            tracing::warn!("store: {} cannot be written: {why}", self.address);
-                            shards.publish();
-                        }
+                        self.writable(shards, Some(why.clone())); // when that is over, the probe finds out
                     }
                     ask.fail(error);
                 }
@@ -76,10 +71,6 @@ impl Node {
         self.push_front(again);
         for (ask, address) in onward {
             shards.send_on(ask, address);
-        }
-        if wrote && self.unwritable.take().is_some() {
-            tracing::info!("store: {} can be written again", self.address);
-            shards.publish();
         }
         unscripted
     }

@@ -167,7 +167,7 @@ impl Shards {
     }
 
     fn node(self: &Rc<Self>, address: Address) -> Rc<Node> {
-        let known = self.nodes.borrow().iter().find(|node| node.address == address).cloned();
+        let known = self.nodes.borrow().iter().find(|node| node.address.is(&address)).cloned();
         known.unwrap_or_else(|| {
             let node = Node::start(self, address);
             self.nodes.borrow_mut().push(node.clone());
@@ -200,7 +200,7 @@ impl Shards {
                 }
             }
         }
-        if !members.is_empty() {
+        if members.iter().any(|member| member.buckets().next().is_some()) {
             *self.known.borrow_mut() = members.iter().map(|member| member.address.clone()).collect();
         }
         self.change(changes);
