@@ -55,6 +55,11 @@ impl Clock {
         (Clock { start: Instant::now(), hands: Some(hands) }, hands)
     }
 
+    /// Whether its time is virtual, so that the machine's other clocks say nothing about it.
+    pub fn is_by_hand(&self) -> bool {
+        self.hands.is_some()
+    }
+
     pub fn now(&self) -> Now {
         match self.hands {
             Some(hands) => hands.now(),

@@ -107,6 +107,11 @@ impl<T: Memo> Challenges<T> {
         Challenges { budget: octets, ..self }
     }
 
+    /// How long a challenge may wait for its answer.
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
     /// Remembers a challenge, in place of an older one to the same identity. `mono`: now.
     pub fn put(&self, impi: &Impi, challenge: Challenge<T>, mono: Duration) {
         let until = mono.saturating_add(self.lifetime);

@@ -28,6 +28,19 @@ impl ThirdParty {
     pub fn new(host: &str) -> Self {
         ThirdParty { call_id: format!("{}@{host}", token()), cseq: 0 }
     }
+
+    /// One that was begun before, by this process or another.
+    pub fn resumed(call_id: String, cseq: u32) -> Self {
+        ThirdParty { call_id, cseq }
+    }
+
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+
+    pub fn cseq(&self) -> u32 {
+        self.cseq
+    }
 }
 
 /// The key's part in a forwarded request.

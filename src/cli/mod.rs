@@ -20,6 +20,7 @@ pub mod reload;
 pub mod repl;
 pub mod replay;
 pub mod run;
+pub mod store;
 pub mod subscriber;
 mod target;
 pub mod terminal;
@@ -58,6 +59,8 @@ enum Verb {
     Metrics(metrics::Args),
     /// Subscribers of the embedded HSS
     Subscriber(subscriber::Args),
+    /// State that survives: check, export, import, figures, backup
+    Store(store::Args),
     /// A smart-card terminal against any registrar
     Terminal(terminal::TerminalArgs),
 
@@ -132,6 +135,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Metrics(args) => metrics::run(args),
         Verb::Run(args) => run::run(args, extend),
         Verb::Subscriber(args) => subscriber::run(args),
+        Verb::Store(args) => store::run(args),
         Verb::Terminal(args) => terminal::run(args),
 
         Verb::New(args) => new::run(args),

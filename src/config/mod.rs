@@ -3,6 +3,7 @@
 
 mod plugins;
 mod raw;
+mod store;
 
 use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;

@@ -173,6 +173,35 @@ impl Bootstraps {
         self.get(&btid, now)
     }
 
+    /// A subscriber's bootstrappings with their ends, the current one first.
+    pub fn held(&self, impi: &Impi) -> Vec<(Arc<Bootstrap>, Duration)> {
+        let Some(of) = self.by_impi.get(impi) else { return Vec::new() };
+        let all = std::iter::once(&of.current).chain(&of.previous);
+        all.filter_map(|btid| self.by_btid.get(btid).map(|held| (Arc::clone(&held.bootstrap), held.until))).collect()
+    }
+
+    /// Puts a subscriber's bootstrappings, as [`Bootstraps::held`] gives them, in place of those that are here. One
+    /// whose B-TID is another subscriber's, or that there is no room for, is left out.
+    pub fn put_back(&self, impi: &Impi, all: Vec<(Arc<Bootstrap>, Duration)>) {
+        self.remove(impi);
+        let mut kept = Vec::new();
+        for (bootstrap, until) in all.into_iter().take(2) {
+            if self.len() >= self.limit || bootstrap.impi != *impi {
+                continue;
+            }
+            let btid = bootstrap.btid.clone();
+            if let dashmap::Entry::Vacant(free) = self.by_btid.entry(btid.clone()) {
+                free.insert(Held { bootstrap, until });
+                self.count.fetch_add(1, Ordering::Relaxed);
+                kept.push(btid);
+            }
+        }
+        let mut kept = kept.into_iter();
+        if let Some(current) = kept.next() {
+            self.by_impi.insert(impi.clone(), OfSubscriber { current, previous: kept.next() });
+        }
+    }
+
     /// Deregistration: Ks goes, and the one before it.
     pub fn remove(&self, impi: &Impi) {
         if let Some((_, of)) = self.by_impi.remove(impi) {

@@ -40,6 +40,12 @@ pub enum RegState {
 }
 
 impl RegState {
+    /// What [`RegState::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [RegState::NotRegistered, RegState::Pending, RegState::Registered, RegState::Failed];
+        all.into_iter().find(|state| state.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             RegState::NotRegistered => "not_registered",

@@ -20,18 +20,18 @@ use std::net::SocketAddr;
 /// What is remembered with a challenge of the REGISTER that caused it.
 #[derive(Debug)]
 pub struct Memo {
-    impu: Impu,
+    pub(super) impu: Impu,
     /// The 401 carried CK and IK.
-    keys_sent: bool,
-    found: Option<Found>,
+    pub(super) keys_sent: bool,
+    pub(super) found: Option<Found>,
 }
 
 /// The identification module's find: it counts later only if the answer comes from the same place, since nobody has
 /// shown yet that it is the user's.
 #[derive(Debug)]
-struct Found {
-    origin: Origin,
-    portion: Remembered,
+pub(super) struct Found {
+    pub(super) origin: Origin,
+    pub(super) portion: Remembered,
 }
 
 /// The broadcast portion that counts for a REGISTER.
@@ -86,11 +86,11 @@ impl challenge::Memo for Memo {
 
 /// By what a second REGISTER is known to continue the first.
 #[derive(Debug, PartialEq, Eq)]
-struct Origin {
+pub(super) struct Origin {
     /// Hash of Call-ID, To, From and Contact.
-    fields: [u8; 32],
-    address: SocketAddr,
-    reliable: bool,
+    pub(super) fields: [u8; 32],
+    pub(super) address: SocketAddr,
+    pub(super) reliable: bool,
 }
 
 impl Origin {
@@ -163,7 +163,7 @@ impl Scscf {
             return self.challenge(request, source, asked, find(portion), offer, None).await;
         }
         let now = self.now();
-        let Some(held) = self.shared.challenges.take(asked.impi.as_str(), &nonce, now.mono) else {
+        let Some(held) = self.recall(&asked.impi, &nonce, now).await? else {
             // Not ours, spent, or too old: never 403, the terminal may just have been slow (TS 24.229 §5.4.1.2.2).
             return self.challenge(request, source, asked, find(portion), offer, None).await;
         };
@@ -279,7 +279,7 @@ impl Scscf {
         }
         let memo = Memo { impu: asked.impu.clone(), keys_sent, found };
         let challenge = Challenge { nonce: nonce.into(), algorithms: algorithms.into(), secret, resyncs, memo };
-        self.shared.challenges.put(&asked.impi, challenge, now.mono);
+        self.remember(&asked.impi, challenge, now).await?;
         Ok(Verdict::Challenge(response.finish()))
     }
 

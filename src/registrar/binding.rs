@@ -22,6 +22,8 @@ pub struct Binding {
     pub cseq: u32,
     /// Monotonic time of the end.
     pub until: Duration,
+    /// Monotonic time of the REGISTER that made or refreshed it.
+    pub since: Duration,
     /// Where the REGISTER came from.
     pub source: Source,
 }
@@ -35,6 +37,26 @@ impl Binding {
         match (Uri::parse(self.uri.as_bytes()), &contact.uri) {
             (Ok(mine), theirs) => mine.equivalent(theirs),
             (Err(_), _) => false,
+        }
+    }
+
+    /// Whether this and that are the same contact, of one node and of another.
+    pub(super) fn is(&self, other: &Binding) -> bool {
+        match (&self.instance, &other.instance) {
+            (Some(mine), Some(theirs)) => mine == theirs && self.reg_id == other.reg_id,
+            _ => match (Uri::parse(self.uri.as_bytes()), Uri::parse(other.uri.as_bytes())) {
+                (Ok(mine), Ok(theirs)) => mine.equivalent(&theirs),
+                _ => self.uri == other.uri,
+            },
+        }
+    }
+
+    /// Whether this is of a later REGISTER than that one (RFC 3261 §10.3 step 7): the CSeq of one Call-ID says, else the
+    /// time.
+    pub(super) fn is_newer_than(&self, other: &Binding) -> bool {
+        match self.call_id == other.call_id {
+            true => self.cseq > other.cseq,
+            false => self.since > other.since,
         }
     }
 

@@ -65,7 +65,7 @@ impl Scscf {
             }
             tracing::info!(impi = %job.impi, from = job.peer.name, to = next.name, cause, "another broadcast server is tried");
             // The one that failed may have the user all the same, and a key: taking its place tells it of the end.
-            let (serial, impu) = self.open_leg(&job.impi, &job.impu, &next, &job.naf, &job.bootstrap);
+            let (serial, impu) = self.open_leg(&job.impi, &job.impu, &next, &job.naf, &job.bootstrap, &job.what);
             (job.peer, job.serial, job.impu) = (next, serial, impu);
             number += 1;
         }
@@ -84,9 +84,9 @@ impl Scscf {
         let portion = PortionView {
             naf_fqdn: job.naf.fqdn(),
             ua_id: job.naf.ua.0,
-            profile: job.profile.as_deref(),
-            payload: job.payload.as_ref().map(|p| p.octets.as_slice()),
-            payload_type: job.payload.as_ref().map(|p| p.content_type.as_str()),
+            profile: job.what.profile.as_deref(),
+            payload: job.what.payload.as_ref().map(|p| p.octets.as_slice()),
+            payload_type: job.what.payload.as_ref().map(|p| p.content_type.as_str()),
         };
         let ctx = Context {
             kind: known.kind,

@@ -8,11 +8,11 @@ use super::authenticate::Remembered;
 use super::fail_over::Circumstances;
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
-use super::table::Leg;
+use super::table::{Leg, Outstanding};
 use super::turn::{Turn, view};
 use crate::broadcast::ext::{Ext, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
-use crate::broadcast::identify::{Payload, Portion};
+use crate::broadcast::identify::Portion;
 use crate::broadcast::media;
 use crate::broadcast::peer::Peer;
 use crate::gba::bootstrap::Bootstrap;
@@ -77,9 +77,7 @@ pub(super) struct Job {
     pub(super) impu: Impu,
     pub(super) peer: Peer,
     pub(super) naf: NafId,
-    pub(super) profile: Option<String>,
-    pub(super) payload: Option<Payload>,
-    key: KeyMovement,
+    pub(super) what: Arc<Outstanding>,
     mode: Mode,
     expires: u32,
     pub(super) bootstrap: Arc<Bootstrap>,
@@ -180,15 +178,18 @@ impl Scscf {
         let before_200 = all_or_nothing
             || forward.order == Order::Before200
                 && !(forward.key == KeyMovement::OnUse && self.shared.settings.fig6_response_first);
-        let (serial, impu) = self.open_leg(&asked.impi, &asked.impu, peer, &portion.naf, &bootstrap);
+        let what = Arc::new(Outstanding {
+            profile: portion.profile,
+            payload: portion.payload.filter(|_| forward.payload),
+            key: forward.key,
+        });
+        let (serial, impu) = self.open_leg(&asked.impi, &asked.impu, peer, &portion.naf, &bootstrap, &what);
         let mut job = Job {
             impi: asked.impi.clone(),
             impu,
             peer: peer.clone(),
             naf: portion.naf,
-            profile: portion.profile,
-            payload: portion.payload.filter(|_| forward.payload),
-            key: forward.key,
+            what,
             mode: if before_200 { Mode::Simultaneous } else { Mode::Subsequent },
             expires,
             bootstrap: bootstrap.clone(),
@@ -209,7 +210,7 @@ impl Scscf {
                 Err(Refusal::because(403, cause.unwrap_or_else(|| "broadcast server".into())))
             }
             Attempt::Answered { state, cause, body, .. } => {
-                self.settle(&*turn.decide, &job, state, cause.as_deref()).await;
+                self.settle(&*turn.decide, &job, state, cause.as_deref(), false).await;
                 Ok(LegOutcome { state, asked: true, cause, btid, body, told })
             }
             Attempt::Superseded if all_or_nothing => Err(Refusal::because(403, "superseded")),
@@ -219,7 +220,7 @@ impl Scscf {
                 Err(Refusal::because(403, cause))
             }
             Attempt::Refused(cause, _) => {
-                self.settle(&*turn.decide, &job, RegState::Failed, Some(&cause)).await;
+                self.settle(&*turn.decide, &job, RegState::Failed, Some(&cause), false).await;
                 Ok(LegOutcome { btid, told, ..LegOutcome::failed(cause) })
             }
             Attempt::Retry(cause, _) if all_or_nothing => {
@@ -227,7 +228,7 @@ impl Scscf {
                 Err(Refusal::because(504, cause))
             }
             Attempt::Retry(cause, _) => {
-                self.settle(&*turn.decide, &job, RegState::Pending, Some(&cause)).await;
+                self.settle(&*turn.decide, &job, RegState::Pending, Some(&cause), true).await;
                 self.forward_later(Job { mode: Mode::Subsequent, ..job }, request, true);
                 Ok(LegOutcome { state: RegState::Pending, asked: true, cause: Some(cause), btid, body: None, told })
             }
@@ -270,9 +271,10 @@ impl Scscf {
         peer: &Peer,
         naf: &NafId,
         bootstrap: &Bootstrap,
+        what: &Arc<Outstanding>,
     ) -> (u64, Impu) {
         let table = &self.shared.table;
-        let serial = table.next_serial();
+        let serial = table.next_serial(self.now().unix);
         let mut leg = Leg {
             server: peer.name.as_str().into(),
             naf: naf.clone(),
@@ -280,6 +282,8 @@ impl Scscf {
             btid: Some(bootstrap.btid.clone()),
             state: RegState::Pending,
             serial,
+            changes: 0,
+            outstanding: Some(what.clone()),
             dialog: ThirdParty::new(&self.shared.settings.domain),
         };
         let (known_as, left) = table
@@ -310,7 +314,8 @@ impl Scscf {
 
     /// One forwarding.
     pub(super) async fn attempt(&self, job: &Job, trigger: &Message<'_>, within: Duration) -> Attempt {
-        let document = (job.key == KeyMovement::Push).then(|| job.bootstrap.key_document(&job.naf));
+        let key = job.what.key;
+        let document = (key == KeyMovement::Push).then(|| job.bootstrap.key_document(&job.naf));
         let forward = Forward {
             peer: &job.peer,
             scscf: &self.shared.settings.uri,
@@ -318,13 +323,13 @@ impl Scscf {
             naf: &job.naf,
             btid: Some(&job.bootstrap.btid),
             mode: job.mode,
-            key: match (&document, job.key) {
+            key: match (&document, key) {
                 (Some(document), _) => KeyPart::Included(document),
                 (None, KeyMovement::OnUse) => KeyPart::OnUse,
                 (None, _) => KeyPart::Pull,
             },
-            profile: job.profile.as_deref(),
-            payload: job.payload.as_ref(),
+            profile: job.what.profile.as_deref(),
+            payload: job.what.payload.as_ref(),
             expires: job.expires,
             services: Some(&job.bootstrap.subscription),
             trigger: Some(trigger),
@@ -367,7 +372,15 @@ impl Scscf {
     }
 
     /// Attempts with growing pauses, until the server has answered, the leg is another's, or Ks is gone.
-    async fn forward_until_done(&self, mut job: Job, trigger: &Message<'_>, mut again: bool) {
+    async fn forward_until_done(&self, job: Job, trigger: &Message<'_>, again: bool) {
+        let serial = job.serial;
+        if self.shared.keeping.running.insert(serial) {
+            self.forward_again_and_again(job, trigger, again).await;
+            self.shared.keeping.running.remove(&serial);
+        }
+    }
+
+    async fn forward_again_and_again(&self, mut job: Job, trigger: &Message<'_>, mut again: bool) {
         let mut pause = Duration::from_secs(1);
         let mut told = again;
         loop {
@@ -383,37 +396,43 @@ impl Scscf {
             }
             if self.shared.bootstraps.get(&job.bootstrap.btid, self.now()).is_none() {
                 let decide = self.decides_for(&job.impi);
-                self.settle(&*decide, &job, RegState::Failed, Some("Ks has ended")).await;
+                self.settle(&*decide, &job, RegState::Failed, Some("Ks has ended"), false).await;
                 return;
             }
             let decide = self.decides_for(&job.impi);
             match self.attempt_each(&mut job, trigger, &*decide).await {
                 Attempt::Answered { state, cause, .. } => {
-                    return self.settle(&*decide, &job, state, cause.as_deref()).await;
+                    return self.settle(&*decide, &job, state, cause.as_deref(), false).await;
                 }
                 Attempt::Refused(cause, _) => {
-                    return self.settle(&*decide, &job, RegState::Failed, Some(&cause)).await;
+                    return self.settle(&*decide, &job, RegState::Failed, Some(&cause), false).await;
                 }
                 Attempt::Superseded => return,
                 Attempt::Retry(cause, _) if !told => {
                     told = true;
-                    self.settle(&*decide, &job, RegState::Pending, Some(&cause)).await;
+                    self.settle(&*decide, &job, RegState::Pending, Some(&cause), true).await;
                 }
-                Attempt::Retry(..) => {}
+                // Says to other nodes that this one is at it.
+                Attempt::Retry(..) => self.keep(&job.impi),
             }
         }
     }
 
     /// The leg has a new state: table, HSS, whoever the policy names.
-    async fn settle(&self, decide: &dyn Decide, job: &Job, state: RegState, cause: Option<&str>) {
+    /// `open`: the server has yet to take what is outstanding.
+    async fn settle(&self, decide: &dyn Decide, job: &Job, state: RegState, cause: Option<&str>, open: bool) {
         let previous = self.shared.table.update_leg(job.impi.as_str(), |leg| {
             let leg = leg.as_mut().filter(|l| l.serial == job.serial)?;
+            if !open {
+                leg.outstanding = None;
+            }
             // An answer that leaves the key outstanding does not undo an alert that came in between.
             if state == RegState::Pending && leg.state == RegState::Registered {
                 return None;
             }
             Some(std::mem::replace(&mut leg.state, state))
         });
+        self.keep(&job.impi);
         if let Some(Some(previous)) = previous {
             if state == RegState::Failed {
                 tracing::warn!(impi = %job.impi, server = job.peer.name, cause, "broadcast registration failed");
@@ -425,10 +444,39 @@ impl Scscf {
     /// All or nothing, and it is nothing. The server may have registered the user although its answer did not come.
     async fn close_leg(&self, job: &Job) {
         let closed = self.shared.table.update_leg(job.impi.as_str(), |leg| leg.take_if(|l| l.serial == job.serial));
+        self.keep(&job.impi);
         self.tell_hss(&job.impu, &job.peer.name, &job.naf, None, RegState::NotRegistered).await;
         if let Some(leg) = closed.flatten() {
             self.end_at_server(&job.impi, job.peer.clone(), &leg);
         }
+    }
+
+    /// Takes up what a leg has outstanding, if no job of this node is at it: after a restart, or because the node that
+    /// was at it says nothing any more.
+    pub(super) fn resume(&self, impi: &Impi) {
+        let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
+        let Some(what) = leg.outstanding.clone() else { return };
+        let keys = leg.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now()));
+        let (Some(bootstrap), Some(peer)) = (keys, self.shared.server(&leg.server)) else { return };
+        tracing::info!(%impi, server = peer.name, "what is outstanding to a broadcast server is taken up again");
+        let job = Job {
+            impi: impi.clone(),
+            impu: leg.impu,
+            peer: peer.clone(),
+            naf: leg.naf,
+            what,
+            mode: Mode::Subsequent,
+            expires: self.expires_left(impi),
+            bootstrap,
+            serial: leg.serial,
+            circumstances: None,
+        };
+        let me = self.clone();
+        let trigger = RequestWriter::new("REGISTER", &job.peer.uri).finish();
+        (self.spawn)(Box::pin(async move {
+            let Ok(trigger) = Message::parse_owned(trigger) else { return };
+            me.forward_until_done(job, &trigger, false).await;
+        }));
     }
 
     /// The user has gone to another server.

@@ -28,7 +28,7 @@ impl Scscf {
         }
         let ext = Ext::of(request).map_err(|e| Refusal::because(400, e))?.unwrap_or_default();
         if ext.asks_key {
-            return Ok(self.key_request(request, source, &ext));
+            return Ok(self.key_request(request, source, &ext).await);
         }
         let kind = request.header(HeaderName::ContentType).unwrap_or_default();
         if media::is(kind, media::BCAST_REGISTRATION) {
@@ -45,7 +45,10 @@ impl Scscf {
     }
 
     /// The BSF in the same box.
-    fn key_request(&self, request: &Message<'_>, source: &Source, ext: &Ext) -> Vec<u8> {
+    async fn key_request(&self, request: &Message<'_>, source: &Source, ext: &Ext) -> Vec<u8> {
+        if let Some(btid) = &ext.btid {
+            self.fetch_by_btid(btid).await;
+        }
         let held = ext.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now()));
         let server = held.and_then(|held| self.shared.table.leg(held.impi.as_str())).map(|leg| leg.server);
         let (response, job) = self.bsf.clone().answer(request, source, server.as_deref(), self.now());
@@ -70,7 +73,7 @@ impl Scscf {
         if speakers.peek().is_none() {
             return Err(Refusal::because(403, "that NAF is another server's"));
         }
-        let impi = self.owner(&told)?;
+        let impi = self.owner(&told).await?;
         let Some(peer) = self.shared.of_user(speakers, Some(impi.as_str())) else { return Err(Refusal::new(403)) };
         let impu = self.shared.table.with(impi.as_str(), |r| {
             r.and_then(|r| r.impus.iter().find(|impu| **impu == told.impu).or(r.impus.first()).cloned())
@@ -78,6 +81,7 @@ impl Scscf {
         let impu = impu.ok_or_else(|| Refusal::because(404, "the user is not registered"))?;
         let outcome = self.shared.table.update_leg(impi.as_str(), |held| match held {
             Some(leg) if *leg.server == *peer.name && (told.btid.is_none() || leg.btid == told.btid) => {
+                leg.outstanding = None;
                 Some((std::mem::replace(&mut leg.state, told.state), None))
             }
             // An end says nothing of the leg that has taken its place: one of a newer key, or of another server.
@@ -94,7 +98,9 @@ impl Scscf {
                     impu: same.map_or(&impu, |leg| &leg.impu).clone(),
                     btid: told.btid.clone(),
                     state: told.state,
-                    serial: self.shared.table.next_serial(),
+                    serial: self.shared.table.next_serial(self.now().unix),
+                    changes: 0,
+                    outstanding: None,
                     dialog: same
                         .map_or_else(|| ThirdParty::new(&self.shared.settings.domain), |leg| leg.dialog.clone()),
                 });
@@ -104,6 +110,7 @@ impl Scscf {
         });
         let response = self.response(request, 200, source).finish();
         if let Some(Some((previous, new))) = outcome {
+            self.kept(&impi).await?;
             tracing::info!(%impi, server = peer.name, state = told.state.as_str(), "broadcast registration changed");
             self.broadcast_changed(&*self.decides_for(&impi), &impi, previous, told.state, Some(&told.cause)).await;
             if let Some(left) = new {
@@ -115,13 +122,17 @@ impl Scscf {
         Ok(response)
     }
 
-    fn owner(&self, told: &BroadcastRegistration) -> Result<Impi, Refusal> {
-        if let Some(held) = told.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now())) {
-            return Ok(held.impi.clone());
+    async fn owner(&self, told: &BroadcastRegistration) -> Result<Impi, Refusal> {
+        if let Some(btid) = &told.btid {
+            self.fetch_by_btid(btid).await;
         }
-        self.shared
-            .table
-            .private_identity(told.impu.as_str())
+        if let Some(held) = told.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now())) {
+            let impi = held.impi.clone();
+            self.fetch(&impi).await?;
+            return Ok(impi);
+        }
+        self.find(told.impu.as_str())
+            .await
             .ok_or_else(|| Refusal::because(404, "neither the B-TID nor the identity is known"))
     }
 
@@ -149,7 +160,7 @@ impl Scscf {
     ) -> Result<Vec<u8>, Refusal> {
         // The server believes the IMS in what it says of keys; a terminal's words must not pass for that.
         content::only(request, &[media::PROVISIONING])?;
-        let (impi, impu) = self.registered_sender(request, source)?;
+        let (impi, impu) = self.registered_sender(request, source).await?;
         if let Some(btid) = &ext.btid
             && self.shared.bootstraps.get(btid, self.now()).is_none_or(|held| held.impi != impi)
         {
@@ -172,7 +183,7 @@ impl Scscf {
 
     /// The broadcast server's answer to an application request.
     async fn to_terminal(&self, request: &Message<'_>, source: &Source, uri: &Uri<'_>) -> Result<Vec<u8>, Refusal> {
-        let impi = self.shared.table.private_identity(&uri.aor()).ok_or_else(|| Refusal::new(404))?;
+        let impi = self.find(&uri.aor()).await.ok_or_else(|| Refusal::new(404))?;
         let sender = self.shared.of_user(self.shared.servers_at(source), Some(impi.as_str()));
         let asserted = &sender.ok_or_else(|| Refusal::new(403))?.uri;
         let mono = self.now().mono;
@@ -215,7 +226,11 @@ impl Scscf {
 
     /// The registered user that a request comes from: the one whom a trusted P-CSCF asserts, or else the one in From if
     /// it comes from where a contact of his was registered from. (Everybody behind a P-CSCF comes from its address.)
-    pub(super) fn registered_sender(&self, request: &Message<'_>, source: &Source) -> Result<(Impi, Impu), Refusal> {
+    pub(super) async fn registered_sender(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+    ) -> Result<(Impi, Impu), Refusal> {
         let unknown = || Refusal::because(403, "the sender is not registered from there");
         let trusted = self.shared.is_trusted(source);
         let user = match trusted {
@@ -223,7 +238,7 @@ impl Scscf {
             false => request.from(),
         };
         let impu = Impu::new(user.map_err(|e| Refusal::because(400, e))?.uri.aor());
-        let impi = self.shared.table.private_identity(impu.as_str()).ok_or_else(unknown)?;
+        let impi = self.find(impu.as_str()).await.ok_or_else(unknown)?;
         let mono = self.now().mono;
         let known = trusted
             || self.shared.table.with(impi.as_str(), |r| {

@@ -5,12 +5,17 @@
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
 //!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] and [`notice`] who is
 //!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF;
+//! * [`keeping`]: how users outlive the process and reach other nodes; `document`, their form in a store
+//!
 //!   [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
 
 pub mod authenticate;
 pub mod binding;
+mod challenges;
 mod content;
+mod document;
 mod fail_over;
+pub mod keeping;
 pub mod leg;
 pub mod message;
 pub mod notice;

@@ -62,6 +62,7 @@ impl Scscf {
         let asked = self.read(request).await?;
         turn.identify(self, &asked.impi, &asked.impu);
         turn.visited_network.clone_from(&asked.visited_network);
+        self.fetch(&asked.impi).await?;
         content::check(request, TAKEN)?;
         let in_progress =
             || Refusal::because(500, "a registration of this user is in progress").with(HeaderName::RetryAfter, 5);
@@ -218,10 +219,18 @@ impl Scscf {
         if registration.bindings.is_empty() {
             // One contact both bound and removed: nothing is left of it.
             self.shared.bootstraps.remove(&asked.impi);
+            self.keep(&asked.impi);
             let _ = self.assign(asked, Assignment::UserDeregistration).await;
             return Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info));
         }
         let new_key = self.bootstrap(asked, source, &profile, &authenticated);
+        if self.shared.keeping.is_shared() && new_key.is_some() && authenticated.portion.is_some() {
+            // The broadcast server may ask another node for the key.
+            if let Err(refusal) = self.kept(&asked.impi).await {
+                self.undo(asked, previous).await;
+                return Err(refusal);
+            }
+        }
         let expires = registration.expires_in(self.now().mono);
         let outcome = self
             .broadcast_leg(request, source, asked, turn, verify, authenticated.portion, &profile, new_key, expires)
@@ -233,6 +242,10 @@ impl Scscf {
                 return Err(refusal);
             }
         };
+        if let Err(refusal) = self.kept(&asked.impi).await {
+            self.undo(asked, previous).await;
+            return Err(refusal);
+        }
         turn.broadcast = outcome.asked.then_some(outcome.state);
         turn.server.clone_from(&outcome.told);
         if previous.is_none() {
@@ -268,9 +281,15 @@ impl Scscf {
     /// All or nothing: what this REGISTER brought is taken back; what was there before it stays.
     async fn undo(&self, asked: &Asked<'_>, previous: Option<Registration>) {
         let fresh = previous.is_none();
-        self.shared.table.restore(&asked.impi, previous);
+        if let Some(leg) = self.shared.table.restore(&asked.impi, previous) {
+            self.leave_server(&asked.impi, leg);
+        }
         if fresh {
             self.shared.bootstraps.remove(&asked.impi);
+        }
+        self.not_kept_is_undone(&asked.impi);
+        self.keep(&asked.impi);
+        if fresh {
             if let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
                 tracing::warn!(impi = %asked.impi, status = why.status, "the HSS still has the user registered");
             }
@@ -370,8 +389,19 @@ impl Scscf {
             registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
         });
         let registration = result.map_err(refuse_contacts)?;
+        let keys = self.shared.bootstraps.held(&asked.impi);
         if registration.bindings.is_empty() {
             self.shared.bootstraps.remove(&asked.impi);
+        }
+        if let Err(refusal) = self.kept(&asked.impi).await {
+            // He stays registered until it can be written down that he is not.
+            self.shared.table.restore(&asked.impi, Some(previous));
+            self.shared.table.update_leg(asked.impi.as_str(), |held| *held = leg);
+            self.shared.bootstraps.put_back(&asked.impi, keys);
+            self.not_kept_is_undone(&asked.impi);
+            return Err(refusal);
+        }
+        if registration.bindings.is_empty() {
             if let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
                 tracing::warn!(impi = %asked.impi, status = why.status, "the HSS was not told of the deregistration");
             }

@@ -143,6 +143,7 @@ impl Registration {
                                 call_id: call_id.into(),
                                 cseq,
                                 until: mono + Duration::from_secs(u64::from(*granted)),
+                                since: mono,
                                 source: source.clone(),
                             };
                             match at {

@@ -1,6 +1,7 @@
 //! The S-CSCF: what its procedures share. [`Shared`] is one per node, [`Scscf`] one per worker.
 
 use super::authenticate::Memo;
+use super::keeping::Keeping;
 use super::notice::Notice;
 use super::subscription::Checks;
 use super::table::Table;
@@ -20,6 +21,8 @@ use crate::policy::{Decide, ServerView, Stage};
 use crate::registrar::Limits;
 use crate::sip::transaction::{Outbound, Source, Transport};
 use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method, reason_phrase};
+use crate::store::Store;
+use crate::store::seal::Seal;
 use dashmap::DashSet;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
@@ -53,7 +56,8 @@ pub struct Settings {
 pub struct Shared {
     pub settings: Settings,
     pub servers: Vec<ServerView>,
-    pub table: Table,
+    pub table: Arc<Table>,
+    pub keeping: Keeping,
     pub challenges: Challenges<Memo>,
     pub bootstraps: Arc<Bootstraps>,
     pub hss: Arc<dyn Hss>,
@@ -84,10 +88,13 @@ impl Shared {
             .iter()
             .map(|s| ServerView { name: s.name.clone(), naf_fqdns: s.naf_fqdns.clone() })
             .collect();
+        let table = Arc::<Table>::default();
+        let keeping = Keeping::volatile(table.clone(), bootstraps.clone(), clock);
         Shared {
             settings,
             servers,
-            table: Table::default(),
+            table,
+            keeping,
             challenges: Challenges::new(max_challenges, reg_await_auth),
             bootstraps,
             hss,
@@ -98,6 +105,11 @@ impl Shared {
             mark: Tokens::new().next(),
             tidied: AtomicU64::new(0),
         }
+    }
+
+    /// Keeps users in this store, keys sealed.
+    pub fn keep_in(&mut self, store: Arc<dyn Store>, seal: Arc<Seal>) {
+        self.keeping = Keeping::new(store, seal, self.table.clone(), self.bootstraps.clone(), self.clock);
     }
 
     pub fn server(&self, name: &str) -> Option<&Peer> {
@@ -192,7 +204,7 @@ impl Scscf {
     async fn other(&self, request: &Message<'_>, source: &Source, turn: &mut Turn) -> Result<Vec<u8>, Refusal> {
         let asked = |stage| self.policy.wants(stage);
         if [Stage::Route, Stage::Reply, Stage::Finish].into_iter().any(asked)
-            && let Ok((impi, impu)) = self.registered_sender(request, source)
+            && let Ok((impi, impu)) = self.registered_sender(request, source).await
         {
             turn.identify(self, &impi, &impu);
         }

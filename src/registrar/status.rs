@@ -1,10 +1,12 @@
 //! Status both ways (claims 2 and 9; figure 2, step 235): the IMS side tells broadcast servers by third-party
 //! REGISTER what became of the IMS registration, and takes in what they tell of theirs. Whom, the policy says.
 
+use super::authenticate::Memo;
 use super::notice::Notice;
 use super::register::{Asked, Busy};
 use super::scscf::Scscf;
 use super::table::{Expired, Leg};
+use crate::auth::challenge::Challenge;
 use crate::broadcast::ext::Mode;
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::held::Step;
@@ -141,6 +143,7 @@ impl Scscf {
                 let forward = me.state_alone(&server, &leg, expires);
                 forward.request(if own { &mut held.dialog } else { &mut foreign }).ok()
             });
+            me.keep(&impi); // the CSeq goes on after a restart
             written.flatten().map(|request| (server.clone(), request))
         });
     }
@@ -268,7 +271,9 @@ impl Scscf {
         for impi in impis {
             self.shared.bootstraps.remove(&impi);
             self.shared.subscriptions.forget(&impi);
-            if let Some((_, leg)) = self.shared.table.remove(&impi) {
+            let removed = self.shared.table.remove(&impi);
+            self.keep(&impi);
+            if let Some((_, leg)) = removed {
                 tracing::info!(%impi, "deregistered: no subscriber any more");
                 if let Some(leg) = leg {
                     self.ims_ended(&impi, leg, "deactivated");
@@ -282,6 +287,15 @@ impl Scscf {
     pub async fn sweep(&self) {
         let now = self.now();
         self.tell_due();
+        let minute = now.mono.as_secs() / 60;
+        let tidy = self.shared.tidied.fetch_max(minute, Ordering::Relaxed) < minute;
+        self.tend(tidy);
+        if self.shared.keeping.is_shared() {
+            // Whose time it is, is told by the node that claims it (`due`).
+            for (ended, ()) in self.shared.table.expire(now.mono, |_| Some(())) {
+                self.let_go(&ended.impi);
+            }
+        }
         for (ended, busy) in self.shared.table.expire(now.mono, |impi| Busy::enter(&self.shared, impi)) {
             let me = self.clone();
             (self.spawn)(Box::pin(async move {
@@ -291,26 +305,31 @@ impl Scscf {
         }
         let unanswered = self.shared.challenges.expire(now.mono);
         if !unanswered.is_empty() {
-            let hss = self.shared.hss.clone();
+            let me = self.clone();
             (self.spawn)(Box::pin(async move {
                 for (impi, challenge) in unanswered {
-                    let kind = Assignment::AuthenticationTimeout;
-                    if let Err(why) = hss.server_assignment(&impi, challenge.memo.impu(), kind, now).await {
-                        tracing::debug!(%impi, %why, "the HSS was not told of the unanswered challenge");
-                    }
+                    me.unanswered(&impi, &challenge).await;
                 }
             }));
         }
         // These are not found any more once their time is over; this only gives the memory back.
-        if self.shared.tidied.fetch_max(now.mono.as_secs() / 60, Ordering::Relaxed) < now.mono.as_secs() / 60 {
+        if tidy {
             self.shared.bootstraps.sweep(now);
             self.shared.subscriptions.sweep(now.mono);
         }
     }
 
-    async fn expired(&self, ended: Expired) {
+    pub(super) async fn unanswered(&self, impi: &Impi, challenge: &Challenge<Memo>) {
+        let kind = Assignment::AuthenticationTimeout;
+        if let Err(why) = self.shared.hss.server_assignment(impi, challenge.memo.impu(), kind, self.now()).await {
+            tracing::debug!(%impi, %why, "the HSS was not told of the unanswered challenge");
+        }
+    }
+
+    pub(super) async fn expired(&self, ended: Expired) {
         let Expired { impi, registration, leg } = ended;
         self.shared.bootstraps.remove(&impi);
+        self.keep(&impi);
         if let Some(leg) = leg {
             self.ims_ended(&impi, leg, "expired");
         }

@@ -3,10 +3,12 @@
 
 use super::registration::Registration;
 use crate::broadcast::forward::ThirdParty;
+use crate::broadcast::identify::Payload;
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
+use crate::policy::verdict::KeyMovement;
 use dashmap::DashMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,14 +27,36 @@ pub struct Leg {
     pub state: RegState,
     /// Never the same twice (see [`Table::next_serial`]); a job for an older one gives up.
     pub serial: u64,
+    /// Changes of this leg so far: of two nodes' the one with more is the newer.
+    pub changes: u32,
+    /// What has not got through to the server yet; None: it has, or the terminal began it.
+    pub outstanding: Option<Arc<Outstanding>>,
     /// Call-ID and CSeq of the third-party REGISTERs to this server.
     pub dialog: ThirdParty,
+}
+
+/// What of a REGISTER is to go to a broadcast server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outstanding {
+    pub profile: Option<String>,
+    pub payload: Option<Payload>,
+    pub key: KeyMovement,
+}
+
+/// All that the table has of a user.
+#[derive(Debug, Clone)]
+pub(super) struct Whole {
+    pub registration: Registration,
+    pub leg: Option<Leg>,
+    /// Serial of the last leg that was ended while the user stayed; none of another node's below it counts.
+    pub closed: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     registration: Registration,
     leg: Option<Leg>,
+    closed: u64,
     /// The time under which the expiry queue holds this entry, once; a refresh does not move it.
     armed: Option<Duration>,
 }
@@ -97,6 +121,7 @@ impl Table {
         let mut entry = self.entries.entry(impi.clone()).or_insert_with(|| Entry {
             registration: Registration { impi: impi.clone(), impus: impus.clone(), bindings: Vec::new() },
             leg: None,
+            closed: 0,
             armed: None,
         });
         let before: Arc<[Impu]> = entry.registration.impus.clone();
@@ -118,9 +143,12 @@ impl Table {
         (result, leg)
     }
 
-    /// A number that no leg of this node has had.
-    pub fn next_serial(&self) -> u64 {
-        self.serial.fetch_add(1, Ordering::Relaxed)
+    /// A number that no leg has had, and above those that other nodes gave before `unix`.
+    pub fn next_serial(&self, unix: Duration) -> u64 {
+        let time = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX >> 8).saturating_mul(1 << 8);
+        let next = |last: u64| last.saturating_add(1).max(time | last & 0xff);
+        let last = self.serial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        next(last.unwrap_or_default())
     }
 
     /// A public identity may be shared: it is the last one's who registered it.
@@ -171,7 +199,78 @@ impl Table {
 
     /// Changes the broadcast leg under its lock; None if the user is not registered.
     pub fn update_leg<R>(&self, impi: &str, change: impl FnOnce(&mut Option<Leg>) -> R) -> Option<R> {
-        self.entries.get_mut(impi).map(|mut e| change(&mut e.leg))
+        self.entries.get_mut(impi).map(|mut entry| {
+            let before = entry.leg.as_ref().map_or(0, |leg| leg.serial);
+            let result = change(&mut entry.leg);
+            match &mut entry.leg {
+                Some(leg) => leg.changes = leg.changes.wrapping_add(1),
+                None => entry.closed = entry.closed.max(before),
+            }
+            result
+        })
+    }
+
+    /// Reads all of a user in place.
+    pub(super) fn with_whole<R>(
+        &self,
+        impi: &str,
+        read: impl FnOnce(&Registration, Option<&Leg>, u64) -> R,
+    ) -> Option<R> {
+        self.entries.get(impi).map(|entry| read(&entry.registration, entry.leg.as_ref(), entry.closed))
+    }
+
+    /// Puts what `merge` makes of a user in place of what there is; None, or no contacts: nothing.
+    pub(super) fn merge(&self, impi: &Impi, merge: impl FnOnce(Option<Whole>) -> Option<Whole>) {
+        let slot = self.entries.entry(impi.clone());
+        let found = match &slot {
+            dashmap::Entry::Occupied(held) => Some(held.get().clone()),
+            dashmap::Entry::Vacant(_) => None,
+        };
+        let before = found.as_ref().map(|entry| (entry.registration.impus.clone(), entry.armed));
+        let merged = merge(found.map(|Entry { registration, leg, closed, .. }| Whole { registration, leg, closed }));
+        let merged = merged.filter(|whole| !whole.registration.bindings.is_empty());
+        let (mut after, mut armed) = (None, None);
+        match merged {
+            Some(Whole { registration, leg, closed }) => {
+                after = Some(registration.impus.clone());
+                let mut entry = Entry { registration, leg, closed, armed: None };
+                armed = entry.arm().map(|(next, _)| next);
+                drop(slot.insert(entry));
+            }
+            None => match slot {
+                dashmap::Entry::Occupied(held) => drop(held.remove()),
+                dashmap::Entry::Vacant(free) => drop(free),
+            },
+        }
+        if let Some((impus, _)) = &before {
+            let stays = |impu: &Impu| after.as_ref().is_some_and(|after| after.contains(impu));
+            impus.iter().filter(|impu| !stays(impu)).for_each(|impu| self.unname(impu, impi));
+        }
+        for impu in after.iter().flat_map(|after| after.iter()) {
+            self.by_impu.insert(impu.clone(), impi.clone());
+        }
+        self.requeue(impi, before.and_then(|(_, armed)| armed), armed);
+    }
+
+    /// Drops the contacts of one user whose time is over; Some: that was the last of them.
+    pub(super) fn end_if_over(&self, impi: &Impi, mono: Duration) -> Option<Expired> {
+        let mut ended = None;
+        self.merge(impi, |whole| {
+            let mut whole = whole?;
+            let last = whole.registration.clone();
+            whole.registration.bindings.retain(|b| b.until > mono);
+            if whole.registration.bindings.is_empty() {
+                ended = Some(Expired { impi: impi.clone(), registration: last, leg: whole.leg });
+                return None;
+            }
+            Some(whole)
+        });
+        ended
+    }
+
+    /// Everybody who is in the table.
+    pub(super) fn all(&self) -> Vec<Impi> {
+        self.entries.iter().map(|entry| entry.key().clone()).collect()
     }
 
     /// Drops the contacts whose time is over; says which registrations ended with them, each with what `claim` gave

@@ -55,6 +55,10 @@ pub enum StartError {
     Store(#[from] crate::store::space::SpaceError),
     #[error("data: {0}")]
     Data(#[from] crate::hss::embedded::EmbeddedError),
+    #[error("data: {0}")]
+    Open(#[from] crate::store::open::OpenError),
+    #[error(transparent)]
+    Seal(#[from] crate::store::SealError),
     #[error("cannot listen on http {addr}: {why}")]
     Http { addr: SocketAddr, why: std::io::Error },
     #[error(transparent)]
@@ -146,6 +150,7 @@ pub struct Node {
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
     store: Arc<Spaces>,
+    state: Arc<dyn crate::store::Store>,
     metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
@@ -214,6 +219,7 @@ impl Node {
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let metrics: Arc<Metrics> = Arc::default();
+        let state = crate::store::open::node(&config.store_kind(), clock)?;
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -223,9 +229,8 @@ impl Node {
                     ind: config.store.ind,
                     metrics: metrics.clone(),
                 };
-                let state = Arc::new(crate::store::Memory::new(clock));
-                let seal = Arc::new(crate::store::Seal::none());
-                let opened = EmbeddedHss::open(state, seal, settings, clock.now())?;
+                let seal = Arc::new(config.seal()?);
+                let opened = EmbeddedHss::open(state.clone(), seal, settings, clock.now())?;
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
@@ -274,6 +279,7 @@ impl Node {
             stop,
             hss: embedded.clone(),
             store,
+            state,
             metrics: host.metrics.clone(),
             control: None,
             reloader: None,
@@ -396,6 +402,7 @@ impl Node {
         if let Some(hss) = self.hss.take() {
             hss.close();
         }
+        self.state.close();
     }
 }
 

@@ -12,8 +12,10 @@
 
 pub mod keeper;
 pub mod memory;
+pub mod open;
 pub mod seal;
 pub mod space;
+pub mod sqlite;
 
 pub use memory::Memory;
 pub use seal::{Seal, SealError};

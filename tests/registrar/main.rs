@@ -6,6 +6,7 @@ mod bindings;
 mod broadcast;
 mod claims;
 mod hss;
+mod kept;
 mod messages;
 mod model;
 mod network;

@@ -248,7 +248,23 @@ impl Network {
         }
         let (clock, hands) = Clock::by_hand();
         hands.advance(seconds(1000));
-        let time = Time { clock, hands, timers: Rc::default() };
+        Self::at(Time { clock, hands, timers: Rc::default() }, hss, settings, policy, tune)
+    }
+
+    /// Another node at the same time, with the same HSS.
+    pub(crate) fn beside(&self, policy: impl Decide + 'static, tune: impl FnOnce(&mut Shared)) -> Self {
+        let time = Time { timers: Rc::default(), ..self.time.clone() };
+        Self::at(time, self.hss.clone(), settings(), policy, tune)
+    }
+
+    fn at(
+        time: Time,
+        hss: Arc<FakeHss>,
+        settings: Settings,
+        policy: impl Decide + 'static,
+        tune: impl FnOnce(&mut Shared),
+    ) -> Self {
+        let clock = time.clock;
         let (sent, answer) = (Rc::default(), Rc::new(RefCell::new(Reply::ok())));
         let by_port: Rc<RefCell<BTreeMap<u16, Reply>>> = Rc::default();
         let outbound =
@@ -298,6 +314,11 @@ impl Network {
             self.time.hands.advance(next.saturating_sub(self.now()));
         }
         next.is_some()
+    }
+
+    /// Time passes while this node does nothing, as one that is down.
+    pub(crate) fn time_passes_unseen(&self, time: Duration) {
+        self.time.hands.advance(time);
     }
 
     /// Lets time pass, timer by timer.

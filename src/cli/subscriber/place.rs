@@ -1,9 +1,10 @@
 //! Where the subscribers are: a data folder, or what a configuration says.
 
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
 use crate::hss::embedded::{Subscribers, legacy};
-use crate::store::{Memory, Seal};
-use anyhow::{Context, bail};
+use crate::store::Seal;
+use crate::store::open::{self, OpenError};
+use anyhow::bail;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self) -> anyhow::Result<Config> {
         match &self.config {
             Some(file) => Ok(Config::load(file)?),
             None => {
@@ -31,36 +32,27 @@ impl Place {
 
     /// The store, made if there is none.
     pub(super) fn open(&self) -> anyhow::Result<Subscribers> {
-        let config = self.config()?;
-        let seal = seal(&config)?;
-        self.open_with(&config, seal)
+        self.opened(true, Ok)
     }
 
     /// The store, which has to be there.
     pub(super) fn existing(&self) -> anyhow::Result<Subscribers> {
-        let config = self.config()?;
-        let file = config.data_dir.join("imscript.db");
-        if config.store.kind == StoreKind::Sqlite && !file.is_file() {
-            bail!("no subscribers yet: {} does not exist", file.display());
-        }
-        self.open()
+        self.opened(false, Ok)
     }
 
-    pub(super) fn open_with(&self, config: &Config, seal: Seal) -> anyhow::Result<Subscribers> {
-        let store = Arc::new(Memory::new(crate::clock::Clock::new()));
-        let subscribers = Subscribers::new(store, Arc::new(seal));
+    /// The store, with what `seal` makes of its key.
+    pub(super) fn opened(
+        &self,
+        make: bool,
+        seal: impl FnOnce(Seal) -> anyhow::Result<Seal>,
+    ) -> anyhow::Result<Subscribers> {
+        let config = self.config()?;
+        let tool = match open::tool(&config.store_kind(), make) {
+            Err(OpenError::Absent(dir)) => bail!("no subscribers yet: there is no store in {}", dir.display()),
+            opened => opened?,
+        };
+        let subscribers = Subscribers::new(tool.store, Arc::new(seal(config.seal()?)?));
         legacy::take_over(&config.data_dir, &subscribers)?;
         Ok(subscribers)
-    }
-}
-
-/// The key that the configuration names, or the folder's own.
-pub(super) fn seal(config: &Config) -> anyhow::Result<Seal> {
-    match &config.store.key_file {
-        Some(file) => Ok(Seal::from_file(file)?),
-        None => {
-            std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
-            Ok(Seal::create(&config.data_dir.join("store.key"))?)
-        }
     }
 }

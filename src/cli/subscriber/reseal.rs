@@ -1,6 +1,6 @@
 //! `imscript subscriber reseal`: keys and passwords under another key file.
 
-use super::place::{Place, seal};
+use super::place::Place;
 use crate::store::Seal;
 use std::path::PathBuf;
 
@@ -20,13 +20,11 @@ pub(super) struct Reseal {
 
 impl Reseal {
     pub(super) fn run(&self, place: &Place) -> anyhow::Result<()> {
-        let config = place.config()?;
-        let new = seal(&config)?;
-        let seal = match &self.old_key_file {
-            Some(file) => new.with_old(Seal::from_file(file)?),
-            None => new,
+        let with_old = |new: Seal| match &self.old_key_file {
+            Some(file) => Ok(new.with_old(Seal::from_file(file)?)),
+            None => Ok(new),
         };
-        let done = place.open_with(&config, seal)?.reseal()?;
+        let done = place.opened(false, with_old)?.reseal()?;
         println!("sealed {done} subscribers anew");
         Ok(())
     }

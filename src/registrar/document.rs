@@ -1,0 +1,353 @@
+//! A user of the S-CSCF as it lies in a store: the fields of an entity of class `user`, as JSON text. Times are the
+//! store's, in milliseconds; Ks is sealed.
+//!
+//! | field | what |
+//! |---|---|
+//! | `contacts` | implicit set and bindings, and which were taken out on a shared store |
+//! | `leg` | the broadcast leg, with what has not got through yet |
+//! | `keys` | bootstrappings, the current one first |
+
+use super::binding::Binding;
+use super::registration::Registration;
+use super::table::{Leg, Outstanding};
+use crate::aka::Rand;
+use crate::broadcast::forward::ThirdParty;
+use crate::broadcast::identify::Payload;
+use crate::gba::bootstrap::Bootstrap;
+use crate::gba::btid::Btid;
+use crate::gba::kdf::Ks;
+use crate::gba::naf_id::NafId;
+use crate::hss::{BroadcastSubscription, RegState};
+use crate::identity::{Impi, Impu};
+use crate::policy::verdict::KeyMovement;
+use crate::sip::transaction::{Source, Transport};
+use crate::store::seal::Seal;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) const CONTACTS: &str = "contacts";
+pub(super) const LEG: &str = "leg";
+pub(super) const KEYS: &str = "keys";
+
+/// Why a field cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    Value(&'static str),
+    #[error(transparent)]
+    Sealed(#[from] crate::store::seal::SealError),
+}
+
+/// Where the store's clock and the process's meet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub mono: Duration,
+    pub store: Duration,
+}
+
+impl Times {
+    pub(super) fn to_store(self, mono: Duration) -> u64 {
+        let at = (self.store + mono).saturating_sub(self.mono);
+        u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A time before the process began is its beginning.
+    pub(super) fn from_store(self, at: u64) -> Duration {
+        (self.mono + Duration::from_millis(at)).saturating_sub(self.store)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Contacts {
+    pub impus: Vec<String>,
+    pub contacts: Vec<Contact>,
+    /// Taken out before their time; kept until then, so that no other node brings them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
+    /// Serial of the last leg that was ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub closed: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Contact {
+    uri: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    params: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reg_id: Option<u32>,
+    q: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    path: Vec<String>,
+    /// Octet by octet: a Call-ID need not be UTF-8.
+    call_id: String,
+    cseq: u32,
+    until: u64,
+    since: u64,
+    transport: String,
+    from: String,
+    local: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    peer_names: Vec<String>,
+}
+
+/// A contact that was taken out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Gone {
+    pub uri: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reg_id: Option<u32>,
+    /// When, by the store's clock.
+    pub at: u64,
+    /// When the contact would have ended.
+    pub until: u64,
+}
+
+impl Gone {
+    pub(super) fn was(&self, binding: &Binding) -> bool {
+        match (&self.instance, &binding.instance) {
+            (Some(mine), Some(theirs)) => **mine == **theirs && self.reg_id == binding.reg_id,
+            _ => *self.uri == *binding.uri,
+        }
+    }
+}
+
+impl Contact {
+    pub(super) fn of(binding: &Binding, times: Times) -> Self {
+        Contact {
+            uri: binding.uri.to_string(),
+            params: binding.params.to_string(),
+            instance: binding.instance.as_deref().map(str::to_owned),
+            reg_id: binding.reg_id,
+            q: binding.q,
+            path: binding.path.iter().map(|hop| hop.to_string()).collect(),
+            call_id: binding.call_id.iter().map(|octet| char::from(*octet)).collect(),
+            cseq: binding.cseq,
+            until: times.to_store(binding.until),
+            since: times.to_store(binding.since),
+            transport: binding.source.transport.param().to_owned(),
+            from: binding.source.addr.to_string(),
+            local: binding.source.local.to_string(),
+            peer_names: binding.source.peer_names.to_vec(),
+        }
+    }
+
+    fn binding(self, times: Times) -> Result<Binding, Unreadable> {
+        let transport = match &*self.transport {
+            "udp" => Transport::Udp,
+            "tcp" => Transport::Tcp,
+            "tls" => Transport::Tls,
+            _ => return Err(Unreadable::Value("unknown transport")),
+        };
+        let address = |text: &str| text.parse().map_err(|_| Unreadable::Value("no address of a contact's source"));
+        let octet = |c: char| u8::try_from(c).map_err(|_| Unreadable::Value("Call-ID is not octets"));
+        Ok(Binding {
+            uri: self.uri.into(),
+            params: self.params.into(),
+            instance: self.instance.map(String::into_boxed_str),
+            reg_id: self.reg_id,
+            q: self.q,
+            path: self.path.into_iter().map(String::into_boxed_str).collect(),
+            call_id: self.call_id.chars().map(octet).collect::<Result<_, _>>()?,
+            cseq: self.cseq,
+            until: times.from_store(self.until),
+            since: times.from_store(self.since),
+            source: Source {
+                transport,
+                addr: address(&self.from)?,
+                local: address(&self.local)?,
+                peer_names: self.peer_names.into(),
+            },
+        })
+    }
+}
+
+impl Contacts {
+    pub(super) fn read(text: &[u8]) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_slice(text)?)
+    }
+
+    pub(super) fn registration(&mut self, impi: &Impi, times: Times) -> Result<Registration, Unreadable> {
+        Ok(Registration {
+            impi: impi.clone(),
+            impus: self.impus.drain(..).map(Impu::new).collect(),
+            bindings: self.contacts.drain(..).map(|contact| contact.binding(times)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct LegDocument {
+    server: String,
+    naf: String,
+    impu: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    btid: Option<String>,
+    state: String,
+    serial: u64,
+    changes: u32,
+    call_id: String,
+    cseq: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outstanding: Option<OutstandingDocument>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OutstandingDocument {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    /// Content-Type, and the octets in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<(String, String)>,
+    key: String,
+}
+
+const MOVEMENTS: [(KeyMovement, &str); 3] =
+    [(KeyMovement::Push, "push"), (KeyMovement::Pull, "pull"), (KeyMovement::OnUse, "on_use")];
+
+impl LegDocument {
+    pub(super) fn of(leg: &Leg) -> Self {
+        let outstanding = |what: &Arc<Outstanding>| OutstandingDocument {
+            profile: what.profile.clone(),
+            payload: what.payload.as_ref().map(|p| (p.content_type.clone(), STANDARD.encode(&p.octets))),
+            key: MOVEMENTS.iter().find(|(key, _)| *key == what.key).map_or("push", |(_, text)| text).to_owned(),
+        };
+        LegDocument {
+            server: leg.server.to_string(),
+            naf: leg.naf.to_string(),
+            impu: leg.impu.to_string(),
+            btid: leg.btid.as_ref().map(|btid| btid.as_str().to_owned()),
+            state: leg.state.as_str().to_owned(),
+            serial: leg.serial,
+            changes: leg.changes,
+            call_id: leg.dialog.call_id().to_owned(),
+            cseq: leg.dialog.cseq(),
+            outstanding: leg.outstanding.as_ref().map(outstanding),
+        }
+    }
+
+    pub(super) fn read(text: &[u8]) -> Result<Leg, Unreadable> {
+        let LegDocument { server, naf, impu, btid, state, serial, changes, call_id, cseq, outstanding } =
+            serde_json::from_slice(text)?;
+        let outstanding = outstanding.map(|what| -> Result<_, Unreadable> {
+            let payload = what.payload.map(|(content_type, octets)| -> Result<_, Unreadable> {
+                let octets = STANDARD.decode(octets).map_err(|_| Unreadable::Value("payload is not base64"))?;
+                Ok(Payload { content_type, octets })
+            });
+            let key = MOVEMENTS.iter().find(|(_, text)| *text == what.key).map(|(key, _)| *key);
+            Ok(Arc::new(Outstanding {
+                profile: what.profile,
+                payload: payload.transpose()?,
+                key: key.ok_or(Unreadable::Value("unknown way of a key"))?,
+            }))
+        });
+        Ok(Leg {
+            server: server.into(),
+            naf: naf_id(&naf)?,
+            impu: Impu::new(impu),
+            btid: btid.map(|btid| read_btid(&btid)).transpose()?,
+            state: RegState::parse(&state).ok_or(Unreadable::Value("unknown state"))?,
+            serial,
+            changes,
+            outstanding: outstanding.transpose()?,
+            dialog: ThirdParty::resumed(call_id, cseq),
+        })
+    }
+}
+
+fn naf_id(text: &str) -> Result<NafId, Unreadable> {
+    NafId::parse(text).map_err(|_| Unreadable::Value("no NAF_Id"))
+}
+
+fn read_btid(text: &str) -> Result<Btid, Unreadable> {
+    Btid::parse(text).map_err(|_| Unreadable::Value("no B-TID"))
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyOfUser {
+    btid: String,
+    ks: String,
+    rand: String,
+    impus: Vec<String>,
+    /// Seconds since 1970, as told to others.
+    expires: u64,
+    until: u64,
+    subscription: Subscription,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Subscription {
+    None,
+    All,
+    Services(Vec<String>),
+}
+
+/// `context`: what Ks is sealed for.
+pub(super) fn keys_text(
+    held: &[(Arc<Bootstrap>, Duration)],
+    seal: &Seal,
+    context: &str,
+    times: Times,
+) -> Result<Vec<u8>, Unreadable> {
+    let one = |(bootstrap, until): &(Arc<Bootstrap>, Duration)| -> Result<KeyOfUser, Unreadable> {
+        Ok(KeyOfUser {
+            btid: bootstrap.btid.as_str().to_owned(),
+            ks: seal.seal(context, &bootstrap.ks.0)?,
+            rand: STANDARD.encode(bootstrap.rand.0),
+            impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
+            expires: bootstrap.expires,
+            until: times.to_store(*until),
+            subscription: match &bootstrap.subscription {
+                BroadcastSubscription::None => Subscription::None,
+                BroadcastSubscription::All => Subscription::All,
+                BroadcastSubscription::Services(ids) => Subscription::Services(ids.to_vec()),
+            },
+        })
+    };
+    let all: Vec<KeyOfUser> = held.iter().map(one).collect::<Result<_, _>>()?;
+    Ok(serde_json::to_vec(&all)?)
+}
+
+pub(super) fn read_keys(
+    text: &[u8],
+    impi: &Impi,
+    seal: &Seal,
+    context: &str,
+    times: Times,
+) -> Result<Vec<(Arc<Bootstrap>, Duration)>, Unreadable> {
+    let all: Vec<KeyOfUser> = serde_json::from_slice(text)?;
+    let one = |key: KeyOfUser| -> Result<_, Unreadable> {
+        let ks = seal.open(context, &key.ks)?;
+        let ks: [u8; 32] = ks.as_slice().try_into().map_err(|_| Unreadable::Value("Ks is not 32 octets"))?;
+        let rand = STANDARD.decode(&key.rand).ok().and_then(|octets| octets.try_into().ok());
+        let bootstrap = Bootstrap {
+            impi: impi.clone(),
+            impus: key.impus.into_iter().map(Impu::new).collect(),
+            ks: Ks(ks),
+            rand: Rand(rand.ok_or(Unreadable::Value("RAND is not 16 octets"))?),
+            btid: read_btid(&key.btid)?,
+            expires: key.expires,
+            subscription: match key.subscription {
+                Subscription::None => BroadcastSubscription::None,
+                Subscription::All => BroadcastSubscription::All,
+                Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
+            },
+        };
+        Ok((Arc::new(bootstrap), times.from_store(key.until)))
+    };
+    all.into_iter().map(one).collect()
+}

@@ -1,0 +1,553 @@
+//! How the S-CSCF's users outlive the process and reach other nodes: contacts, broadcast leg and bootstrappings of one
+//! user are one entity of the store ([`super::document`]), kept in step with the tables by a [`Keeper`].
+//!
+//! The procedures call four things: [`Scscf::fetch`] before a user is read, [`Scscf::kept`] before something is
+//! acknowledged, [`Scscf::keep`] after any other change, [`Scscf::find`] where only a public identity is known.
+//! On a shared store index entities lead from a public identity or a B-TID to the user, and timers fire at the node that
+//! claims them ([`Scscf::due`]).
+
+use super::document::{
+    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, keys_text, read_keys,
+};
+use super::register::Busy;
+use super::scscf::{Refusal, Scscf};
+use super::table::{Leg, Table, Whole};
+use crate::clock::Clock;
+use crate::gba::bootstrap::{Bootstrap, Bootstraps};
+use crate::gba::btid::Btid;
+use crate::hss::HssError;
+use crate::identity::{Impi, Impu};
+use crate::registrar::Registration;
+use crate::sip::HeaderName;
+use crate::store::keeper::{Keeper, Kept};
+use crate::store::seal::{self, Seal};
+use crate::store::{Class, Due, Entity, Key, Memory, Nature, Save, Store, StoreError};
+use dashmap::{DashMap, DashSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long after its time an entity is still there for the timers to find.
+const AFTERLIFE: Duration = Duration::from_secs(24 * 3600);
+/// A node that is at a leg's outstanding request says so at least this often; another takes it up after that.
+const OUTSTANDING_FOR: Duration = Duration::from_secs(90);
+/// Field of an index entity.
+const OWNER: &str = "owner";
+
+/// The tables, as the keeper sees them.
+pub struct Users {
+    table: Arc<Table>,
+    bootstraps: Arc<Bootstraps>,
+    store: Arc<dyn Store>,
+    seal: Arc<Seal>,
+    clock: Clock,
+    /// Of each user on a shared store, what this node saved last.
+    trails: DashMap<Impi, Trail>,
+    /// Until when the index of a shared store leads to a user.
+    indexed: DashMap<Key, u64>,
+    /// Users that were read since the start, until all are.
+    met: DashSet<Impi>,
+    loaded: AtomicBool,
+    /// Users whose leg has something outstanding from before the start.
+    resume: Mutex<Vec<Impi>>,
+}
+
+#[derive(Default)]
+struct Trail {
+    bindings: Vec<Gone>,
+    gone: Vec<Gone>,
+    closed: u64,
+}
+
+/// What [`super::Shared`] has of all this.
+pub struct Keeping {
+    pub keeper: Arc<Keeper>,
+    pub users: Arc<Users>,
+    /// Legs whose outstanding request a job of this node is at, by serial.
+    pub(super) running: DashSet<u64>,
+}
+
+impl Keeping {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        seal: Arc<Seal>,
+        table: Arc<Table>,
+        bootstraps: Arc<Bootstraps>,
+        clock: Clock,
+    ) -> Self {
+        let loaded = AtomicBool::new(store.nature() != Nature::Durable);
+        let users = Users {
+            table,
+            bootstraps,
+            store: store.clone(),
+            seal,
+            clock,
+            trails: DashMap::new(),
+            indexed: DashMap::new(),
+            met: DashSet::new(),
+            loaded,
+            resume: Mutex::default(),
+        };
+        Keeping { keeper: Keeper::new(store), users: Arc::new(users), running: DashSet::new() }
+    }
+
+    /// Nothing outlives the process.
+    pub(super) fn volatile(table: Arc<Table>, bootstraps: Arc<Bootstraps>, clock: Clock) -> Self {
+        Self::new(Arc::new(Memory::new(clock)), Arc::new(Seal::none()), table, bootstraps, clock)
+    }
+
+    pub(super) fn seal(&self) -> &Seal {
+        &self.users.seal
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.keeper.nature() == Nature::Shared
+    }
+}
+
+pub(super) fn user_key(impi: &Impi) -> Key {
+    Key::new(Class::User, impi.to_arc())
+}
+
+impl Users {
+    fn times(&self) -> Times {
+        let now = self.clock.now();
+        Times { mono: now.mono, store: self.store.time(now) }
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.nature() == Nature::Shared
+    }
+
+    /// Reads all users of a store of the node's own, beside the traffic. It blocks: a thread's whole work.
+    pub fn load(&self) {
+        let mut read = 0u64;
+        let begun = self.clock.now().mono;
+        let mut each = |key: &Key, entity: Entity| {
+            read += 1;
+            if let Err(why) = self.reconcile(key, &entity) {
+                tracing::error!(%why, "a registration in the store is left alone");
+            }
+            ControlFlow::Continue(())
+        };
+        let mut told = false;
+        loop {
+            match self.store.walk(Class::User, &mut each) {
+                Ok(()) => break,
+                Err(StoreError::Closed) => return,
+                Err(why) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(%why, "registrations cannot be read, tried again");
+                    }
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+        self.loaded.store(true, Ordering::Release);
+        self.met.clear();
+        let seconds = self.clock.now().mono.saturating_sub(begun).as_secs_f64();
+        tracing::info!(users = read, seconds, "registrations read from the store");
+    }
+
+    fn is_missing(&self, impi: &Impi) -> bool {
+        !self.loaded.load(Ordering::Acquire) && !self.met.contains(impi.as_str())
+    }
+
+    fn to_resume(&self) -> std::sync::MutexGuard<'_, Vec<Impi>> {
+        self.resume.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what is gone since this node saved the user last, and what is there now.
+    fn trail(&self, impi: &Impi, present: Vec<Gone>, leg: u64, now: u64) -> (Vec<Gone>, u64) {
+        let mut trail = self.trails.entry(impi.clone()).or_default();
+        let same = |a: &Gone, b: &Gone| a.uri == b.uri && a.instance == b.instance && a.reg_id == b.reg_id;
+        let left: Vec<Gone> = std::mem::take(&mut trail.bindings)
+            .into_iter()
+            .filter(|old| !present.iter().any(|new| same(old, new)))
+            .map(|old| Gone { at: now, ..old })
+            .collect();
+        trail.gone.retain(|gone| gone.until > now && !left.iter().any(|new| same(gone, new)));
+        trail.gone.extend(left.into_iter().filter(|gone| gone.until > now));
+        trail.bindings = present;
+        trail.closed = trail.closed.max(leg);
+        (trail.gone.clone(), trail.closed)
+    }
+
+    fn unreadable(key: &Key, why: Unreadable) -> StoreError {
+        StoreError::Damaged { key: key.clone(), why: why.to_string().into() }
+    }
+}
+
+fn gone_of(contact: &crate::registrar::binding::Binding, times: Times) -> Gone {
+    Gone {
+        uri: contact.uri.to_string(),
+        instance: contact.instance.as_deref().map(str::to_owned),
+        reg_id: contact.reg_id,
+        at: 0,
+        until: times.to_store(contact.until),
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Option<Box<[u8]>> {
+    serde_json::to_vec(value).ok().map(Vec::into_boxed_slice)
+}
+
+impl Kept for Users {
+    fn describe(&self, key: &Key) -> Option<Save> {
+        let impi = Impi::new(key.name.clone());
+        let times = self.times();
+        let now = times.to_store(times.mono);
+        let mut found = self.table.with_whole(impi.as_str(), |registration, leg, closed| {
+            let contacts = Contacts {
+                impus: registration.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
+                contacts: registration.bindings.iter().map(|b| Contact::of(b, times)).collect(),
+                gone: Vec::new(),
+                closed,
+            };
+            let present: Vec<Gone> = registration.bindings.iter().map(|b| gone_of(b, times)).collect();
+            let outstanding = leg.is_some_and(|leg| leg.outstanding.is_some());
+            (contacts, leg.map(LegDocument::of), present, outstanding)
+        });
+        let held = self.bootstraps.held(&impi);
+        let mut last = held.iter().map(|(_, until)| times.to_store(*until)).max().unwrap_or(0);
+        let mut first = u64::MAX;
+        if self.is_shared() {
+            let (present, closed) = match &mut found {
+                Some((contacts, _, present, outstanding)) => {
+                    first = present.iter().map(|b| b.until).min().unwrap_or(u64::MAX);
+                    if *outstanding {
+                        first = first.min(now + OUTSTANDING_FOR.as_millis() as u64);
+                    }
+                    (std::mem::take(present), contacts.closed)
+                }
+                None => (Vec::new(), 0),
+            };
+            last = present.iter().map(|b| b.until).fold(last, u64::max);
+            let (gone, closed) = self.trail(&impi, present, closed, now);
+            last = gone.iter().map(|gone| gone.until).fold(last, u64::max);
+            match &mut found {
+                Some((contacts, ..)) => (contacts.gone, contacts.closed) = (gone, closed),
+                None if !gone.is_empty() => {
+                    let contacts = Contacts { impus: Vec::new(), contacts: Vec::new(), gone, closed };
+                    found = Some((contacts, None, Vec::new(), false));
+                }
+                None => {}
+            }
+        }
+        if found.is_none() && held.is_empty() {
+            self.trails.remove(impi.as_str());
+            return None;
+        }
+        let keys = match held.is_empty() {
+            true => None,
+            false => match keys_text(&held, &self.seal, &seal::context(key, KEYS), times) {
+                Ok(text) => Some(text.into_boxed_slice()),
+                Err(why) => {
+                    tracing::error!(%impi, %why, "Ks is not stored");
+                    None
+                }
+            },
+        };
+        let (contacts, leg) = match &found {
+            Some((contacts, leg, ..)) => (json(contacts), leg.as_ref().and_then(json)),
+            None => (None, None),
+        };
+        let save = Save::whole(key.clone(), vec![(CONTACTS.into(), contacts), (LEG.into(), leg), (KEYS.into(), keys)]);
+        Some(match self.is_shared() {
+            false => save,
+            true => save
+                .due(if first == u64::MAX { Due::Never } else { Due::At(Duration::from_millis(first)) })
+                .until(Duration::from_millis(last) + AFTERLIFE),
+        })
+    }
+
+    fn reconcile(&self, key: &Key, entity: &Entity) -> Result<(), StoreError> {
+        let impi = Impi::new(key.name.clone());
+        let times = self.times();
+        let damaged = |why| Self::unreadable(key, why);
+        let mut contacts = entity.field(CONTACTS).map(Contacts::read).transpose().map_err(damaged)?;
+        let registration = contacts.as_mut().map(|c| c.registration(&impi, times)).transpose().map_err(damaged)?;
+        let leg = entity.field(LEG).map(LegDocument::read).transpose().map_err(damaged)?;
+        let context = seal::context(key, KEYS);
+        let read = |text| read_keys(text, &impi, &self.seal, &context, times);
+        let keys = entity.field(KEYS).map(read).transpose().map_err(damaged)?.unwrap_or_default();
+        let (gone, closed) = contacts.map_or((Vec::new(), 0), |contacts| (contacts.gone, contacts.closed));
+        let theirs = registration.map(|registration| Whole { registration, leg, closed });
+        if self.is_shared() {
+            self.reconcile_shared(&impi, theirs, gone, keys, times);
+        } else if self.met.insert(impi.clone()) {
+            if theirs.as_ref().is_some_and(|t| t.leg.as_ref().is_some_and(|leg| leg.outstanding.is_some())) {
+                self.to_resume().push(impi.clone());
+            }
+            self.table.merge(&impi, |mine| mine.or(theirs));
+            self.bootstraps.put_back(&impi, keys);
+        }
+        Ok(())
+    }
+}
+
+impl Users {
+    fn reconcile_shared(
+        &self,
+        impi: &Impi,
+        theirs: Option<Whole>,
+        gone: Vec<Gone>,
+        keys: Vec<(Arc<Bootstrap>, Duration)>,
+        times: Times,
+    ) {
+        let mut gone = gone;
+        let mine_closed = match self.trails.get(impi.as_str()) {
+            Some(trail) => {
+                gone.extend(trail.gone.iter().cloned());
+                trail.closed
+            }
+            None => 0,
+        };
+        let mut left = None;
+        self.table.merge(impi, |mine| {
+            let merged = merged(impi, mine, theirs, &gone, mine_closed, times);
+            left.clone_from(&merged);
+            merged
+        });
+        let present =
+            left.as_ref().map_or(Vec::new(), |w| w.registration.bindings.iter().map(|b| gone_of(b, times)).collect());
+        let now = times.to_store(times.mono);
+        gone.retain(|gone| gone.until > now);
+        gone.sort_by(|a, b| (&a.uri, a.at).cmp(&(&b.uri, b.at)));
+        gone.dedup_by(|b, a| {
+            a.uri == b.uri && a.instance == b.instance && a.reg_id == b.reg_id && {
+                a.at = a.at.max(b.at);
+                true
+            }
+        });
+        let closed = left.as_ref().map_or(mine_closed, |whole| whole.closed);
+        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed });
+        let mine = self.bootstraps.held(impi);
+        let newest = |all: Option<u64>| all.unwrap_or(0);
+        if left.is_none_or(|whole| whole.registration.bindings.is_empty()) && keys.is_empty() {
+            self.bootstraps.remove(impi);
+        } else if newest(keys.first().map(|(k, _)| k.expires)) > newest(mine.first().map(|(k, _)| k.expires)) {
+            self.bootstraps.put_back(impi, keys);
+        }
+    }
+}
+
+/// The outcome of what this node has of a user and what lies in the store: contact by contact the later REGISTER counts,
+/// and what was taken out after it stays out.
+fn merged(
+    impi: &Impi,
+    mine: Option<Whole>,
+    theirs: Option<Whole>,
+    gone: &[Gone],
+    mine_closed: u64,
+    times: Times,
+) -> Option<Whole> {
+    let nobody = || Whole {
+        registration: Registration { impi: impi.clone(), impus: Arc::new([]), bindings: Vec::new() },
+        leg: None,
+        closed: 0,
+    };
+    let (mine, mut out) = (mine.unwrap_or_else(nobody), theirs.unwrap_or_else(nobody));
+    if out.registration.impus.is_empty() {
+        out.registration.impus = mine.registration.impus;
+    }
+    for binding in mine.registration.bindings {
+        match out.registration.bindings.iter_mut().find(|other| other.is(&binding)) {
+            Some(other) if binding.is_newer_than(other) => *other = binding,
+            Some(_) => {}
+            None if binding.until > times.mono => out.registration.bindings.push(binding),
+            None => {}
+        }
+    }
+    let out_stays = |gone: &Gone, since: Duration| times.to_store(since) <= gone.at;
+    out.registration.bindings.retain(|b| !gone.iter().any(|gone| gone.was(b) && out_stays(gone, b.since)));
+    out.closed = out.closed.max(mine.closed).max(mine_closed);
+    let age = |leg: &Leg| (leg.serial, leg.changes);
+    out.leg = match (out.leg, mine.leg) {
+        (Some(theirs), Some(mine)) => Some(if age(&mine) > age(&theirs) { mine } else { theirs }),
+        (theirs, mine) => theirs.or(mine),
+    };
+    let closed = out.closed;
+    out.leg = out.leg.filter(|leg| leg.serial > closed);
+    (!out.registration.bindings.is_empty()).then_some(out)
+}
+
+/// What a store that fails means to a terminal.
+pub(super) fn not_kept(why: StoreError) -> Refusal {
+    tracing::debug!(%why, "not kept");
+    Refusal::because(503, "state cannot be kept now").with(HeaderName::RetryAfter, 5)
+}
+
+impl Scscf {
+    fn keeping(&self) -> &Keeping {
+        &self.shared.keeping
+    }
+
+    /// Has the user as the store has him.
+    pub(super) async fn fetch(&self, impi: &Impi) -> Result<(), Refusal> {
+        let Keeping { keeper, users, .. } = self.keeping();
+        let missing = users.is_missing(impi);
+        keeper.fetch(&user_key(impi), &**users, missing).await.map_err(not_kept)?;
+        if missing {
+            users.met.insert(impi.clone()); // also one of whom there is nothing
+        }
+        Ok(())
+    }
+
+    /// Returns when the user is stored as he is now.
+    pub(super) async fn kept(&self, impi: &Impi) -> Result<(), Refusal> {
+        self.index(impi);
+        let Keeping { keeper, users, .. } = self.keeping();
+        keeper.changed(&user_key(impi), users, &*self.spawn).await.map_err(not_kept)
+    }
+
+    /// The caller has put back what he could not have stored.
+    pub(super) fn not_kept_is_undone(&self, impi: &Impi) {
+        self.keeping().keeper.undone(&user_key(impi));
+    }
+
+    /// Has the user stored as he is now, soon.
+    pub(super) fn keep(&self, impi: &Impi) {
+        if self.keeping().keeper.nature() == Nature::Volatile {
+            return;
+        }
+        let (me, impi) = (self.clone(), impi.clone());
+        let answer = self.keeping().keeper.changed(&user_key(&impi), &self.keeping().users, &*self.spawn);
+        (self.spawn)(Box::pin(async move {
+            if let Err(why) = answer.await {
+                tracing::debug!(%impi, %why, "not stored yet, tried again");
+            }
+            drop(me);
+        }));
+    }
+
+    /// Who has this public identity registered; his entry is then as the store has it, or as this node last knew it.
+    pub async fn find(&self, impu: &str) -> Option<Impi> {
+        let known = self.shared.table.private_identity(impu);
+        let impi = match (known, self.keeping().is_shared()) {
+            (Some(impi), _) => impi,
+            (None, true) => self.owner_of(Key::new(Class::Registered, impu)).await?,
+            (None, false) => return None,
+        };
+        // A store that is away leaves us with what is in memory, which is how the user could be reached last.
+        let _ = self.fetch(&impi).await;
+        self.shared
+            .table
+            .with(impi.as_str(), |r| r.is_some_and(|r| r.impus.iter().any(|i| i.as_str() == impu)))
+            .then_some(impi)
+    }
+
+    /// A shared store may have lost what it had acknowledged: all that this node has is saved again, upon whatever is
+    /// there. What others changed since is met and taken over.
+    pub fn push_all(&self) {
+        let users = &self.keeping().users;
+        let mut all = self.shared.table.all();
+        all.extend(users.trails.iter().map(|trail| trail.key().clone()));
+        all.sort_unstable();
+        all.dedup();
+        all.iter().for_each(|impi| self.keep(impi));
+    }
+
+    /// Has the user of a B-TID as the store has him.
+    pub(super) async fn fetch_by_btid(&self, btid: &Btid) {
+        if !self.keeping().is_shared() || self.shared.bootstraps.get(btid, self.now()).is_some() {
+            return;
+        }
+        if let Some(impi) = self.owner_of(Key::new(Class::Btid, btid.as_str())).await {
+            let _ = self.fetch(&impi).await;
+        }
+    }
+
+    async fn owner_of(&self, key: Key) -> Option<Impi> {
+        let entity = self.keeping().keeper.store().load(vec![key]).await.ok()?.pop()?;
+        std::str::from_utf8(entity.field(OWNER)?).ok().map(Impi::new)
+    }
+
+    /// Leads others to this user.
+    fn index(&self, impi: &Impi) {
+        let Keeping { keeper, users, .. } = self.keeping();
+        if keeper.nature() != Nature::Shared {
+            return;
+        }
+        let times = users.times();
+        let mut wanted: Vec<(Key, u64)> = Vec::new();
+        self.shared.table.with_whole(impi.as_str(), |registration, _, _| {
+            let until = registration.until().map_or(0, |until| times.to_store(until));
+            let of = |impu: &Impu| (Key::new(Class::Registered, impu.as_str()), until);
+            wanted.extend(registration.impus.iter().map(of));
+        });
+        let of = |(held, until): &(Arc<Bootstrap>, Duration)| {
+            (Key::new(Class::Btid, held.btid.as_str()), times.to_store(*until))
+        };
+        wanted.extend(self.shared.bootstraps.held(impi).iter().map(of));
+        let now = times.to_store(times.mono);
+        for (key, until) in wanted {
+            if users.indexed.get(&key).is_some_and(|held| *held >= until) {
+                continue;
+            }
+            // Twice the time, so that not every refresh has to say it again.
+            let until = until + until.saturating_sub(now);
+            users.indexed.insert(key.clone(), until);
+            let owner: Box<[u8]> = impi.as_str().as_bytes().into();
+            let save = Save::some(key.clone(), vec![(OWNER.into(), Some(owner))]).until(Duration::from_millis(until));
+            let (answer, users) = (keeper.store().save(save), users.clone());
+            (self.spawn)(Box::pin(async move {
+                if answer.await.is_err() {
+                    users.indexed.remove(&key);
+                }
+            }));
+        }
+    }
+
+    /// A user whose time has come, claimed by this node.
+    pub async fn due(&self, impi: Impi) {
+        if self.fetch(&impi).await.is_err() {
+            return; // due again, here or elsewhere
+        }
+        if matches!(self.shared.hss.broadcast_subscription(&impi).await, Err(HssError::UserUnknown)) {
+            return self.withdraw(vec![impi]);
+        }
+        let Some(busy) = Busy::enter(&self.shared, &impi) else { return };
+        match self.shared.table.end_if_over(&impi, self.now().mono) {
+            Some(ended) => self.expired(ended).await,
+            None => {
+                self.resume(&impi);
+                self.keep(&impi);
+            }
+        }
+        drop(busy);
+    }
+
+    /// The keeper's share of the timers: what is outstanding from before the start, saves that failed, and on a shared
+    /// store copies that are out of date.
+    pub(super) fn tend(&self, tidy: bool) {
+        let Keeping { keeper, users, .. } = self.keeping();
+        keeper.tend(users, &*self.spawn);
+        let again: Vec<Impi> = {
+            let mut all = users.to_resume();
+            let rest = all.len().saturating_sub(RESUMED_AT_ONCE);
+            all.split_off(rest)
+        };
+        again.iter().for_each(|impi| self.resume(impi));
+        if tidy {
+            let now = users.times();
+            let now = now.to_store(now.mono);
+            users.indexed.retain(|_, until| *until > now);
+        }
+    }
+
+    /// A local copy of a user of a shared store ends by itself; who tells the others is who claims him.
+    pub(super) fn let_go(&self, impi: &Impi) {
+        let Keeping { keeper, users, .. } = self.keeping();
+        users.trails.remove(impi.as_str());
+        self.shared.bootstraps.remove(impi);
+        keeper.forget(&user_key(impi));
+    }
+}
+
+/// Legs taken up again in one round of the timers.
+const RESUMED_AT_ONCE: usize = 200;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The thread that keeps house beside the writer: it carries the write-ahead log over into the database, which would make
+//! the writer stand still for 60 to 100 ms, and finds what may go.
+
+use super::queue::{Job, Queue};
+use super::rows;
+use super::time::Time;
+use crate::store::Class;
+use rusqlite::Connection;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Pages of the log, by estimate, after which they are carried over.
+const CARRIED_AT: usize = 4000;
+/// Length of the log in pages at which the writer itself carries over what is left, so that the log begins anew: under
+/// steady load nobody else meets it without something left.
+const LONG: i64 = 16_384;
+/// Rows that are looked at each second for whether they may go.
+const LOOKED_AT: usize = 2000;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What both threads know of the log.
+#[derive(Default)]
+pub(super) struct Log {
+    pages: AtomicUsize,
+    catch_up: AtomicBool,
+    stop: Mutex<bool>,
+    woken: Condvar,
+}
+
+impl Log {
+    /// Told by the writer after each commit.
+    pub(super) fn written(&self, jobs: &[Job]) {
+        let pages: usize = jobs.iter().filter(|job| job.writes()).map(|job| 2 + job.octets() / 4096).sum();
+        if self.pages.fetch_add(pages, Ordering::Relaxed) + pages >= CARRIED_AT {
+            self.woken.notify_one();
+        }
+    }
+
+    /// The writer's share, if it was asked for.
+    pub(super) fn help(&self, connection: Option<&Connection>) {
+        if self.catch_up.swap(false, Ordering::Relaxed)
+            && let Some(connection) = connection
+            && let Err(error) = carry_over(connection)
+        {
+            tracing::warn!(%error, "the write-ahead log cannot be carried over");
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.woken.notify_one();
+    }
+
+    /// False: it is the end.
+    fn wait(&self) -> bool {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = |stop: &mut bool| !*stop && self.pages.load(Ordering::Relaxed) < CARRIED_AT;
+        !*self.woken.wait_timeout_while(stop, SECOND, nothing).unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// Length of the log in pages, and how many of them are not carried over yet.
+fn carry_over(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let (length, done): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok((length, length - done))
+    })
+}
+
+pub(super) struct Upkeep {
+    /// Open as long as the store is: the last connection of a file that closes touches the log, and after a fault of the
+    /// writer nobody but the next commit may.
+    pub(super) connection: Connection,
+    pub(super) queue: Arc<Queue>,
+    pub(super) time: Arc<Time>,
+    pub(super) log: Arc<Log>,
+    /// A tool lets nothing go.
+    pub(super) tool: bool,
+}
+
+impl Upkeep {
+    pub(super) fn run(self) {
+        let (mut class, mut after) = (0, 0);
+        let mut failing = false;
+        while self.log.wait() {
+            if self.log.pages.load(Ordering::Relaxed) >= CARRIED_AT {
+                self.log.pages.store(0, Ordering::Relaxed);
+                match self.carry() {
+                    Ok(()) => failing = false,
+                    Err(error) if !std::mem::replace(&mut failing, true) => {
+                        tracing::warn!(%error, "the write-ahead log cannot be carried over now");
+                    }
+                    Err(_) => {}
+                }
+            } else if !self.tool {
+                // A fault shows where it matters; here the next round tries again.
+                let _ = self.look(&mut class, &mut after);
+            }
+        }
+    }
+
+    /// Twice, the second time what has come meanwhile.
+    fn carry(&self) -> rusqlite::Result<()> {
+        let (length, left) = carry_over(&self.connection)?;
+        if left > 0 && length >= LONG {
+            carry_over(&self.connection)?;
+            self.log.catch_up.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Goes on through all classes, a piece at a time.
+    fn look(&self, class: &mut usize, after: &mut i64) -> rusqlite::Result<()> {
+        let mut found = Vec::new();
+        let now = self.time.present();
+        for _ in Class::ALL {
+            let Some(this) = Class::ALL.get(*class) else {
+                *class = 0;
+                continue;
+            };
+            *after = rows::over(&self.connection, *this, *after, LOOKED_AT, now, &mut found)?;
+            if *after != 0 {
+                break;
+            }
+            *class += 1;
+        }
+        if !found.is_empty() {
+            self.queue.push(Job::LetGo(found));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! Stores: the behaviour that all have in common, and what each has of its own.
+
+mod behaviour;
+mod memory;
+mod sqlite;
