@@ -19,9 +19,9 @@ macro_rules! name_type {
                 &self.0
             }
 
-            /// The text itself, not copied.
-            pub fn to_arc(&self) -> Arc<str> {
-                self.0.clone()
+            /// The text itself, to share.
+            pub fn as_arc(&self) -> &Arc<str> {
+                &self.0
             }
         }
 

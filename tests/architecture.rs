@@ -55,7 +55,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("anyhow", &["cli"]),
     ("axum", &["broadcast::ua", "server"]),
     ("hyper", &["terminal", "server", "http"]),
-    ("rustls", &["sip::transport", "terminal", "http"]),
+    ("redis", &["store::redis"]),
+    ("rustls", &["sip::transport", "terminal", "http", "store::redis"]),
     // Of retrieve, only the channel that hands a key to those who wait for it: no I/O.
     (
         "tokio",

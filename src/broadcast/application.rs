@@ -16,6 +16,7 @@ use crate::hss::RegState;
 use crate::identity::Impu;
 use crate::sip::transaction::Source;
 use crate::sip::{HeaderName, Message, NameAddr};
+use crate::store::StoreError;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,12 +37,15 @@ pub(super) enum ApplicationError {
     Retrieve(#[from] RetrieveError),
     #[error(transparent)]
     Key(#[from] KeyFault),
+    /// Nothing was done.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Bsm {
     /// 202 at once, the ServiceResponse as a MESSAGE back to the user.
-    pub(super) fn application(self: &Rc<Self>, request: &Message<'_>, source: &Source, now: Now) -> Reply {
-        let application = match self.read_application(request, source) {
+    pub(super) async fn application(self: &Rc<Self>, request: &Message<'_>, source: &Source, now: Now) -> Reply {
+        let application = match self.read_application(request, source, now).await {
             Ok(application) => application,
             Err(reply) => return reply,
         };
@@ -60,7 +64,7 @@ impl Bsm {
         Reply::plain(202)
     }
 
-    fn read_application(&self, request: &Message<'_>, source: &Source) -> Result<Application, Reply> {
+    async fn read_application(&self, request: &Message<'_>, source: &Source, now: Now) -> Result<Application, Reply> {
         let (ims_peer, _) = self.ims_peer(source).ok_or_else(|| Reply::refuse(403, "users come through the IMS"))?;
         let asserted = request
             .list(HeaderName::PAssertedIdentity)
@@ -68,6 +72,7 @@ impl Bsm {
         let impu = asserted.ok_or_else(|| Reply::refuse(403, "no asserted identity"))?;
         let ext = Ext::of(request).map_err(|why| Reply::refuse(400, format_args!("Bcast-Ext: {why}")))?;
         let ext = ext.unwrap_or_default();
+        let fetched = self.fetch(&impu).await;
         let record = self.state.record(&impu);
         let naf = match ext.naf.or_else(|| record.as_ref().map(|record| record.naf.clone())) {
             Some(naf) if self.is_mine(&naf) => naf,
@@ -77,7 +82,16 @@ impl Bsm {
         let btid = ext.btid.or_else(|| record.and_then(|record| record.btid));
         let btid = btid.ok_or_else(|| Reply::refuse(400, "B-TID is needed"))?;
         let order = Request::parse(request.body()).map_err(|why| Reply::refuse(400, why))?;
+        // Without the store, who is registered here with a key that is alive is served all the same.
+        if fetched.is_err() && !self.is_served(&impu, &btid, &naf, now) {
+            return Err(Reply::away());
+        }
         Ok(Application { impu, naf, btid, order, ims_peer })
+    }
+
+    /// Whether a user is registered here, and his key alive.
+    pub(super) fn is_served(&self, impu: &Impu, btid: &Btid, naf: &NafId, now: Now) -> bool {
+        self.state.registration_state(impu) == RegState::Registered && self.state.smk(impu, btid, naf, now).is_some()
     }
 
     /// Gets the key if it is not here, registers the user, carries out the request, tells HSS and IMS.
@@ -91,16 +105,15 @@ impl Bsm {
             Some(_) => None,
             None => Some(self.fetch_key(btid, naf).await?),
         };
-        self.register_user(application, document).await?;
-        Ok(self.serve(impu, &application.order))
+        self.register_user(application, document).await
     }
 
-    /// Registers a user who came himself; the key that was fetched for it becomes SMK.
+    /// Registers a user who came himself and carries out his request; the key that was fetched for it becomes SMK.
     pub(super) async fn register_user(
         self: &Rc<Self>,
         application: &Application,
         document: Option<super::keys::KeyDocument>,
-    ) -> Result<(), ApplicationError> {
+    ) -> Result<Response, ApplicationError> {
         let Application { impu, naf, btid, .. } = application;
         let now = (self.env.now)();
         if let Some(document) = &document {
@@ -113,11 +126,13 @@ impl Bsm {
             (None, None) => 0,
         };
         let key_lasts = key_ends.saturating_sub(now.unix.as_secs());
+        let time = self.state.time(now);
         // A registration that the IMS made lasts as the IMS said; one made here, as long as its key.
         let until = match &known {
             Some(record) if record.state == RegState::Registered => record.until,
-            _ => now.mono.saturating_add(Duration::from_secs(key_lasts)),
+            _ => time.saturating_add(Duration::from_secs(key_lasts)),
         };
+        let before = self.state.before(impu);
         let previous = self.state.update(
             impu,
             Update {
@@ -128,9 +143,17 @@ impl Bsm {
                 subscription: None,
                 ims_peer: application.ims_peer,
             },
+            now,
         )?;
         if let Some(document) = &document {
             self.state.install_key(impu, document, now)?;
+        }
+        let response = self.serve(impu, &application.order);
+        if previous != RegState::Registered || document.is_some() {
+            self.keep(impu, before).await?;
+        } else {
+            // Of a user who is registered, what is ordered counts even if it is saved later only.
+            let _ = self.changed(impu).await;
         }
         if previous != RegState::Registered {
             self.report(impu, naf, Some(btid), RegState::Registered).await;
@@ -141,11 +164,11 @@ impl Bsm {
                 previous,
                 state: RegState::Registered,
                 cause: "registered".to_string(),
-                expires: u32::try_from(until.saturating_sub(now.mono).as_secs()).unwrap_or(u32::MAX),
+                expires: u32::try_from(until.saturating_sub(time).as_secs()).unwrap_or(u32::MAX),
                 ims_peer: application.ims_peer,
             });
         }
-        Ok(())
+        Ok(response)
     }
 
     async fn answer_user(&self, application: &Application, response: &Response) {

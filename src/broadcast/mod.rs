@@ -12,6 +12,7 @@ pub mod ext;
 pub mod forward;
 pub mod held;
 pub mod identify;
+mod keep;
 pub mod keys;
 mod nonce;
 pub(crate) mod outgoing;
@@ -21,6 +22,7 @@ mod registration;
 pub mod retrieve;
 pub mod server;
 pub mod state;
+mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
 pub mod ua;

@@ -6,7 +6,7 @@ use super::ext::{Ext, KeyWay, Mode};
 use super::keys::KeyDocument;
 use super::provisioning::{Request, Response};
 use super::server::{Bsm, Reply};
-use super::state::{KeyFault, Update};
+use super::state::{KeyFault, Record, Update};
 use super::{Job, media};
 use crate::clock::Now;
 use crate::gba::btid::Btid;
@@ -35,9 +35,20 @@ pub(super) struct Registration {
     order: Option<Result<Request, ()>>,
 }
 
+/// Whether somebody waits for the answer, and hears that nothing was done if it cannot be saved.
+#[derive(Clone, Copy)]
+enum Waits {
+    Yes,
+    No,
+}
+
 impl Bsm {
     /// Everything about a third-party REGISTER that can be said without doing it.
-    pub(super) fn read_registration(&self, request: &Message<'_>, source: &Source) -> Result<Registration, Reply> {
+    pub(super) async fn read_registration(
+        &self,
+        request: &Message<'_>,
+        source: &Source,
+    ) -> Result<Registration, Reply> {
         let (ims_peer, ims) =
             self.ims_peer(source).ok_or_else(|| Reply::refuse(403, "registrations come from the IMS"))?;
         let to = request.to().map_err(|why| Reply::refuse(400, why))?;
@@ -51,6 +62,7 @@ impl Bsm {
         if !self.is_mine(&naf) {
             return Err(Reply::failed(403, "naf-not-served"));
         }
+        self.fetch(&impu).await.map_err(|_| Reply::away())?;
         let (mut document, mut order) = (None, None);
         if !request.body().is_empty() {
             let parts = request.parts().map_err(|_| Reply::refuse(400, "the multipart body cannot be read"))?;
@@ -89,8 +101,11 @@ impl Bsm {
     pub(super) async fn register(self: &Rc<Self>, registration: Registration, now: Now) -> Reply {
         let Registration { impu, naf, .. } = &registration;
         if registration.expires == 0 {
-            let ended = self.state.terminate(impu);
-            if let Some(record) = ended {
+            let before = self.state.before(impu);
+            if let Some(record) = self.state.terminate(impu, now) {
+                if self.keep(impu, before).await.is_err() {
+                    return Reply::away();
+                }
                 self.report(impu, naf, record.btid.as_ref(), RegState::NotRegistered).await;
             }
             let ext = Ext { state: Some(RegState::NotRegistered), ..Ext::default() };
@@ -98,7 +113,9 @@ impl Bsm {
         }
         if registration.services.as_ref().is_some_and(|services| !services.is_subscribed()) {
             // A subscription that was taken back ends what stands.
-            self.state.terminate(impu);
+            if self.state.terminate(impu, now).is_some() {
+                drop(self.changed(impu));
+            }
             return self.fail(&registration, 403, "not-subscribed").await;
         }
         if let Some(document) = &registration.document {
@@ -112,7 +129,7 @@ impl Bsm {
             if let Some(wrong) = wrong {
                 return self.fail(&registration, 400, wrong).await;
             }
-            return self.complete(registration, None, now).await;
+            return self.complete(registration, None, now, Waits::Yes).await;
         }
         if registration.key == Some(KeyWay::Included) {
             return self.fail(&registration, 400, "key-missing").await;
@@ -120,11 +137,11 @@ impl Bsm {
         let Some(btid) = registration.btid.clone() else { return Reply::failed(400, "btid-missing") };
         let held = self.state.smk(impu, &btid, naf, now).is_some();
         if held || registration.key == Some(KeyWay::OnUse) {
-            return self.complete(registration, None, now).await;
+            return self.complete(registration, None, now, Waits::Yes).await;
         }
         if registration.mode == Mode::Simultaneous {
             return match self.fetch_key(&btid, naf).await {
-                Ok(document) => self.complete(registration, Some(document), (self.env.now)()).await,
+                Ok(document) => self.complete(registration, Some(document), (self.env.now)(), Waits::Yes).await,
                 Err(why) => self.fail(&registration, why.status(), why).await,
             };
         }
@@ -136,59 +153,93 @@ impl Bsm {
         // A user who is registered stays so while the key for the next period comes.
         let was = self.state.registration_state(&registration.impu);
         let meanwhile = if was == RegState::Registered { was } else { RegState::Pending };
-        if let Err(why) = self.state.update(&registration.impu, update(&registration, meanwhile, now)) {
+        let before = self.state.before(&registration.impu);
+        if let Err(why) = self.state.update(&registration.impu, self.update(&registration, meanwhile, now), now) {
             return Reply::failed(503, why);
+        }
+        if self.keep(&registration.impu, before).await.is_err() {
+            return Reply::away();
         }
         self.report(&registration.impu, &registration.naf, Some(&btid), meanwhile).await;
         let ext = Ext { state: Some(meanwhile), ..Ext::default() };
         let reply = Reply { ext: Some(Box::new(ext)), expires: Some(registration.expires), ..Reply::plain(200) };
         let bsm = Rc::clone(self);
-        let job: Job = Box::pin(async move {
-            let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
-            let (expires, ims_peer) = (registration.expires, registration.ims_peer);
-            let outcome = bsm.fetch_key(&btid, &naf).await;
-            if bsm.state.record(&impu).is_none() {
-                return; // deregistered meanwhile: the key must not bring the user back
-            }
-            let cause = match outcome {
-                Ok(document) => {
-                    let reply = bsm.complete(registration, Some(document), (bsm.env.now)()).await;
-                    reply.ext.and_then(|ext| ext.cause)
-                }
-                Err(why) => {
-                    bsm.fail(&registration, why.status(), &why).await;
-                    Some(why.to_string())
-                }
-            };
-            let state = bsm.state.registration_state(&impu);
-            if state != meanwhile {
-                bsm.alert(Change {
-                    btid: Some(btid),
-                    naf,
-                    previous: meanwhile,
-                    state,
-                    cause: cause.unwrap_or_else(|| "registered".to_string()),
-                    expires,
-                    ims_peer,
-                    impu,
-                });
-            }
-        });
+        let job: Job = Box::pin(async move { bsm.finish(registration, btid, meanwhile).await });
         (self.env.spawn)(job);
         reply
     }
 
+    /// Gets the key of a registration that was answered, and tells what became of it.
+    async fn finish(self: &Rc<Self>, registration: Registration, btid: Btid, meanwhile: RegState) {
+        let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
+        let (expires, ims_peer) = (registration.expires, registration.ims_peer);
+        let outcome = self.fetch_key(&btid, &naf).await;
+        if self.state.record(&impu).is_none() {
+            return; // deregistered meanwhile: the key must not bring the user back
+        }
+        let cause = match outcome {
+            Ok(document) => {
+                let reply = self.complete(registration, Some(document), (self.env.now)(), Waits::No).await;
+                reply.ext.and_then(|ext| ext.cause)
+            }
+            Err(why) => {
+                self.fail(&registration, why.status(), &why).await;
+                Some(why.to_string())
+            }
+        };
+        let state = self.state.registration_state(&impu);
+        if state != meanwhile {
+            self.alert(Change {
+                btid: Some(btid),
+                naf,
+                previous: meanwhile,
+                state,
+                cause: cause.unwrap_or_else(|| "registered".to_string()),
+                expires,
+                ims_peer,
+                impu,
+            });
+        }
+    }
+
+    /// Takes up a registration whose key was asked for by a run of this node, or by another node, that has ended. What
+    /// the user ordered in it is lost; the user is not.
+    pub(super) async fn register_again(self: Rc<Self>, impu: Impu, record: Record) {
+        let left = record.until.saturating_sub(self.state.time((self.env.now)())).as_secs();
+        let (Some(btid), Ok(expires @ 1..)) = (record.btid, u32::try_from(left)) else { return };
+        let registration = Registration {
+            impu,
+            naf: record.naf,
+            btid: Some(btid.clone()),
+            mode: Mode::Subsequent,
+            key: Some(KeyWay::Pull),
+            services: None,
+            expires,
+            ims_peer: record.ims_peer,
+            document: None,
+            order: None,
+        };
+        self.finish(registration, btid, record.state).await;
+    }
+
     /// The registration succeeds; `fetched` is the key if it was asked for.
-    async fn complete(self: &Rc<Self>, registration: Registration, fetched: Option<KeyDocument>, now: Now) -> Reply {
+    async fn complete(
+        self: &Rc<Self>,
+        registration: Registration,
+        fetched: Option<KeyDocument>,
+        now: Now,
+        waits: Waits,
+    ) -> Reply {
         let document = fetched.as_ref().or(registration.document.as_ref());
         if let Some(document) = document
             && let Err(why) = self.check_key(&registration.impu, document, now)
         {
             return self.fail(&registration, 403, why).await;
         }
-        let mut change = update(&registration, RegState::Registered, now);
+        let mut change = self.update(&registration, RegState::Registered, now);
         change.btid = document.map(|document| document.btid.clone()).or(change.btid);
-        let installed = self.state.update(&registration.impu, change).and_then(|_| match document {
+        let before = self.state.before(&registration.impu);
+        let installed = self.state.update(&registration.impu, change, now).and_then(|_| match document {
             Some(document) => self.state.install_key(&registration.impu, document, now),
             None => Ok(()),
         });
@@ -200,6 +251,11 @@ impl Bsm {
             Some(Err(())) => Some(Response::malformed().to_xml()),
             None => None,
         };
+        match waits {
+            Waits::No => drop(self.changed(&registration.impu)),
+            Waits::Yes if self.keep(&registration.impu, before).await.is_err() => return Reply::away(),
+            Waits::Yes => {}
+        }
         self.report(&registration.impu, &registration.naf, registration.btid.as_ref(), RegState::Registered).await;
         let ext = Ext { state: Some(RegState::Registered), ..Ext::default() };
         Reply { ext: Some(Box::new(ext)), expires: Some(registration.expires), body, ..Reply::plain(200) }
@@ -209,7 +265,9 @@ impl Bsm {
     async fn fail(&self, registration: &Registration, status: u16, why: impl std::fmt::Display) -> Reply {
         tracing::info!(impu = %registration.impu, cause = %why, "broadcast registration failed");
         if self.state.registration_state(&registration.impu) != RegState::Registered {
-            self.state.set_state(&registration.impu, RegState::Failed);
+            if self.state.set_state(&registration.impu, RegState::Failed, (self.env.now)()).is_some() {
+                drop(self.changed(&registration.impu));
+            }
             self.report(&registration.impu, &registration.naf, registration.btid.as_ref(), RegState::Failed).await;
         }
         Reply::failed(status, why)
@@ -227,15 +285,15 @@ impl Bsm {
         }
         self.state.may_install(impu, document, now)
     }
-}
 
-fn update(registration: &Registration, state: RegState, now: Now) -> Update {
-    Update {
-        state,
-        naf: registration.naf.clone(),
-        btid: registration.btid.clone(),
-        until: now.mono.saturating_add(Duration::from_secs(registration.expires.into())),
-        subscription: registration.services.clone(),
-        ims_peer: registration.ims_peer,
+    fn update(&self, registration: &Registration, state: RegState, now: Now) -> Update {
+        Update {
+            state,
+            naf: registration.naf.clone(),
+            btid: registration.btid.clone(),
+            until: self.state.time(now).saturating_add(Duration::from_secs(registration.expires.into())),
+            subscription: registration.services.clone(),
+            ims_peer: registration.ims_peer,
+        }
     }
 }

@@ -4,7 +4,6 @@
 //! [`Bsm::handle`] is called by the node's dispatcher for every REGISTER and MESSAGE that is for this role, each in a
 //! task of its own: in figure 8 one request stays open while the BSF's key comes in another.
 
-use super::alert::Change;
 use super::ext::{Ext, state_token};
 use super::keys::{BroadcastRegistration, KeyDocument, KeyRefusal};
 use super::peer::Peer;
@@ -69,6 +68,9 @@ const ALLOW: &str = "REGISTER, MESSAGE, OPTIONS";
 const TAKEN: &str = "application/vnd.oma.bcast.sprov+xml, application/vnd.imscript.naf-key+xml, \
     application/vnd.imscript.naf-key-error+xml, application/vnd.imscript.bcast-reg+xml";
 
+/// Seconds.
+pub(super) const RETRY_AFTER: &str = "5";
+
 /// An answer in the making.
 pub(super) struct Reply {
     pub(super) status: u16,
@@ -88,6 +90,11 @@ impl Reply {
         Reply { reason: Some(reason), ..Reply::plain(status) }
     }
 
+    /// The store cannot be read or written: nothing was done, and later it will be.
+    pub(super) fn away() -> Self {
+        Reply::refuse(503, "the store is away")
+    }
+
     /// A refused registration.
     pub(super) fn failed(status: u16, cause: impl std::fmt::Display) -> Self {
         let cause = cause.to_string();
@@ -105,6 +112,7 @@ impl Reply {
             200 if request.method() == b"OPTIONS" => drop(out.header(HeaderName::Allow, ALLOW)),
             405 | 501 => drop(out.header(HeaderName::Allow, ALLOW)),
             415 => drop(out.header(HeaderName::Accept, TAKEN)),
+            503 => drop(out.header(HeaderName::RetryAfter, RETRY_AFTER)),
             _ => {}
         }
         if let Some(expires) = self.expires {
@@ -136,13 +144,13 @@ impl Bsm {
     pub async fn handle(self: Rc<Self>, request: &Message<'_>, source: &Source, now: Now) -> Option<Vec<u8>> {
         let content_type = request.header(HeaderName::ContentType).unwrap_or_default();
         let reply = match request.method() {
-            b"REGISTER" => match self.read_registration(request, source) {
+            b"REGISTER" => match self.read_registration(request, source).await {
                 Ok(registration) => self.register(registration, now).await,
                 Err(reply) => reply,
             },
             b"MESSAGE" if media::is(content_type, media::NAF_KEY) => self.key_comes(request, source, now),
             b"MESSAGE" if media::is(content_type, media::NAF_KEY_ERROR) => self.refusal_comes(request, source),
-            b"MESSAGE" if media::is(content_type, media::PROVISIONING) => self.application(request, source, now),
+            b"MESSAGE" if media::is(content_type, media::PROVISIONING) => self.application(request, source, now).await,
             b"MESSAGE" if media::is(content_type, media::BCAST_REGISTRATION) => self.word_comes(request, source),
             b"MESSAGE" => Reply::plain(415),
             b"OPTIONS" => Reply::plain(200),
@@ -152,23 +160,13 @@ impl Bsm {
         Some(reply.write(request, source))
     }
 
-    /// Ends registrations that are over, and tells what was held back. Called now and then by one worker.
+    /// Ends registrations that are over, tells what was held back, and saves again what could not be saved. Called about
+    /// twice a second by one worker.
     pub async fn sweep(self: Rc<Self>) {
         let now = (self.env.now)();
         self.tell_due();
-        for (impu, record) in self.state.sweep(now) {
-            self.report(&impu, &record.naf, record.btid.as_ref(), RegState::NotRegistered).await;
-            self.alert(Change {
-                impu,
-                btid: record.btid,
-                naf: record.naf,
-                previous: record.state,
-                state: RegState::NotRegistered,
-                cause: "expired".to_string(),
-                expires: 0,
-                ims_peer: record.ims_peer,
-            });
-        }
+        self.tend(now);
+        self.end_all_over(now).await;
     }
 
     pub(super) fn ims_peer(&self, source: &Source) -> Option<(usize, &Peer)> {
@@ -179,17 +177,18 @@ impl Bsm {
         self.config.naf_fqdns.iter().any(|fqdn| fqdn.trim_end_matches('.').eq_ignore_ascii_case(naf.fqdn()))
     }
 
-    /// Carries out a service request of a registered user.
+    /// Carries out a service request of a registered user, whose change the caller has saved.
     pub(super) fn serve(&self, impu: &Impu, order: &Request) -> Response {
         let subscription = self.state.record(impu).map_or(BroadcastSubscription::None, |record| record.subscription);
         let offered = |item: &str| self.config.offered.as_ref().is_none_or(|all| all.iter().any(|one| one == item));
         let response = order.answer(offered, &subscription);
+        let now = (self.env.now)();
         match order.operation {
             Operation::Service => {
                 let granted: Vec<_> = response.granted().map(str::to_string).collect();
-                self.state.set_services(impu, &granted, &[]);
+                self.state.set_services(impu, &granted, &[], now);
             }
-            Operation::Unsubscribe => self.state.set_services(impu, &[], &order.items),
+            Operation::Unsubscribe => self.state.set_services(impu, &[], &order.items, now),
             _ => {}
         }
         response

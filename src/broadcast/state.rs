@@ -1,6 +1,8 @@
-//! What a broadcast server knows of its users: one record per public identity, shared by all workers.
+//! What a broadcast server knows of its users: one record per public identity, shared by all workers and kept in the
+//! store ([`super::keep`]).
 //!
-//! No lock is held across an await: each method does one step and lets go.
+//! No lock is held across an await: each method does one step and lets go. Where two tables are locked, `records` is
+//! first.
 
 use super::alert::Word;
 use super::held::Held;
@@ -13,7 +15,12 @@ use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
-use dashmap::DashMap;
+use crate::store::keeper::Keeper;
+use crate::store::seal::Seal;
+use crate::store::{Nature, Store};
+use dashmap::{DashMap, Entry};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
@@ -37,14 +44,41 @@ pub struct Record {
     /// Of the key that counts, whether it is here already or not.
     pub btid: Option<Btid>,
     pub smk: Option<Smk>,
-    /// End of the registration on the monotonic clock.
+    /// End of the registration on the store's clock.
     pub until: Duration,
+    /// The latest end that it ever had: an older copy elsewhere is over by then.
+    pub latest: Duration,
     /// What the HSS lets the user receive, as told by the IMS.
     pub subscription: BroadcastSubscription,
     /// Purchase items that were granted.
     pub services: Vec<String>,
     /// Which configured IMS node the user came through.
     pub ims_peer: usize,
+    /// Time of the last change on the store's clock; of two versions the later counts. It only grows.
+    pub changed: Duration,
+}
+
+impl Record {
+    /// The key is still to come: somebody asks for it now, or did before he was stopped.
+    pub fn awaits_key(&self) -> bool {
+        self.state == RegState::Pending && self.btid.is_some() && self.smk.is_none()
+    }
+}
+
+/// A registration that has ended, for as long as an older copy of it could come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) changed: Duration,
+    pub(super) until: Duration,
+    /// It was this node that ended it because its time was over.
+    pub(super) expired_here: bool,
+}
+
+/// A user as he was before a change, to be put back if that cannot be saved.
+#[derive(Default)]
+pub(super) struct Before {
+    record: Option<Record>,
+    ended: Option<Ended>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,33 +107,66 @@ pub struct Update {
     pub state: RegState,
     pub naf: NafId,
     pub btid: Option<Btid>,
+    /// On the store's clock.
     pub until: Duration,
     pub subscription: Option<BroadcastSubscription>,
     pub ims_peer: usize,
 }
 
+/// How long a registration that has ended is remembered beyond the end of its last copy.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Registrations ended in one sweep: after a long stop all may be over at once.
+const ROUND: usize = 5000;
+/// The smallest step of a change's time.
+const STEP: Duration = Duration::from_micros(1);
+
 /// All records of a broadcast server, and what its modules share between workers.
 pub struct BsmState {
-    records: DashMap<Impu, Record>,
-    by_btid: DashMap<Btid, Impu>,
+    pub(super) records: DashMap<Impu, Record>,
+    pub(super) by_btid: DashMap<Btid, Impu>,
+    pub(super) ended: DashMap<Impu, Ended>,
     pub(super) waiting: Waiting,
     pub(super) nonces: Nonces,
     /// Alerts that a policy holds back.
     pub(super) held: Held<Word>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) seal: Arc<Seal>,
+    /// Names of the configured IMS nodes, in their order.
+    pub(super) ims: Vec<String>,
+    /// All that lay in a store of this node's own is in memory.
+    pub(super) loaded: AtomicBool,
+    /// Read from the store while their keys were still to come, with the time of their change.
+    pub(super) unfinished: Mutex<Vec<(Impu, Duration)>>,
     limit: usize,
 }
 
 impl BsmState {
-    /// `limit`: users at once.
-    pub fn new(limit: usize) -> Self {
+    /// `limit`: users at once. `ims`: names of the configured IMS nodes, in their order.
+    pub fn new(limit: usize, store: Arc<dyn Store>, seal: Arc<Seal>, ims: Vec<String>) -> Self {
+        let loaded = AtomicBool::new(store.nature() != Nature::Durable);
         BsmState {
             records: DashMap::new(),
             by_btid: DashMap::new(),
+            ended: DashMap::new(),
             waiting: Waiting::default(),
             nonces: Nonces::new(),
             held: Held::default(),
+            keeper: Keeper::new(store),
+            seal,
+            ims,
+            loaded,
+            unfinished: Mutex::default(),
             limit,
         }
+    }
+
+    /// The store's clock, by which registrations end.
+    pub fn time(&self, now: Now) -> Duration {
+        self.keeper.store().time(now)
+    }
+
+    pub fn nature(&self) -> Nature {
+        self.keeper.nature()
     }
 
     /// A copy of a record.
@@ -135,7 +202,7 @@ impl BsmState {
     }
 
     /// Makes or changes a record; answers with the state before.
-    pub fn update(&self, impu: &Impu, update: Update) -> Result<RegState, KeyFault> {
+    pub fn update(&self, impu: &Impu, update: Update, now: Now) -> Result<RegState, KeyFault> {
         if self.records.len() >= self.limit && !self.records.contains_key(impu) {
             return Err(KeyFault::Full);
         }
@@ -146,15 +213,19 @@ impl BsmState {
             btid: None,
             smk: None,
             until: update.until,
+            latest: update.until,
             subscription: BroadcastSubscription::All,
             services: Vec::new(),
             ims_peer: update.ims_peer,
+            changed: self.ended.remove(impu).map_or(Duration::ZERO, |(_, ended)| ended.changed),
         });
         let previous = std::mem::replace(&mut record.state, update.state);
         record.ims = RegState::Registered;
         record.naf = update.naf;
         record.until = update.until;
+        record.latest = record.latest.max(update.until);
         record.ims_peer = update.ims_peer;
+        record.changed = self.stamp(record.changed, now);
         if update.btid.is_some() {
             record.btid = update.btid;
         }
@@ -164,9 +235,17 @@ impl BsmState {
         Ok(previous)
     }
 
+    /// The time of a change after one at `last`.
+    fn stamp(&self, last: Duration, now: Now) -> Duration {
+        self.time(now).max(last + STEP)
+    }
+
     /// Sets the state alone.
-    pub fn set_state(&self, impu: &Impu, state: RegState) -> Option<RegState> {
-        self.records.get_mut(impu).map(|mut record| std::mem::replace(&mut record.state, state))
+    pub fn set_state(&self, impu: &Impu, state: RegState, now: Now) -> Option<RegState> {
+        self.records.get_mut(impu).map(|mut record| {
+            record.changed = self.stamp(record.changed, now);
+            std::mem::replace(&mut record.state, state)
+        })
     }
 
     /// The ground rules for a key that came: whose it is, and whether it may take the place of the one held.
@@ -180,17 +259,25 @@ impl BsmState {
             expires: document.expires,
         });
         record.btid = Some(document.btid.clone());
+        record.changed = self.stamp(record.changed, now);
         let check = tracing::enabled!(target: "ladder", tracing::Level::TRACE).then(|| document.key.check_value());
         tracing::trace!(target: "ladder", at = "BSM", what = "SMK = Ks_NAF", check = check.as_deref().unwrap_or_default());
         if let Some(services) = &document.services {
             record.subscription = services.clone();
         }
         drop(record);
-        if let Some(replaced) = replaced.filter(|replaced| replaced.btid != document.btid) {
+        self.index(impu, replaced.as_ref(), Some(&document.btid));
+        Ok(())
+    }
+
+    /// Has the index say whose the key of a B-TID is, in place of the key that he had before.
+    pub(super) fn index(&self, impu: &Impu, replaced: Option<&Smk>, btid: Option<&Btid>) {
+        if let Some(replaced) = replaced.filter(|replaced| Some(&replaced.btid) != btid) {
             self.by_btid.remove_if(&replaced.btid, |_, owner| owner == impu);
         }
-        self.by_btid.insert(document.btid.clone(), impu.clone());
-        Ok(())
+        if let Some(btid) = btid {
+            self.by_btid.insert(btid.clone(), impu.clone());
+        }
     }
 
     /// [`BsmState::install_key`]'s checks alone.
@@ -212,40 +299,122 @@ impl BsmState {
     }
 
     /// Adds and removes granted items.
-    pub fn set_services(&self, impu: &Impu, granted: &[String], removed: &[String]) {
+    pub fn set_services(&self, impu: &Impu, granted: &[String], removed: &[String], now: Now) {
+        if granted.is_empty() && removed.is_empty() {
+            return;
+        }
         if let Some(mut record) = self.records.get_mut(impu) {
             record.services.retain(|service| !removed.contains(service) && !granted.contains(service));
             record.services.extend_from_slice(granted);
+            record.changed = self.stamp(record.changed, now);
         }
     }
 
     /// Ends a registration: the record goes, and the key with it.
-    pub fn terminate(&self, impu: &Impu) -> Option<Record> {
-        let (_, record) = self.records.remove(impu)?;
-        if let Some(smk) = &record.smk {
-            self.by_btid.remove_if(&smk.btid, |_, owner| owner == impu);
+    pub fn terminate(&self, impu: &Impu, now: Now) -> Option<Record> {
+        self.end(impu, now, |_| true, |record| (self.stamp(record.changed, now), false))
+    }
+
+    /// Ends a registration whose time is over. That counts less than any other change after the last one that this node
+    /// knows: of several nodes that end it, and one that has it refreshed, only one has its way.
+    pub(super) fn expire(&self, impu: &Impu, now: Now) -> Option<Record> {
+        let time = self.time(now);
+        self.end(impu, now, |record| record.until <= time, |record| (record.changed + STEP, true))
+    }
+
+    fn end(
+        &self,
+        impu: &Impu,
+        now: Now,
+        which: impl FnOnce(&Record) -> bool,
+        stamp: impl FnOnce(&Record) -> (Duration, bool),
+    ) -> Option<Record> {
+        let Entry::Occupied(held) = self.records.entry(impu.clone()) else { return None };
+        if !which(held.get()) {
+            return None;
         }
+        let (changed, expired_here) = stamp(held.get());
+        if self.remembers() {
+            let until = held.get().latest.max(self.time(now)) + REMEMBERED;
+            self.ended.insert(impu.clone(), Ended { changed, until, expired_here });
+        }
+        let record = held.remove();
+        self.index(impu, record.smk.as_ref(), None);
         Some(record)
     }
 
-    /// Ends what is over; keys that are over go, their registrations stay until they end themselves.
-    pub fn sweep(&self, now: Now) -> Vec<(Impu, Record)> {
+    /// Whether an older copy could bring back what has ended: another node's, or one that is being read.
+    fn remembers(&self) -> bool {
+        match self.nature() {
+            Nature::Volatile => false,
+            Nature::Durable => !self.loaded.load(Ordering::Acquire),
+            Nature::Shared => true,
+        }
+    }
+
+    /// Whether nothing is known of a user: neither that he is registered nor that he was.
+    pub(super) fn knows_nothing_of(&self, impu: &Impu) -> bool {
+        !self.records.contains_key(impu) && !self.ended.contains_key(impu)
+    }
+
+    /// When what is known of a user was changed last.
+    pub(super) fn changed_at(&self, impu: &Impu) -> Duration {
+        let record = self.records.get(impu).map(|record| record.changed);
+        record.or_else(|| self.ended.get(impu).map(|ended| ended.changed)).unwrap_or_default()
+    }
+
+    /// A user as he is now. Nothing, where changes need no saving.
+    pub(super) fn before(&self, impu: &Impu) -> Before {
+        match self.nature() {
+            Nature::Volatile => Before::default(),
+            _ => Before { record: self.record(impu), ended: self.ended.get(impu).map(|ended| *ended) },
+        }
+    }
+
+    /// Puts a user back to what he was, unless he was changed again since the change `at`.
+    pub(super) fn undo(&self, impu: &Impu, before: Before, at: Duration) -> bool {
+        let entry = self.records.entry(impu.clone());
+        let (here, smk) = match &entry {
+            Entry::Occupied(held) => (held.get().changed, held.get().smk.clone()),
+            Entry::Vacant(_) => (self.ended.get(impu).map_or(Duration::ZERO, |ended| ended.changed), None),
+        };
+        if here != at {
+            return false;
+        }
+        let btid = before.record.as_ref().and_then(|record| record.smk.as_ref()).map(|smk| smk.btid.clone());
+        match (entry, before.record) {
+            (Entry::Occupied(mut held), Some(record)) => drop(held.insert(record)),
+            (Entry::Vacant(free), Some(record)) => drop(free.insert(record)),
+            (Entry::Occupied(held), None) => drop(held.remove()),
+            (Entry::Vacant(_), None) => {}
+        }
+        match before.ended {
+            Some(ended) => drop(self.ended.insert(impu.clone(), ended)),
+            None => drop(self.ended.remove(impu)),
+        }
+        self.index(impu, smk.as_ref(), btid.as_ref());
+        true
+    }
+
+    /// Lets go of keys that are over; their registrations stay until they end themselves. Answers with the users whose
+    /// registration is over.
+    pub(super) fn sweep(&self, now: Now) -> Vec<Impu> {
+        let time = self.time(now);
         let mut over = Vec::new();
         let mut forgotten = Vec::new();
         for mut record in self.records.iter_mut() {
-            if record.until <= now.mono {
-                over.push(record.key().clone());
+            if record.until <= time {
+                if over.len() < ROUND {
+                    over.push(record.key().clone());
+                }
             } else if record.smk.as_ref().is_some_and(|smk| smk.expires <= now.unix.as_secs()) {
                 let smk = record.smk.take();
-                forgotten.extend(smk.map(|smk| (smk.btid, record.key().clone())));
+                forgotten.extend(smk.map(|smk| (smk, record.key().clone())));
             }
         }
-        for (btid, impu) in forgotten {
-            self.by_btid.remove_if(&btid, |_, owner| *owner == impu);
+        for (smk, impu) in forgotten {
+            self.index(&impu, Some(&smk), None);
         }
-        over.into_iter()
-            .filter(|impu| self.records.get(impu).is_some_and(|record| record.until <= now.mono))
-            .filter_map(|impu| self.terminate(&impu).map(|record| (impu, record)))
-            .collect()
+        over
     }
 }

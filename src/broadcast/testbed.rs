@@ -8,7 +8,7 @@ use super::server::{Bsm, BsmConfig, Env};
 use super::state::BsmState;
 use crate::aka::vector::{Auts, Rand};
 use crate::answer::Answer;
-use crate::clock::Now;
+use crate::clock::{Clock, Hands, Now};
 use crate::gba::bootstrap::{Bootstrap, Bootstraps};
 use crate::gba::bsf::Bsf;
 use crate::gba::btid::Btid;
@@ -21,7 +21,9 @@ use crate::policy::{Context, Decide, PortionView, StatusEvent};
 use crate::sip::print::insert_via;
 use crate::sip::transaction::{NextHop, Outbound, SendError, Source, Transport};
 use crate::sip::{HeaderName, Message, RequestWriter};
-use std::cell::{Cell, RefCell};
+use crate::store::seal::Seal;
+use crate::store::{Memory, Nature};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -35,14 +37,13 @@ pub(crate) const IMS: &str = "127.0.0.1:5060";
 pub(crate) const BSM: &str = "127.0.0.1:5070";
 /// Another broadcast server; nobody is there unless a test says so.
 pub(crate) const OTHER: &str = "127.0.0.3:5070";
-pub(crate) const EPOCH: u64 = 1_767_225_600;
 
 type Handler = Rc<dyn Fn(Vec<u8>, Source) -> Pin<Box<dyn Future<Output = Option<Vec<u8>>>>>>;
 
 /// Clock, tasks and wires.
-#[derive(Default)]
 pub(crate) struct World {
-    clock: Cell<Duration>,
+    clock: Clock,
+    hands: &'static Hands,
     deadlines: RefCell<Vec<Duration>>,
     tasks: RefCell<Vec<Job>>,
     nodes: RefCell<HashMap<SocketAddr, Handler>>,
@@ -50,22 +51,32 @@ pub(crate) struct World {
     pub(crate) sent: RefCell<Vec<(SocketAddr, String)>>,
 }
 
+impl Default for World {
+    fn default() -> Self {
+        let (clock, hands) = Clock::by_hand();
+        let (deadlines, tasks, nodes, sent) = Default::default();
+        World { clock, hands, deadlines, tasks, nodes, sent }
+    }
+}
+
 impl World {
     pub(crate) fn now(&self) -> Now {
-        Now { mono: self.clock.get(), unix: Duration::from_secs(EPOCH) + self.clock.get() }
+        self.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(crate) fn advance(&self, by: u64) {
-        self.clock.set(self.clock.get() + Duration::from_secs(by));
+        self.hands.advance(Duration::from_secs(by));
     }
 
     pub(crate) fn sleep(self: &Rc<Self>, time: Duration) -> Job {
-        let until = self.clock.get() + time;
+        let until = self.now().mono + time;
         self.deadlines.borrow_mut().push(until);
         let world = Rc::clone(self);
-        Box::pin(std::future::poll_fn(
-            move |_| if world.clock.get() >= until { Poll::Ready(()) } else { Poll::Pending },
-        ))
+        Box::pin(std::future::poll_fn(move |_| if world.now().mono >= until { Poll::Ready(()) } else { Poll::Pending }))
     }
 
     pub(crate) fn node(&self, at: &str, handler: Handler) {
@@ -111,10 +122,10 @@ impl World {
     }
 
     fn jump(&self) {
-        let now = self.clock.get();
+        let now = self.now().mono;
         self.deadlines.borrow_mut().retain(|deadline| *deadline > now);
         if let Some(next) = self.deadlines.borrow().iter().min() {
-            self.clock.set(*next);
+            self.hands.advance(*next - now);
         }
     }
 
@@ -251,6 +262,7 @@ pub(crate) struct Bed {
     pub(crate) naf: NafId,
     pub(crate) boot: Arc<Bootstrap>,
     pub(crate) tells: Tells,
+    pub(crate) store: Arc<Memory>,
 }
 
 impl Bed {
@@ -260,7 +272,17 @@ impl Bed {
 
     /// `config`: of the broadcast server; `server`: the broadcast server as the BSF knows it.
     pub(crate) fn with(config: impl FnOnce(&mut BsmConfig), server: impl FnOnce(&mut Peer)) -> Self {
+        Self::of_nature(Nature::Volatile, config, server)
+    }
+
+    /// `nature`: of the store.
+    pub(crate) fn of_nature(
+        nature: Nature,
+        config: impl FnOnce(&mut BsmConfig),
+        server: impl FnOnce(&mut Peer),
+    ) -> Self {
         let world = Rc::new(World::default());
+        let store = Arc::new(Memory::of_nature(world.clock(), nature));
         let hss = Arc::new(FakeHss { subscription: Mutex::new(BroadcastSubscription::All), ..FakeHss::default() });
         let bootstraps = Arc::new(Bootstraps::new(100));
         let rand = Rand([9; 16]);
@@ -297,7 +319,7 @@ impl Bed {
             retrieval_within: Duration::from_secs(4),
         };
         config(&mut bsm_config);
-        let state = Arc::new(BsmState::new(100));
+        let state = Arc::new(state_on(&store, &bsm_config, Seal::none()));
         let tells = Tells::default();
         tells.set(&["ims"], 0);
         let bsm = Bsm::new(
@@ -308,18 +330,7 @@ impl Bed {
             Some(hss.clone()),
             world.env(),
         );
-        let (node, nodes_world) = (Rc::clone(&bsm), Rc::clone(&world));
-        world.node(
-            BSM,
-            Rc::new(move |bytes, source| {
-                let (bsm, world) = (Rc::clone(&node), Rc::clone(&nodes_world));
-                Box::pin(async move {
-                    let request = Message::parse(&bytes).unwrap();
-                    request.check().unwrap();
-                    bsm.handle(&request, &source, world.now()).await
-                })
-            }),
-        );
+        serve_at_bsm(&world, &bsm);
         let (node, nodes_world) = (Rc::clone(&bsf), Rc::clone(&world));
         world.node(
             IMS,
@@ -337,7 +348,30 @@ impl Bed {
             }),
         );
         let naf = NafId::parse("bsm.home1.net").unwrap();
-        Bed { world, bsm, bsf, state, hss, impu, naf, boot, tells }
+        Bed { world, bsm, bsf, state, hss, impu, naf, boot, tells, store }
+    }
+
+    /// Another broadcast server on the same store, in this one's place: the same one started again, or another node that
+    /// the IMS goes to from now on.
+    pub(crate) fn again(&self, seal: Seal) -> Self {
+        let (world, config) = (Rc::clone(&self.world), Arc::clone(&self.bsm.config));
+        let state = Arc::new(state_on(&self.store, &config, seal));
+        let wire = Rc::new(Wire { world: Rc::clone(&world), from: BSM });
+        let decide = Rc::new(self.tells.clone());
+        let bsm = Bsm::new(config, Arc::clone(&state), wire, decide, Some(self.hss.clone()), world.env());
+        serve_at_bsm(&world, &bsm);
+        Bed {
+            world,
+            bsm,
+            bsf: Rc::clone(&self.bsf),
+            state,
+            hss: Arc::clone(&self.hss),
+            impu: self.impu.clone(),
+            naf: self.naf.clone(),
+            boot: Arc::clone(&self.boot),
+            tells: self.tells.clone(),
+            store: Arc::clone(&self.store),
+        }
     }
 
     /// A third-party REGISTER with these Bcast-Ext parameters.
@@ -392,6 +426,26 @@ impl Bed {
         let smk = self.state.smk(&self.impu, &self.boot.btid, &self.naf, self.world.now());
         smk.is_some_and(|smk| smk.key.0 == self.boot.ks_naf(&self.naf).0)
     }
+}
+
+fn state_on(store: &Arc<Memory>, config: &BsmConfig, seal: Seal) -> BsmState {
+    let ims = config.ims.iter().map(|peer| peer.name.clone()).collect();
+    BsmState::new(100, store.clone(), Arc::new(seal), ims)
+}
+
+fn serve_at_bsm(world: &Rc<World>, bsm: &Rc<Bsm>) {
+    let (node, nodes_world) = (Rc::clone(bsm), Rc::clone(world));
+    world.node(
+        BSM,
+        Rc::new(move |bytes, source| {
+            let (bsm, world) = (Rc::clone(&node), Rc::clone(&nodes_world));
+            Box::pin(async move {
+                let request = Message::parse(&bytes).unwrap();
+                request.check().unwrap();
+                bsm.handle(&request, &source, world.now()).await
+            })
+        }),
+    );
 }
 
 pub(crate) fn ext_of(answer: &Message<'_>) -> Ext {

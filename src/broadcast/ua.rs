@@ -8,13 +8,14 @@ use super::application::{Application, ApplicationError};
 use super::keys::KeyDocument;
 use super::provisioning::{Request as Order, Response as Answer, StatusCode};
 use super::retrieve::RetrieveError;
-use super::server::Bsm;
+use super::server::{Bsm, RETRY_AFTER};
 use super::{Job, media};
 use crate::auth::digest::{Algorithm, Digest, Password, Qop, QopKind};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, UaId};
 use crate::sip::AuthParams;
+use crate::store::StoreError;
 use axum::Router;
 use axum::body::{Body, HttpBody, to_bytes};
 use axum::http::{HeaderMap, header};
@@ -53,6 +54,11 @@ pub struct HttpResponse {
 impl HttpResponse {
     fn plain(status: u16) -> Self {
         HttpResponse { status, headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// Nothing was done, and later it will be.
+    fn away() -> Self {
+        Self::plain(503).with("retry-after", RETRY_AFTER)
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -104,14 +110,17 @@ impl Bsm {
         }
 
         // The key: held already, or from the BSF. It is kept only after the digest has shown whose it is.
-        let (owner, held) = self.held_key(&btid, &naf);
+        let (owner, held) = match self.held_key(&btid, &naf).await {
+            Ok(held) => held,
+            Err(_) => return HttpResponse::away(),
+        };
         let fetched = match held {
             Some(_) => None,
             None => match self.fetch_key(&btid, &naf).await {
                 Ok(document) => Some(document),
                 // No such bootstrapping: the terminal is to make a new one (TS 24.109 clause 5).
                 Err(RetrieveError::Refused(_)) => return self.challenge(&naf, false),
-                Err(_) => return HttpResponse::plain(503).with("retry-after", "5"),
+                Err(_) => return HttpResponse::away(),
             },
         };
         let Some(key) = held.or_else(|| fetched.as_ref().map(|document| document.key.clone())) else {
@@ -127,8 +136,12 @@ impl Bsm {
         if !self.state.nonces.spend(&credentials.nonce, nc, now.unix) {
             return self.challenge(&naf, true);
         }
-        let owner = owner.or_else(|| fetched.as_ref().and_then(|document| document.impus.first().cloned()));
-        let Some(impu) = owner else { return HttpResponse::plain(403) };
+        let impu = match (owner, fetched.as_ref().and_then(|document| document.impus.first())) {
+            (Some(owner), _) => owner,
+            (None, Some(impu)) if self.fetch(impu).await.is_err() => return HttpResponse::away(),
+            (None, Some(impu)) => impu.clone(),
+            (None, None) => return HttpResponse::plain(403),
+        };
         let response = self.provide(impu, naf, btid, &request.body, fetched).await;
         let rspauth = credentials.digest(&realm, &response.body).rspauth(&password);
         let Credentials { nc, cnonce, .. } = &credentials;
@@ -151,13 +164,14 @@ impl Bsm {
         let ims_peer = self.state.record(&impu).map_or(0, |record| record.ims_peer);
         let application = Application { impu, naf, btid, order, ims_peer };
         match self.register_user(&application, fetched).await {
-            Ok(()) => HttpResponse::provisioning(200, &self.serve(&application.impu, &application.order)),
+            Ok(response) => HttpResponse::provisioning(200, &response),
             Err(ApplicationError::Key(why)) => {
                 tracing::info!(impu = %application.impu, cause = %why, "broadcast registration failed");
                 let refusal = application.order.refusal(StatusCode::USER_AUTHENTICATION_FAILED);
                 HttpResponse::provisioning(403, &refusal)
             }
             Err(ApplicationError::Retrieve(_)) => HttpResponse::plain(503),
+            Err(ApplicationError::Store(_)) => HttpResponse::away(),
         }
     }
 
@@ -170,10 +184,26 @@ impl Bsm {
         named.or_else(|| NafId::new(self.config.naf_fqdns.first()?, UaId::MBMS).ok())
     }
 
-    fn held_key(&self, btid: &Btid, naf: &NafId) -> (Option<crate::identity::Impu>, Option<KsNaf>) {
-        let Some(owner) = self.state.owner(btid) else { return (None, None) };
-        let smk = self.state.smk(&owner, btid, naf, (self.env.now)());
-        (Some(owner), smk.map(|smk| smk.key.clone()))
+    /// Whose the B-TID is and his key, as far as they are known. Without the store, who is registered here with a key that
+    /// is alive is served all the same.
+    async fn held_key(
+        &self,
+        btid: &Btid,
+        naf: &NafId,
+    ) -> Result<(Option<crate::identity::Impu>, Option<KsNaf>), StoreError> {
+        let Some(owner) = self.owner(btid).await? else { return Ok((None, None)) };
+        let fetched = self.fetch(&owner).await;
+        let now = (self.env.now)();
+        let smk = self.state.smk(&owner, btid, naf, now);
+        match fetched {
+            Err(why) if !self.is_served(&owner, btid, naf, now) => Err(why),
+            _ => {
+                // What others have written of the B-TID may be older than the user's record.
+                let his =
+                    smk.is_some() || self.state.record(&owner).is_some_and(|user| user.btid.as_ref() == Some(btid));
+                Ok((his.then_some(owner), smk.map(|smk| smk.key.clone())))
+            }
+        }
     }
 
     fn challenge(&self, naf: &NafId, stale: bool) -> HttpResponse {

@@ -157,11 +157,11 @@ fn the_router_over_a_socket() {
             state: RegState::Registered,
             naf: bed.naf.clone(),
             btid: Some(bed.boot.btid.clone()),
-            until: Duration::from_secs(600),
+            until: bed.state.time(bed.world.now()) + Duration::from_secs(600),
             subscription: None,
             ims_peer: 0,
         };
-        bed.state.update(&bed.impu, update).unwrap();
+        bed.state.update(&bed.impu, update, bed.world.now()).unwrap();
         bed.state.install_key(&bed.impu, &document, bed.world.now()).unwrap();
         let nonce = challenge.split("nonce=\"").nth(1).unwrap().split('"').next().unwrap().to_string();
         let given = authorization(&bed, &nonce, "00000001", &document.key, body.as_bytes());

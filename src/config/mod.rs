@@ -87,8 +87,11 @@ pub struct Reload {
 pub struct Store {
     pub kind: StoreKind,
     pub durability: Durability,
-    /// Key file under which secrets are sealed; None: `store.key` in the data folder, made when there is none.
+    /// Key file under which secrets are sealed; None: `store.key` in the data folder, made when there is none, for a
+    /// store of the node's own, and no seal on a shared one.
     pub key_file: Option<PathBuf>,
+    /// Key file that was in use before, while what it sealed is sealed anew.
+    pub old_key_file: Option<PathBuf>,
     /// IND of this node's SQNs; None: leased where the store is shared, else 0.
     pub ind: Option<u8>,
 }

@@ -62,7 +62,7 @@ struct PortionDocument {
 }
 
 fn challenge_key(impi: &Impi) -> Key {
-    Key::new(Class::Challenge, impi.to_arc())
+    Key::new(Class::Challenge, impi.as_arc().clone())
 }
 
 impl Scscf {

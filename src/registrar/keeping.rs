@@ -107,7 +107,7 @@ impl Keeping {
 }
 
 pub(super) fn user_key(impi: &Impi) -> Key {
-    Key::new(Class::User, impi.to_arc())
+    Key::new(Class::User, impi.as_arc().clone())
 }
 
 impl Users {

@@ -5,6 +5,7 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 pub mod control;
+mod due;
 pub(crate) mod receive;
 mod reload;
 mod steer;
@@ -260,7 +261,11 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                Some(Arc::new(worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone())))
+                // THE STORE OF THE NODE goes here; until then the users end with the process.
+                let (store, seal) =
+                    (Arc::new(crate::store::Memory::new(clock)), Arc::new(crate::store::seal::Seal::none()));
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), store, seal)?;
+                Some(Arc::new(shared))
             }
             None => None,
         };

@@ -1,6 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
-use super::{Decides, Parts, receive, reload};
+use super::{Decides, Parts, due, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -18,6 +18,8 @@ use crate::server::StartError;
 use crate::sip::transaction::{NextHop, Outbound, Source};
 use crate::sip::transport::{Direction, Settings, Transports};
 use crate::sip::{HeaderName, Message, ResponseWriter};
+use crate::store::seal::Seal;
+use crate::store::{Nature, Store};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,17 +33,20 @@ pub(super) struct BsmShared {
     config: Arc<BsmConfig>,
     state: Arc<BsmState>,
     hss: Option<Arc<dyn Hss>>,
+    store: Arc<dyn Store>,
 }
 
 impl BsmShared {
-    /// `peers`: the configured broadcast servers.
+    /// `peers`: the configured broadcast servers. Those who were registered before are read in the background.
     pub(super) fn new(
         config: &Config,
         bsm: &config::Bsm,
         ims: NextHop,
         peers: &[Peer],
         hss: Option<Arc<dyn Hss>>,
-    ) -> Self {
+        store: Arc<dyn Store>,
+        seal: Arc<Seal>,
+    ) -> Result<Self, StartError> {
         let ims = super::ims_peer(config, bsm, ims);
         // Of several servers for this NAF, the one without an address is this node's own.
         let mine = || config.servers.iter().filter(|s| s.nafs.iter().any(|naf| naf == bsm.naf.fqdn()));
@@ -61,7 +66,14 @@ impl BsmShared {
             // The IMS server's own limit for the whole leg must not run out first.
             retrieval_within: config.broadcast_timeout * 4 / 5,
         };
-        BsmShared { config: Arc::new(config), state: Arc::new(BsmState::new(MAX_USERS)), hss }
+        let names = config.ims.iter().map(|peer| peer.name.clone()).collect();
+        let state = Arc::new(BsmState::new(MAX_USERS, store.clone(), seal, names));
+        if store.nature() == Nature::Durable {
+            let state = state.clone();
+            let reader = std::thread::Builder::new().name("bsm-load".into()).spawn(move || state.load());
+            reader.map_err(|why| StartError::Worker(why.to_string()))?;
+        }
+        Ok(BsmShared { config: Arc::new(config), state, hss, store })
     }
 }
 
@@ -165,14 +177,15 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));
+    let store = parts.bsm.as_ref().map(|shared| shared.store.clone());
     let bsm = parts.bsm.map(|shared| {
         let clock = parts.clock;
         let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
-        let BsmShared { config, state, hss } = &*shared;
+        let BsmShared { config, state, hss, .. } = &*shared;
         Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
     });
     if parts.first {
-        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.clock));
+        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, store, parts.clock));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
         super::ua::serve(listener, bsm.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
@@ -193,7 +206,13 @@ pub(super) fn connections(workers: usize) -> usize {
 }
 
 /// The timers of the whole node.
-async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Option<Arc<EmbeddedHss>>, clock: Clock) {
+async fn keep_time(
+    scscf: Option<Rc<Scscf>>,
+    bsm: Option<Rc<Bsm>>,
+    embedded: Option<Arc<EmbeddedHss>>,
+    store: Option<Arc<dyn Store>>,
+    clock: Clock,
+) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
         tick.tick().await;
@@ -202,6 +221,9 @@ async fn keep_time(scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>, embedded: Opt
         }
         if let Some(bsm) = &bsm {
             bsm.clone().sweep().await;
+        }
+        if let Some(store) = &store {
+            due::claim(&**store, bsm.as_ref()).await;
         }
         if let (Some(hss), Some(scscf)) = (&embedded, &scscf) {
             scscf.withdraw(hss.take_removed());

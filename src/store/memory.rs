@@ -28,6 +28,8 @@ struct Inside {
 pub struct Memory {
     inside: Mutex<Inside>,
     clock: Clock,
+    /// When its clock was at 0: after that it goes by what never steps.
+    start: Duration,
     nature: Nature,
 }
 
@@ -38,7 +40,8 @@ impl Memory {
 
     /// One that claims to be durable or shared, as tests of those who use a store want it.
     pub fn of_nature(clock: Clock, nature: Nature) -> Self {
-        Memory { inside: Mutex::default(), clock, nature }
+        let now = clock.now();
+        Memory { inside: Mutex::default(), clock, start: now.unix.saturating_sub(now.mono), nature }
     }
 
     /// Each change is a few assignments that cannot fail between them.
@@ -188,7 +191,7 @@ impl Store for Memory {
     }
 
     fn time(&self, now: Now) -> Duration {
-        now.unix
+        self.start + now.mono
     }
 
     fn health(&self) -> Vec<Health> {

@@ -13,6 +13,7 @@
 pub mod keeper;
 pub mod memory;
 pub mod open;
+pub mod redis;
 pub mod seal;
 pub mod space;
 pub mod sqlite;
@@ -266,6 +267,13 @@ pub trait Store: Send + Sync {
 
     /// The store's clock at `now`: time since 1970 that does not step.
     fn time(&self, now: Now) -> Duration;
+
+    /// A number that changes when what was acknowledged of this entity may have been lost: its shard has another master, which
+    /// may lag, or was started anew or emptied. Who has the state at hand writes it again. A store that loses nothing says
+    /// 0 for ever.
+    fn epoch(&self, _key: &Key) -> u64 {
+        0
+    }
 
     /// Never empty.
     fn health(&self) -> Vec<Health>;

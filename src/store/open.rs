@@ -1,8 +1,9 @@
 //! Opening what a configuration names (rank 3): for the server ([`node`]) and for the command line ([`tool`]). It takes
 //! plain arguments; what they are in the configuration is said where that is known.
 
+use super::redis::{self, Redis};
 use super::sqlite::{Durability, Sqlite, SqliteError};
-use super::{Memory, Store};
+use super::{Memory, Store, StoreError};
 use crate::clock::Clock;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 pub enum OpenError {
     #[error(transparent)]
     Sqlite(#[from] SqliteError),
+    #[error(transparent)]
+    Redis(#[from] StoreError),
     #[error("there is no store in {}", .0.display())]
     Absent(PathBuf),
     #[error("a store in memory belongs to the node's process alone")]
@@ -26,6 +29,8 @@ pub enum Kind {
         dir: PathBuf,
         durability: Durability,
     },
+    /// One Redis or Valkey server, or a cluster.
+    Redis(redis::Options),
 }
 
 /// The store of a node, made if there is none.
@@ -33,6 +38,7 @@ pub fn node(kind: &Kind, clock: Clock) -> Result<Arc<dyn Store>, OpenError> {
     Ok(match kind {
         Kind::Memory => Arc::new(Memory::new(clock)),
         Kind::Sqlite { dir, durability } => Arc::new(Sqlite::open_node(dir, *durability, clock)?),
+        Kind::Redis(options) => Arc::new(Redis::open(options, clock)?),
     })
 }
 
@@ -47,6 +53,7 @@ pub struct Tool {
 pub fn tool(kind: &Kind, make: bool) -> Result<Tool, OpenError> {
     match kind {
         Kind::Memory => Err(OpenError::Memory),
+        Kind::Redis(options) => Ok(Tool { store: Arc::new(Redis::open(options, Clock::new())?), sqlite: None }),
         Kind::Sqlite { dir, .. } if !make && !Sqlite::is_in(dir) => Err(OpenError::Absent(dir.clone())),
         Kind::Sqlite { dir, .. } => {
             let sqlite = Arc::new(Sqlite::open_tool(dir)?);

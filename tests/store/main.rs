@@ -2,4 +2,7 @@
 
 mod behaviour;
 mod memory;
+mod redis;
+#[path = "../support/redis.rs"]
+mod servers;
 mod sqlite;

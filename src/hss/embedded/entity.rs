@@ -58,11 +58,11 @@ struct Broadcast {
 }
 
 pub(super) fn subscriber_key(impi: &Impi) -> Key {
-    Key::new(Class::Subscriber, impi.to_arc())
+    Key::new(Class::Subscriber, impi.as_arc().clone())
 }
 
 pub(super) fn identity_key(impu: &Impu) -> Key {
-    Key::new(Class::PublicIdentity, impu.to_arc())
+    Key::new(Class::PublicIdentity, impu.as_arc().clone())
 }
 
 fn json(value: &impl Serialize) -> Option<Box<[u8]>> {

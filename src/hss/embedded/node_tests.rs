@@ -59,7 +59,7 @@ fn tick(hss: &EmbeddedHss, now: Now) {
 }
 
 fn subscriber_key() -> Key {
-    Key::new(Class::Subscriber, ids().0.to_arc())
+    Key::new(Class::Subscriber, ids().0.as_arc().clone())
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn a_shared_store_is_read_again_after_a_few_seconds() {
     assert!(is_due(&bed, &impi), "a node looks at the user");
     hss.maintain(at(8, 8));
     assert_eq!(block(hss.private_identity(&impu)), Err(HssError::UserUnknown));
-    assert!(!bed.entity(&Key::new(Class::PublicIdentity, impu.to_arc())).exists());
+    assert!(!bed.entity(&Key::new(Class::PublicIdentity, impu.as_arc().clone())).exists());
 }
 
 #[test]

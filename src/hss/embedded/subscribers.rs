@@ -305,7 +305,7 @@ impl Subscribers {
                 self.store.save(Save::remove(entity::identity_key(impu)).upon(held.version)).wait()?;
             }
         }
-        let user = Key::new(Class::User, impi.to_arc());
+        let user = Key::new(Class::User, impi.as_arc().clone());
         self.store.save(Save::some(user, Vec::new()).due(Due::At(self.store.time(now)))).wait()?;
         Ok(true)
     }

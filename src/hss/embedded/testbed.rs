@@ -202,13 +202,13 @@ impl Other {
 
 /// Whether a tool has marked the user as due.
 pub(super) fn is_due(bed: &Bed, impi: &Impi) -> bool {
-    let user = Key::new(Class::User, impi.to_arc());
+    let user = Key::new(Class::User, impi.as_arc().clone());
     bed.store.memory.claim_due(Duration::ZERO, 100).wait().unwrap().contains(&user)
 }
 
 /// A user of the registrar, as a node keeps it.
 pub(super) fn register_user(bed: &Bed, impi: &Impi) {
     let field = ("contacts".into(), Some(Box::from(&b"1"[..])));
-    let save = Save::some(Key::new(Class::User, impi.to_arc()), vec![field]);
+    let save = Save::some(Key::new(Class::User, impi.as_arc().clone()), vec![field]);
     bed.store.memory.save(save.due(Due::At(Duration::MAX))).wait().unwrap();
 }

@@ -1,0 +1,308 @@
+//! Keeping the broadcast server's users: over a restart on a store of the node's own, and in step with other nodes on a
+//! shared one. What waits for a key, Ua's nonces and held alerts stay in memory.
+//!
+//! [`Bsm`] has a user read before it works on a request ([`Bsm::fetch`]) and his change saved before it answers
+//! ([`Bsm::keep`]). [`BsmState::load`] runs on a thread of its own when the node starts; [`Bsm::due`] is called by the
+//! node's timekeeper for what [`crate::store::Store::claim_due`] gives it.
+
+use super::Job;
+use super::alert::Change;
+use super::server::Bsm;
+use super::state::{Before, BsmState, Record};
+use super::stored::{RECORD, Stored};
+use crate::clock::Now;
+use crate::gba::btid::Btid;
+use crate::hss::RegState;
+use crate::identity::Impu;
+use crate::store::keeper::Kept;
+use crate::store::{Class, Due, Entity, Key, Nature, Save, StoreError};
+use dashmap::Entry;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A shared store holds who is over for so long, for nodes that were all away when his time came.
+const GRACE: Duration = Duration::from_secs(3600);
+/// A key that did not come for so long is not waited for any more where it was asked for: that node has died.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Keys asked for again in one sweep.
+const ROUND: usize = 256;
+/// Field of a B-TID's entity: our user. The S-CSCF has a field of its own there.
+const OWNER: &str = "broadcast-owner";
+/// Between two attempts to read all users.
+const PAUSE: Duration = Duration::from_secs(1);
+
+fn key_of(impu: &Impu) -> Key {
+    Key::new(Class::BroadcastUser, impu.as_str())
+}
+
+impl Kept for BsmState {
+    fn describe(&self, key: &Key) -> Option<Save> {
+        let impu = Impu::new(key.name.clone());
+        let whole = |octets| Save::whole(key.clone(), vec![(RECORD.into(), Some(octets))]);
+        let shared = self.nature() == Nature::Shared;
+        if let Some(record) = self.records.get(&impu) {
+            let save = whole(self.written(key, &record)?);
+            return Some(match shared {
+                true => save.due(Due::At(due_at(&record))).until(record.latest + GRACE),
+                // This node sees to its own users itself.
+                false => save.due(Due::Never),
+            });
+        }
+        let ended = self.ended.get(&impu).filter(|_| shared)?;
+        Some(whole(ended.written()?).due(Due::Never).until(ended.until))
+    }
+
+    /// The later change counts, as a whole. An entity that cannot be read counts for nothing: what is here stays, and the
+    /// next change is written over it.
+    fn reconcile(&self, key: &Key, entity: &Entity) -> Result<(), StoreError> {
+        let impu = Impu::new(key.name.clone());
+        match self.read(key, entity) {
+            // Of nobody, or the store has lost him: what is here is saved again with the next change.
+            Ok(None) => {}
+            Ok(Some(Stored::Registered(theirs))) => self.take_record(&impu, *theirs),
+            Ok(Some(Stored::Ended(theirs))) => {
+                let held = match self.records.entry(impu.clone()) {
+                    Entry::Occupied(held) if held.get().changed > theirs.changed => return Ok(()),
+                    Entry::Occupied(held) => Some(held.remove()),
+                    Entry::Vacant(_) => {
+                        let newer = self.ended.get(&impu).is_some_and(|ours| ours.changed > theirs.changed);
+                        if newer {
+                            return Ok(());
+                        }
+                        None
+                    }
+                };
+                self.ended.insert(impu.clone(), theirs);
+                self.index(&impu, held.as_ref().and_then(|record| record.smk.as_ref()), None);
+            }
+            Err(why) => tracing::error!(%key, %why, "what the store has of a user is not taken"),
+        }
+        Ok(())
+    }
+}
+
+/// When a node is to look at a user by itself.
+fn due_at(record: &Record) -> Duration {
+    if record.awaits_key() { record.until.min(record.changed + PATIENCE) } else { record.until }
+}
+
+impl BsmState {
+    fn take_record(&self, impu: &Impu, theirs: Record) {
+        if theirs.awaits_key() && self.nature() == Nature::Durable {
+            let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+            unfinished.push((impu.clone(), theirs.changed));
+        }
+        let btid = theirs.smk.as_ref().map(|smk| smk.btid.clone());
+        let replaced = match self.records.entry(impu.clone()) {
+            Entry::Occupied(held) if held.get().changed > theirs.changed => return,
+            Entry::Occupied(mut held) => held.insert(theirs).smk,
+            Entry::Vacant(free) => {
+                if self.ended.get(impu).is_some_and(|ours| ours.changed > theirs.changed) {
+                    return;
+                }
+                free.insert(theirs);
+                self.ended.remove(impu);
+                None
+            }
+        };
+        self.index(impu, replaced.as_ref(), btid.as_ref());
+    }
+
+    /// Reads all users from a store of this node's own. It blocks, for as long as a thread of its own may take: until it
+    /// is done, who is missing in memory is looked for in the store.
+    pub fn load(&self) {
+        let mut each = |key: &Key, entity: Entity| {
+            // Reconciling does not fail here.
+            let _ = self.keeper.take_over(key, self, &entity);
+            ControlFlow::Continue(())
+        };
+        while !self.loaded.load(Ordering::Acquire) {
+            match self.keeper.store().walk(Class::BroadcastUser, &mut each) {
+                Ok(()) => self.loaded.store(true, Ordering::Release),
+                Err(StoreError::Closed) => return,
+                Err(why) => {
+                    tracing::error!(%why, "the broadcast server's users cannot be read yet");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        tracing::debug!(users = self.len(), "the broadcast server's users are read");
+    }
+
+    /// On a shared store other nodes may look after a user: his copy here goes when his time is over.
+    fn let_go(&self, impu: &Impu, now: Now) {
+        let time = self.time(now);
+        if let Some((_, record)) = self.records.remove_if(impu, |_, record| record.until <= time) {
+            self.index(impu, record.smk.as_ref(), None);
+            self.keeper.forget(&key_of(impu));
+        }
+    }
+
+    /// What has ended so long ago that no copy can bring it back.
+    fn forget_ended(&self, now: Now) {
+        let time = self.time(now);
+        let durable = self.nature() == Nature::Durable;
+        if self.ended.is_empty() || durable && !self.loaded.load(Ordering::Acquire) {
+            return;
+        }
+        self.ended.retain(|impu, ended| {
+            let goes = ended.until <= time;
+            if goes && !durable {
+                self.keeper.forget(&key_of(impu));
+            }
+            !goes
+        });
+    }
+
+    fn take_unfinished(&self) -> Vec<(Impu, Duration)> {
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = unfinished.len().saturating_sub(ROUND);
+        unfinished.split_off(first)
+    }
+}
+
+impl Bsm {
+    /// Has a user in memory as the store has him. Err: the store is away, and others may know better than this node.
+    pub(super) async fn fetch(&self, impu: &Impu) -> Result<(), StoreError> {
+        let state = &self.state;
+        if state.nature() == Nature::Volatile {
+            return Ok(());
+        }
+        let missing = !state.loaded.load(Ordering::Acquire) && state.knows_nothing_of(impu);
+        let key = key_of(impu);
+        state.keeper.fetch(&key, &**state, missing).await.inspect_err(|why| {
+            tracing::warn!(%impu, %why, "a user cannot be looked up");
+        })?;
+        if state.nature() == Nature::Shared && state.knows_nothing_of(impu) {
+            state.keeper.forget(&key);
+        }
+        Ok(())
+    }
+
+    /// Whose a B-TID is, by this node's memory or what others have written in a shared store.
+    pub(super) async fn owner(&self, btid: &Btid) -> Result<Option<Impu>, StoreError> {
+        let known = self.state.owner(btid);
+        if known.is_some() || self.state.nature() != Nature::Shared {
+            return Ok(known);
+        }
+        let key = Key::new(Class::Btid, btid.as_str());
+        let entity = self.state.keeper.store().load(vec![key]).await?.pop().unwrap_or_default();
+        Ok(entity.field(OWNER).and_then(|octets| std::str::from_utf8(octets).ok()).map(Impu::from))
+    }
+
+    /// Saves a user's change and waits for it. If that fails, he is put back to what he was `before`.
+    pub(super) async fn keep(&self, impu: &Impu, before: Before) -> Result<(), StoreError> {
+        let at = self.state.changed_at(impu);
+        let saved = self.changed(impu).await;
+        if let Err(why) = &saved {
+            tracing::warn!(%impu, %why, "a change is not saved, and undone");
+            if self.state.undo(impu, before, at) {
+                self.state.keeper.undone(&key_of(impu));
+            }
+        }
+        saved
+    }
+
+    /// Saves a user's change. Without waiting it goes on in the background until it succeeds.
+    pub(super) fn changed(&self, impu: &Impu) -> crate::answer::Answer<'static, Result<(), StoreError>> {
+        if self.state.nature() == Nature::Shared {
+            self.write_owner(impu);
+        }
+        self.state.keeper.changed(&key_of(impu), &self.state, &*self.env.spawn)
+    }
+
+    /// For other nodes, that a terminal comes to over Ua with its B-TID alone. Where it is not written they ask the BSF.
+    fn write_owner(&self, impu: &Impu) {
+        let Some(smk) = self.state.record(impu).and_then(|record| record.smk) else { return };
+        let now = (self.env.now)();
+        let Some(lasts) = smk.expires.checked_sub(now.unix.as_secs()) else { return };
+        let owner = impu.as_str().as_bytes().into();
+        let key = Key::new(Class::Btid, smk.btid.as_str());
+        // Never sooner than what the S-CSCF says of the same B-TID.
+        let until = self.state.time(now) + Duration::from_secs(lasts) + GRACE;
+        let saved = self.state.keeper.store().save(Save::some(key, vec![(OWNER.into(), Some(owner))]).until(until));
+        (self.env.spawn)(Box::pin(async move { drop(saved.await) }));
+    }
+
+    /// Once in each sweep: what failed is saved again, what a stopped run left undone is taken up.
+    pub(super) fn tend(self: &Rc<Self>, now: Now) {
+        let state = &self.state;
+        state.keeper.tend(state, &*self.env.spawn);
+        state.forget_ended(now);
+        for (impu, changed) in state.take_unfinished() {
+            self.resume(&impu, |record| record.changed == changed);
+        }
+    }
+
+    /// Ends a registration whose time is over, here or by whoever of several nodes has claimed it.
+    pub(super) async fn end_over(self: &Rc<Self>, impu: &Impu, now: Now) {
+        let shared = self.state.nature() == Nature::Shared;
+        let before = if shared { self.state.before(impu) } else { Before::default() };
+        let Some(record) = self.state.expire(impu, now) else { return };
+        if shared {
+            // Who cannot save it leaves it to whoever claims it next.
+            let saved = self.keep(impu, before).await;
+            let ours = self.state.ended.get(impu).is_some_and(|ended| ended.expired_here);
+            if saved.is_err() || !ours {
+                return;
+            }
+        } else {
+            drop(self.changed(impu));
+        }
+        self.report(impu, &record.naf, record.btid.as_ref(), RegState::NotRegistered).await;
+        self.alert(Change {
+            impu: impu.clone(),
+            btid: record.btid,
+            naf: record.naf,
+            previous: record.state,
+            state: RegState::NotRegistered,
+            cause: "expired".to_string(),
+            expires: 0,
+            ims_peer: record.ims_peer,
+        });
+    }
+
+    /// Looks at a user of a shared store who is due: ends what is over, asks again for a key whose asker has died.
+    pub async fn due(self: Rc<Self>, key: &Key) {
+        let impu = Impu::new(key.name.clone());
+        if key.class != Class::BroadcastUser || self.fetch(&impu).await.is_err() {
+            return; // due again before long
+        }
+        let now = (self.env.now)();
+        let time = self.state.time(now);
+        match self.state.record(&impu) {
+            Some(record) if record.until <= time => self.end_over(&impu, now).await,
+            Some(record) if due_at(&record) <= time => self.resume(&impu, Record::awaits_key),
+            // Claiming has moved its time: it is put back.
+            Some(_) => drop(self.changed(&impu)),
+            None => {}
+        }
+    }
+
+    /// Sweeps what this node alone looks after, or on a shared store only its copies.
+    pub(super) async fn end_all_over(self: &Rc<Self>, now: Now) {
+        let shared = self.state.nature() == Nature::Shared;
+        for impu in self.state.sweep(now) {
+            if shared {
+                self.state.let_go(&impu, now);
+            } else {
+                self.end_over(&impu, now).await;
+            }
+        }
+    }
+
+    /// Asks again for the key of a pending registration.
+    fn resume(self: &Rc<Self>, impu: &Impu, which: impl FnOnce(&Record) -> bool) {
+        let Some(record) = self.state.record(impu).filter(Record::awaits_key).filter(which) else { return };
+        let (bsm, impu) = (Rc::clone(self), impu.clone());
+        let job: Job = Box::pin(async move { bsm.register_again(impu, record).await });
+        (self.env.spawn)(job);
+    }
+}
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;
