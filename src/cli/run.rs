@@ -1,7 +1,7 @@
 //! `imscript run`: a node.
 
-use crate::config::Config;
 use crate::config::MAX_TEXT;
+use crate::config::{Config, Durability};
 use crate::file;
 use crate::harness;
 use crate::observe::trace::{LadderLayer, Tracer};
@@ -38,9 +38,12 @@ pub struct Args {
     /// Address to listen on: udp:, tcp: or tls: and IP:PORT; may be repeated
     #[arg(long, value_name = "TRANSPORT:IP:PORT")]
     listen: Vec<Listen>,
-    /// Folder of the subscriber database
+    /// Folder of the node's database, key file and control socket
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// What an acknowledged registration stands for: commit (on disk before the 200), write-behind, memory
+    #[arg(long, value_name = "HOW")]
+    durability: Option<Durability>,
     /// Home network domain, also the digest realm
     #[arg(long)]
     domain: Option<String>,
@@ -107,6 +110,9 @@ impl Args {
         let mut config = Config::parse_with(&text, &path, self.domain.as_deref(), &self.listen)?;
         if let Some(dir) = &self.data_dir {
             config.data_dir.clone_from(dir);
+        }
+        if let Some(durability) = self.durability {
+            config.store.durability = durability;
         }
         if self.policy.is_some() {
             config.policy.clone_from(&self.policy);

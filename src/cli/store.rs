@@ -6,7 +6,7 @@ mod import;
 mod line;
 mod stats;
 
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
 use crate::store::open::{self, Kind, Tool};
 use crate::store::sqlite::Durability;
 use anyhow::{Context, bail};
@@ -70,18 +70,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn kind(args: &Args) -> anyhow::Result<Kind> {
-    let (kind, dir) = match &args.config {
-        None => (StoreKind::Sqlite, args.data_dir.clone().unwrap_or_else(|| "imscript-data".into())),
+    let dir = || args.data_dir.clone().unwrap_or_else(|| "imscript-data".into());
+    match &args.config {
+        None => Ok(Kind::Sqlite { dir: dir(), durability: Durability::Commit }),
         Some(path) => {
             let config = Config::load(path)?;
-            (config.store.kind, config.data_dir)
+            Ok(config.store.to_open(&config.data_dir))
         }
-    };
-    Ok(match kind {
-        StoreKind::Sqlite => Kind::Sqlite { dir, durability: Durability::Commit },
-        StoreKind::Memory => Kind::Memory,
-        StoreKind::Redis(_) => bail!("stores in Redis are looked after with Redis's own tools"),
-    })
+    }
 }
 
 impl Backup {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 pub use raw::ConfigError;
 pub(crate) use raw::own_addresses;
+pub use store::{Durability, Redis, Store, StoreKind};
 
 /// Longest configuration.
 pub(crate) const MAX_TEXT: usize = 1 << 20;
@@ -80,58 +81,6 @@ pub struct Reload {
     pub probation: Duration,
     /// Whether the plugins' tests must pass.
     pub require_tests: bool,
-}
-
-/// Where state is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
-    pub kind: StoreKind,
-    pub durability: Durability,
-    /// Key file under which secrets are sealed; None: `store.key` in the data folder, made when there is none, for a
-    /// store of the node's own, and no seal on a shared one.
-    pub key_file: Option<PathBuf>,
-    /// Key file that was in use before, while what it sealed is sealed anew.
-    pub old_key_file: Option<PathBuf>,
-    /// IND of this node's SQNs; None: leased where the store is shared, else 0.
-    pub ind: Option<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreKind {
-    Memory,
-    /// `imscript.db` in the data folder.
-    Sqlite,
-    Redis(Redis),
-}
-
-/// One Redis or Valkey server, or nodes of a cluster.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Redis {
-    /// `redis://` or `rediss://` (TLS), with user and password if the server asks for them.
-    pub urls: Vec<String>,
-    /// Before every key, so that several networks may share one server.
-    pub prefix: String,
-    /// CA of the servers' certificates.
-    pub ca: Option<PathBuf>,
-}
-
-/// Without the passwords that may stand in the URLs.
-impl std::fmt::Debug for Redis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redis").field("urls", &self.urls.len()).field("prefix", &self.prefix).finish_non_exhaustive()
-    }
-}
-
-/// What an acknowledged registration stands for, on a store of the node's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// It is on disk before the 200.
-    #[default]
-    Commit,
-    /// It is on disk a bounded time later.
-    WriteBehind,
-    /// It ends with the process.
-    Memory,
 }
 
 #[derive(Debug, Clone, PartialEq)]

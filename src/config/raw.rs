@@ -315,9 +315,9 @@ impl Raw {
             ("sqlite", None, _) => StoreKind::Sqlite,
             ("memory" | "sqlite", Some(urls), _) => return self.fault(urls.span(), "urls: are for kind = \"redis\""),
             ("redis", Some(urls), _) if !urls.get_ref().is_empty() => StoreKind::Redis(Redis {
-                urls: self.read_all(urls.get_ref(), redis_url)?,
+                urls: self.read_all(urls.get_ref(), store::url)?,
                 prefix: match &raw.prefix {
-                    Some(text) => self.read(text, redis_prefix)?,
+                    Some(text) => self.read(text, store::prefix)?,
                     None => "imscript".to_string(),
                 },
                 ca: raw.ca.clone().map(beside),
@@ -332,6 +332,10 @@ impl Raw {
             Some(text) => self.read(text, str::parse)?,
             None => Durability::Commit,
         };
+        if let (StoreKind::Redis(_), None, Some(kind)) = (&kind, &raw.key_file, &raw.kind) {
+            return self
+                .fault(kind.span(), "kind = \"redis\" needs key_file, the same for all nodes (imscript store key)");
+        }
         let ind = match &raw.ind {
             Some(ind) if *ind.get_ref() > 31 => return self.fault(ind.span(), "ind: 0 to 31"),
             ind => ind.as_ref().map(|ind| *ind.get_ref()),
@@ -523,36 +527,5 @@ fn short_cut(text: &str) -> Result<ShortCut, &'static str> {
         "always" => Ok(ShortCut::Always),
         "off" => Ok(ShortCut::Off),
         _ => Err("short_cut: \"home-pcscf-only\", \"always\" or \"off\""),
-    }
-}
-
-impl std::str::FromStr for Durability {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "commit" => Ok(Durability::Commit),
-            "write-behind" => Ok(Durability::WriteBehind),
-            "memory" => Ok(Durability::Memory),
-            _ => Err("durability: one of commit, write-behind, memory"),
-        }
-    }
-}
-
-/// The text is not repeated in the error: there may be a password in it.
-fn redis_url(text: &str) -> Result<String, &'static str> {
-    let rest = text.strip_prefix("redis://").or_else(|| text.strip_prefix("rediss://"));
-    match rest {
-        Some(rest) if !rest.is_empty() && rest.len() <= 1024 => Ok(text.to_string()),
-        _ => Err("a URL such as \"redis://127.0.0.1:6379\" or \"rediss://user:password@db.example:6380\""),
-    }
-}
-
-/// No braces: what stands between them decides where a cluster puts a key.
-fn redis_prefix(text: &str) -> Result<String, &'static str> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    match text.len() {
-        1..=64 if text.chars().all(fits) => Ok(text.to_string()),
-        _ => Err("prefix: 1 to 64 letters, digits, '-', '_' and '.'"),
     }
 }

@@ -2,6 +2,8 @@
 //! is of. Called by the node's timekeeper; on a store of the node's own the roles' sweeps see to it.
 
 use crate::broadcast::server::Bsm;
+use crate::identity::Impi;
+use crate::registrar::Scscf;
 use crate::store::{Class, Key, Nature, Store};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,14 +14,14 @@ const HOLD: Duration = Duration::from_secs(15);
 const MOST: usize = 500;
 
 /// Claims once. An entity of a role that is not here is left to a node that has it.
-pub(super) async fn claim(store: &dyn Store, bsm: Option<&Rc<Bsm>>) {
+pub(super) async fn claim(store: &dyn Store, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>) {
     if store.nature() != Nature::Shared {
         return;
     }
     match store.claim_due(HOLD, MOST).await {
         Ok(keys) => {
             for key in &keys {
-                dispatch(key, bsm).await;
+                dispatch(key, scscf, bsm);
             }
         }
         // The store's health says so too; the next round is in half a second.
@@ -27,9 +29,21 @@ pub(super) async fn claim(store: &dyn Store, bsm: Option<&Rc<Bsm>>) {
     }
 }
 
-async fn dispatch(key: &Key, bsm: Option<&Rc<Bsm>>) {
-    match (key.class, bsm) {
-        (Class::BroadcastUser, Some(bsm)) => bsm.clone().due(key).await,
+/// Each is a job of its own: one that has to wait for a foreign server must not hold up the others.
+fn dispatch(key: &Key, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>) {
+    match (key.class, scscf, bsm) {
+        (Class::BroadcastUser, _, Some(bsm)) => {
+            let (bsm, key) = (bsm.clone(), key.clone());
+            tokio::task::spawn_local(async move { bsm.due(&key).await });
+        }
+        (Class::User, Some(scscf), _) => {
+            let (scscf, impi) = (scscf.clone(), Impi::new(key.name.clone()));
+            tokio::task::spawn_local(async move { scscf.due(impi).await });
+        }
+        (Class::Challenge, Some(scscf), _) => {
+            let (scscf, impi) = (scscf.clone(), Impi::new(key.name.clone()));
+            tokio::task::spawn_local(async move { scscf.challenge_due(impi).await });
+        }
         _ => {}
     }
 }

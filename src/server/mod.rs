@@ -28,6 +28,7 @@ use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use crate::store::space::Spaces;
+use crate::store::{self, Nature, Store};
 use control::{Control, ControlSocket};
 pub use reload::Tests;
 use reload::{Following, Jobs, Origin, Reloader};
@@ -55,11 +56,11 @@ pub enum StartError {
     #[error("data: {0}")]
     Store(#[from] crate::store::space::SpaceError),
     #[error("data: {0}")]
-    Data(#[from] crate::hss::embedded::EmbeddedError),
+    Open(#[from] store::open::OpenError),
     #[error("data: {0}")]
-    Open(#[from] crate::store::open::OpenError),
-    #[error(transparent)]
-    Seal(#[from] crate::store::SealError),
+    Seal(#[from] store::SealError),
+    #[error("data: {0}")]
+    Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
     Http { addr: SocketAddr, why: std::io::Error },
     #[error(transparent)]
@@ -150,8 +151,8 @@ pub struct Node {
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
     hss: Option<Arc<EmbeddedHss>>,
+    state: Arc<dyn Store>,
     store: Arc<Spaces>,
-    state: Arc<dyn crate::store::Store>,
     metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
@@ -180,6 +181,7 @@ struct Parts {
     /// Where requests for the broadcast role come in; anything else is the IMS's, if it is here.
     bsm_addresses: Arc<[SocketAddr]>,
     embedded: Option<Arc<EmbeddedHss>>,
+    state: Arc<dyn Store>,
     /// Most that it accepts at a time.
     connections: usize,
     /// The first worker also keeps the timers of the whole node.
@@ -220,7 +222,8 @@ impl Node {
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let metrics: Arc<Metrics> = Arc::default();
-        let state = crate::store::open::node(&config.store_kind(), clock)?;
+        let state = store::open::node(&config.store.to_open(&config.data_dir), clock)?;
+        let seal = Arc::new(config.store.seal(&config.data_dir)?);
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -230,8 +233,7 @@ impl Node {
                     ind: config.store.ind,
                     metrics: metrics.clone(),
                 };
-                let seal = Arc::new(config.seal()?);
-                let opened = EmbeddedHss::open(state.clone(), seal, settings, clock.now())?;
+                let opened = EmbeddedHss::open(state.clone(), seal.clone(), settings, clock.now())?;
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
@@ -250,8 +252,14 @@ impl Node {
             (Some(hss), true) => {
                 let settings = settings(&config, &listening, peers.clone());
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
-                let shared =
+                let mut shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
+                shared.keep_in(state.clone(), seal.clone());
+                if state.nature() == Nature::Durable {
+                    let users = shared.keeping.users.clone();
+                    let reader = std::thread::Builder::new().name("users-load".into()).spawn(move || users.load());
+                    reader.map_err(|why| StartError::Worker(why.to_string()))?;
+                }
                 Some(Arc::new(shared))
             }
             _ => None,
@@ -261,10 +269,8 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                // THE STORE OF THE NODE goes here; until then the users end with the process.
-                let (store, seal) =
-                    (Arc::new(crate::store::Memory::new(clock)), Arc::new(crate::store::seal::Seal::none()));
-                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), store, seal)?;
+                let (state, seal) = (state.clone(), seal.clone());
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), state, seal)?;
                 Some(Arc::new(shared))
             }
             None => None,
@@ -283,8 +289,8 @@ impl Node {
             workers: Vec::new(),
             stop,
             hss: embedded.clone(),
+            state: state.clone(),
             store,
-            state,
             metrics: host.metrics.clone(),
             control: None,
             reloader: None,
@@ -312,6 +318,7 @@ impl Node {
                 bsm: bsm.clone(),
                 bsm_addresses: bsm_addresses.clone(),
                 embedded: embedded.clone(),
+                state: state.clone(),
                 connections: worker::connections(workers),
                 first: index == 0,
                 http: http.take(),

@@ -33,7 +33,6 @@ pub(super) struct BsmShared {
     config: Arc<BsmConfig>,
     state: Arc<BsmState>,
     hss: Option<Arc<dyn Hss>>,
-    store: Arc<dyn Store>,
 }
 
 impl BsmShared {
@@ -73,7 +72,7 @@ impl BsmShared {
             let reader = std::thread::Builder::new().name("bsm-load".into()).spawn(move || state.load());
             reader.map_err(|why| StartError::Worker(why.to_string()))?;
         }
-        Ok(BsmShared { config: Arc::new(config), state, hss, store })
+        Ok(BsmShared { config: Arc::new(config), state, hss })
     }
 }
 
@@ -177,15 +176,14 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));
-    let store = parts.bsm.as_ref().map(|shared| shared.store.clone());
     let bsm = parts.bsm.map(|shared| {
         let clock = parts.clock;
         let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
-        let BsmShared { config, state, hss, .. } = &*shared;
+        let BsmShared { config, state, hss } = &*shared;
         Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
     });
     if parts.first {
-        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, store, parts.clock));
+        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.state, parts.clock));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
         super::ua::serve(listener, bsm.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
@@ -210,7 +208,7 @@ async fn keep_time(
     scscf: Option<Rc<Scscf>>,
     bsm: Option<Rc<Bsm>>,
     embedded: Option<Arc<EmbeddedHss>>,
-    store: Option<Arc<dyn Store>>,
+    store: Arc<dyn Store>,
     clock: Clock,
 ) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -222,9 +220,7 @@ async fn keep_time(
         if let Some(bsm) = &bsm {
             bsm.clone().sweep().await;
         }
-        if let Some(store) = &store {
-            due::claim(&**store, bsm.as_ref()).await;
-        }
+        due::claim(&*store, scscf.as_ref(), bsm.as_ref()).await;
         if let (Some(hss), Some(scscf)) = (&embedded, &scscf) {
             scscf.withdraw(hss.take_removed());
         }

@@ -1,7 +1,7 @@
 //! Opening what a configuration names (rank 3): for the server ([`node`]) and for the command line ([`tool`]). It takes
 //! plain arguments; what they are in the configuration is said where that is known.
 
-use super::redis::{self, Redis};
+use super::redis::{Options, Redis};
 use super::sqlite::{Durability, Sqlite, SqliteError};
 use super::{Memory, Store, StoreError};
 use crate::clock::Clock;
@@ -13,7 +13,7 @@ pub enum OpenError {
     #[error(transparent)]
     Sqlite(#[from] SqliteError),
     #[error(transparent)]
-    Redis(#[from] StoreError),
+    Store(#[from] StoreError),
     #[error("there is no store in {}", .0.display())]
     Absent(PathBuf),
     #[error("a store in memory belongs to the node's process alone")]
@@ -29,8 +29,7 @@ pub enum Kind {
         dir: PathBuf,
         durability: Durability,
     },
-    /// One Redis or Valkey server, or a cluster.
-    Redis(redis::Options),
+    Redis(Options),
 }
 
 /// The store of a node, made if there is none.
@@ -53,11 +52,11 @@ pub struct Tool {
 pub fn tool(kind: &Kind, make: bool) -> Result<Tool, OpenError> {
     match kind {
         Kind::Memory => Err(OpenError::Memory),
-        Kind::Redis(options) => Ok(Tool { store: Arc::new(Redis::open(options, Clock::new())?), sqlite: None }),
         Kind::Sqlite { dir, .. } if !make && !Sqlite::is_in(dir) => Err(OpenError::Absent(dir.clone())),
         Kind::Sqlite { dir, .. } => {
             let sqlite = Arc::new(Sqlite::open_tool(dir)?);
             Ok(Tool { store: sqlite.clone(), sqlite: Some(sqlite) })
         }
+        Kind::Redis(options) => Ok(Tool { store: Arc::new(Redis::open(options, Clock::new())?), sqlite: None }),
     }
 }

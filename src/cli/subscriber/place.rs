@@ -1,10 +1,10 @@
 //! Where the subscribers are: a data folder, or what a configuration says.
 
-use crate::config::Config;
+use crate::config::{Config, StoreKind};
 use crate::hss::embedded::{Subscribers, legacy};
 use crate::store::Seal;
-use crate::store::open::{self, OpenError};
-use anyhow::bail;
+use crate::store::open;
+use anyhow::{Context, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn config(&self) -> anyhow::Result<Config> {
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
         match &self.config {
             Some(file) => Ok(Config::load(file)?),
             None => {
@@ -32,27 +32,31 @@ impl Place {
 
     /// The store, made if there is none.
     pub(super) fn open(&self) -> anyhow::Result<Subscribers> {
-        self.opened(true, Ok)
+        let config = self.config()?;
+        let seal = seal(&config)?;
+        self.open_with(&config, seal)
     }
 
     /// The store, which has to be there.
     pub(super) fn existing(&self) -> anyhow::Result<Subscribers> {
-        self.opened(false, Ok)
+        let config = self.config()?;
+        let file = config.data_dir.join("imscript.db");
+        if config.store.kind == StoreKind::Sqlite && !file.is_file() {
+            bail!("no subscribers yet: {} does not exist", file.display());
+        }
+        self.open()
     }
 
-    /// The store, with what `seal` makes of its key.
-    pub(super) fn opened(
-        &self,
-        make: bool,
-        seal: impl FnOnce(Seal) -> anyhow::Result<Seal>,
-    ) -> anyhow::Result<Subscribers> {
-        let config = self.config()?;
-        let tool = match open::tool(&config.store_kind(), make) {
-            Err(OpenError::Absent(dir)) => bail!("no subscribers yet: there is no store in {}", dir.display()),
-            opened => opened?,
-        };
-        let subscribers = Subscribers::new(tool.store, Arc::new(seal(config.seal()?)?));
+    pub(super) fn open_with(&self, config: &Config, seal: Seal) -> anyhow::Result<Subscribers> {
+        let tool = open::tool(&config.store.to_open(&config.data_dir), true)?;
+        let subscribers = Subscribers::new(tool.store, Arc::new(seal));
         legacy::take_over(&config.data_dir, &subscribers)?;
         Ok(subscribers)
     }
+}
+
+/// The key that the configuration names, or the folder's own.
+pub(super) fn seal(config: &Config) -> anyhow::Result<Seal> {
+    std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
+    Ok(config.store.seal(&config.data_dir)?)
 }

@@ -1,6 +1,6 @@
 //! `imscript subscriber reseal`: keys and passwords under another key file.
 
-use super::place::Place;
+use super::place::{Place, seal};
 use crate::store::Seal;
 use std::path::PathBuf;
 
@@ -20,11 +20,13 @@ pub(super) struct Reseal {
 
 impl Reseal {
     pub(super) fn run(&self, place: &Place) -> anyhow::Result<()> {
-        let with_old = |new: Seal| match &self.old_key_file {
-            Some(file) => Ok(new.with_old(Seal::from_file(file)?)),
-            None => Ok(new),
+        let config = place.config()?;
+        let new = seal(&config)?;
+        let seal = match &self.old_key_file {
+            Some(file) => new.with_old(Seal::from_file(file)?),
+            None => new,
         };
-        let done = place.opened(false, with_old)?.reseal()?;
+        let done = place.open_with(&config, seal)?.reseal()?;
         println!("sealed {done} subscribers anew");
         Ok(())
     }

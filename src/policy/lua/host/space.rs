@@ -164,7 +164,7 @@ mod tests {
         space.set("b", text("2"), None, QUOTA, at(0)).unwrap();
         assert_eq!(space.get("a", at(9)), Some(text("1")));
         assert_eq!(space.get("a", at(10)), None);
-        assert_eq!(space.keys("", 9, at(10)), ["b".into()]);
+        assert_eq!(space.keys("", 9, at(10)), [Box::<str>::from("b")]);
         assert!(!space.add("b", text("x"), None, QUOTA, at(10)).unwrap());
         assert!(space.add("a", text("x"), None, QUOTA, at(10)).unwrap());
         assert!(space.delete("a", at(10)) && !space.delete("a", at(10)));
