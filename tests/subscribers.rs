@@ -1,9 +1,16 @@
 //! `imscript subscriber` through the program: files good and bad, secrets kept, 100 000 lines.
 
+use imscript::clock::Clock;
+use imscript::hss::Hss;
+use imscript::hss::embedded::{EmbeddedHss, Settings};
+use imscript::store::Seal;
+use imscript::store::sqlite::{Durability, Sqlite};
 use serde_json::Value;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
@@ -169,9 +176,69 @@ fn a_hundred_thousand_lines_are_imported() {
     assert_eq!(json(&run(dir.path(), &["show", "tel:+1000099999", "--json"]))["impi"], "u99999@home1.net");
     assert_eq!(json(&run(dir.path(), &["list", "--json", "--limit", "3"])).as_array().unwrap().len(), 3);
 
-    let clock = imscript::clock::Clock::new();
+    let clock = Clock::new();
+    let data = dir.path().join("data");
     let started = Instant::now();
-    let hss = imscript::hss::embedded::EmbeddedHss::open(&dir.path().join("data"), 0, clock.now()).unwrap();
-    println!("100 000 subscribers loaded: {:.2} s", started.elapsed().as_secs_f64());
+    let store = Arc::new(Sqlite::open_node(&data, Durability::Commit, clock).unwrap());
+    let seal = Arc::new(Seal::from_file(&data.join("store.key")).unwrap());
+    let hss = EmbeddedHss::open(store, seal, Settings::default(), clock.now()).unwrap();
+    let last = hss.private_identity(&"tel:+1000099999".into()).wait();
+    println!("100 000 subscribers: first answer after {:.3} s", started.elapsed().as_secs_f64());
+    assert_eq!(last, Ok("u99999@home1.net".into()));
+    hss.filled();
+    println!("100 000 subscribers in memory after {:.2} s", started.elapsed().as_secs_f64());
     assert_eq!(hss.len(), 100_000);
+}
+
+#[test]
+fn keys_lie_sealed_and_the_key_can_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(import(dir.path(), &good_file()).ok);
+    let key = dir.path().join("data/store.key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let files = || {
+        let one = |name: &str| std::fs::read(dir.path().join("data").join(name)).unwrap_or_default();
+        [one("imscript.db"), one("imscript.db-wal")].concat()
+    };
+    let has = |octets: &[u8], what: &[u8]| octets.windows(what.len()).any(|window| window == what);
+    let k: Vec<_> = (0..16).map(|at| u8::from_str_radix(&K[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let found = files();
+    assert!(has(&found, b"a@home1.net") && has(&found, b"s1."));
+    for secret in [&k[..], K.as_bytes(), b"sesame", b"b3BlbiBzZXNhbWU", b"Rltc6LGZtJ"] {
+        assert!(!has(&found, secret), "a secret in the clear");
+    }
+    let exported = Command::new(env!("CARGO_BIN_EXE_imscript"))
+        .args(["store", "export", "-", "--data-dir", "data"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    for secret in [K.as_bytes(), b"sesame", b"b3BlbiBzZXNhbWU", b"Rltc6LGZtJ"] {
+        assert!(!has(&exported.stdout, secret) && !has(&exported.stderr, secret), "a secret is exported");
+    }
+    let config = dir.path().join("imscript.toml");
+    std::fs::write(&config, "data_dir = \"data\"\n[store]\nkey_file = \"new.key\"\n").unwrap();
+    let with = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imscript"));
+        done(
+            command
+                .arg("subscriber")
+                .args(args)
+                .args(["--config", "imscript.toml"])
+                .current_dir(dir.path())
+                .output()
+                .unwrap(),
+        )
+    };
+    let absent = with(&["show", "b@home1.net"]);
+    assert!(!absent.ok && absent.err.contains("new.key"), "{}", absent.err);
+    std::fs::write(dir.path().join("new.key"), "0f".repeat(32)).unwrap();
+    let open = with(&["show", "b@home1.net"]);
+    assert!(!open.ok && open.err.contains("can be read by others"), "{}", open.err);
+    std::fs::set_permissions(dir.path().join("new.key"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let other = with(&["show", "b@home1.net"]);
+    assert!(!other.ok && other.err.contains("does not open") && !other.err.contains("0f0f"), "{}", other.err);
+    let resealed = with(&["reseal", "--old-key-file", "data/store.key"]);
+    assert!(resealed.ok && resealed.out == "sealed 4 subscribers anew\n", "{}{}", resealed.out, resealed.err);
+    assert_eq!(json(&with(&["show", "b@home1.net", "--secrets", "--json"]))["k"], K);
+    assert!(!run(dir.path(), &["show", "b@home1.net"]).ok);
 }

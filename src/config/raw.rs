@@ -142,6 +142,7 @@ struct RawStore {
     prefix: Text,
     ca: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    old_key_file: Option<PathBuf>,
     ind: Option<Spanned<u8>>,
 }
 
@@ -339,7 +340,8 @@ impl Raw {
             Some(ind) if *ind.get_ref() > 31 => return self.fault(ind.span(), "ind: 0 to 31"),
             ind => ind.as_ref().map(|ind| *ind.get_ref()),
         };
-        Ok(Store { kind, durability, key_file: raw.key_file.clone().map(beside), ind })
+        let [key_file, old_key_file] = [&raw.key_file, &raw.old_key_file].map(|file| file.clone().map(beside));
+        Ok(Store { kind, durability, key_file, old_key_file, ind })
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {

@@ -12,6 +12,8 @@ pub struct Store {
     pub durability: Durability,
     /// Key file under which secrets are sealed; None: `store.key` in the data folder, made when there is none.
     pub key_file: Option<PathBuf>,
+    /// Key file that was in use before, while what it sealed is sealed anew.
+    pub old_key_file: Option<PathBuf>,
     /// IND of this node's SQNs; None: leased where the store is shared, else 0.
     pub ind: Option<u8>,
 }
@@ -85,10 +87,14 @@ impl Store {
 
     /// The key that the configuration names, or the folder's own, made if there is none; none for what stays in memory.
     pub fn seal(&self, data_dir: &Path) -> Result<Seal, SealError> {
-        match (&self.key_file, self.to_open(data_dir)) {
-            (Some(file), _) => Seal::from_file(file),
-            (None, open::Kind::Memory) => Ok(Seal::none()),
-            (None, _) => Seal::create(&data_dir.join("store.key")),
+        let seal = match (&self.key_file, self.to_open(data_dir)) {
+            (Some(file), _) => Seal::from_file(file)?,
+            (None, open::Kind::Memory) => Seal::none(),
+            (None, _) => Seal::create(&data_dir.join("store.key"))?,
+        };
+        match &self.old_key_file {
+            Some(file) => Ok(seal.with_old(Seal::from_file(file)?)),
+            None => Ok(seal),
         }
     }
 }

@@ -219,6 +219,8 @@ pub enum Trouble {
     Local(#[from] std::io::Error),
     #[error("no IND is free: all are leased, or were until a moment ago")]
     NoneFree,
+    #[error("the entity of IND {0} cannot be read")]
+    NotThere(u8),
     #[error("another node holds IND {0}")]
     Held(u8),
 }
@@ -313,14 +315,18 @@ impl State {
             return true;
         }
         let renewed = self.renew(&issuing, mark, now);
-        if let Err(Trouble::Held(ind)) = renewed {
-            self.set(None);
-            self.lost = true;
-            self.count_lost(ind);
-            let begun = self.begin(now);
-            return self.outcome(begun);
+        match renewed {
+            Err(Trouble::Held(ind)) => {
+                self.lost = true;
+                self.count_lost(ind);
+            }
+            // The IND's shard is away for long: perhaps another one is there.
+            Err(_) if self.pinned.is_none() && millis(now.mono) >= issuing.ends.load(Ordering::Acquire) => {}
+            renewed => return self.outcome(renewed),
         }
-        self.outcome(renewed)
+        self.set(None);
+        let begun = self.begin(now);
+        self.outcome(begun)
     }
 
     fn count_lost(&self, ind: u8) {
@@ -335,8 +341,7 @@ impl State {
     fn begin(&mut self, now: Now) -> Result<(), Trouble> {
         for _ in 0..CONFLICTS {
             let time = self.store.time(now);
-            let entities = self.store.load((0..sqn::IND_COUNT).map(Node::key).collect()).wait()?;
-            let nodes: Vec<_> = (0..).zip(entities.iter().map(Node::read)).collect();
+            let nodes = self.nodes()?;
             let (ind, node) = self.choose(&nodes, time)?;
             let above = match self.shared {
                 false => nodes.iter().map(|(ind, node)| node.mark.max(self.local.mark(*ind))).max().unwrap_or(0),
@@ -363,10 +368,25 @@ impl State {
         Err(StoreError::Away("the entities of the nodes change all the time".into()).into())
     }
 
+    /// Those that can be read: the shards of others may be away.
+    fn nodes(&self) -> Result<Vec<(u8, Node)>, StoreError> {
+        let asked: Vec<_> = (0..sqn::IND_COUNT).map(|ind| (ind, self.store.load(vec![Node::key(ind)]))).collect();
+        let mut nodes = Vec::new();
+        let mut failed = None;
+        for (ind, answer) in asked {
+            match answer.wait() {
+                Ok(entities) => nodes.extend(entities.first().map(|entity| (ind, Node::read(entity)))),
+                Err(error) if self.shared => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        failed.filter(|_| nodes.is_empty()).map_or(Ok(nodes), Err)
+    }
+
     fn choose<'a>(&self, nodes: &'a [(u8, Node)], time: Duration) -> Result<(u8, &'a Node), Trouble> {
         let free = |node: &Node| node.holder == self.holder || node.is_free(time);
         if let Some(pinned) = self.pinned {
-            let (ind, node) = nodes.get(usize::from(pinned)).ok_or(Trouble::NoneFree)?;
+            let (ind, node) = nodes.iter().find(|(ind, _)| *ind == pinned).ok_or(Trouble::NotThere(pinned))?;
             return if self.lost && !free(node) { Err(Trouble::Held(pinned)) } else { Ok((*ind, node)) };
         }
         // From anywhere on, so that two nodes whose leases the store has lost do not meet at the first one.

@@ -45,9 +45,10 @@ pub fn take_over(data_dir: &Path, subscribers: &Subscribers) -> Result<usize, Em
 }
 
 type Adopted = (Subscriber, Option<StoredSqn>);
+type Marks = Vec<(u8, u64)>;
 
 /// Subscribers, and marks by IND.
-fn read(old: &Connection) -> rusqlite::Result<(Vec<Adopted>, Vec<(u8, u64)>)> {
+fn read(old: &Connection) -> rusqlite::Result<(Vec<Adopted>, Marks)> {
     let mut statement = old.prepare(QUERY)?;
     let mut rows = statement.query([])?;
     let mut all: Vec<Adopted> = Vec::new();

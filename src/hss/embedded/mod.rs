@@ -33,7 +33,7 @@ use crate::answer::Answer;
 use crate::clock::{Clock, Now};
 use crate::identity::{Impi, Impu};
 use crate::metrics::Metrics;
-use crate::store::{Entity, Memory, Nature, Save, Saved, Seal, SealError, Store, StoreError};
+use crate::store::{Entity, Key, Memory, Nature, Save, Saved, Seal, SealError, Store, StoreError};
 use auc::Wanted;
 use directory::{Directory, Record, Sought};
 use issuer::Issuer;
@@ -275,34 +275,41 @@ impl EmbeddedHss {
         }
     }
 
+    /// One entity after the other: they lie on different shards, of which one may be away.
     async fn read_now(&self, sought: &Sought) -> Result<Result<Arc<Record>, HssError>, StoreError> {
-        let (impi, impu) = match sought {
-            Sought::Impi(impi) => (Some(impi), None),
-            Sought::Impu(impu) => (None, Some(impu)),
-            Sought::Both(impi, impu) | Sought::Either(impi, impu) => (Some(impi), Some(impu)),
-        };
-        let keys = impi.map(entity::subscriber_key).into_iter().chain(impu.map(entity::identity_key)).collect();
-        let mut entities = self.store.load(keys).await?.into_iter();
-        let by_impi = match impi {
-            Some(impi) => self.taken(impi, &entities.next().unwrap_or_default()),
-            None => Err(HssError::UserUnknown),
-        };
-        let owner = impu.and_then(|_| entity::owner(&entities.next().unwrap_or_default()));
-        match (sought, by_impi, owner) {
-            (Sought::Both(_, impu), Ok(record), owner) => Ok(if record.subscriber.impus.contains(impu) {
-                Ok(record)
-            } else {
-                Err(if owner.is_some() { HssError::IdentitiesDontMatch } else { HssError::UserUnknown })
-            }),
-            (Sought::Impu(impu) | Sought::Either(_, impu), Err(HssError::UserUnknown), Some(owner)) => {
-                let entity = self.store.load(vec![entity::subscriber_key(&owner)]).await?.pop().unwrap_or_default();
-                let record = self.taken(&owner, &entity);
-                // An identity whose owner does not name it is nobody's.
-                let names = |record: &Arc<Record>| record.subscriber.impus.contains(impu);
-                Ok(record.and_then(|record| if names(&record) { Ok(record) } else { Err(HssError::UserUnknown) }))
-            }
-            (_, by_impi, _) => Ok(by_impi),
+        match sought {
+            Sought::Impi(impi) => self.read_impi(impi).await,
+            Sought::Impu(impu) => self.read_impu(impu).await,
+            Sought::Either(impi, impu) => match self.read_impi(impi).await? {
+                Err(HssError::UserUnknown) => self.read_impu(impu).await,
+                found => Ok(found),
+            },
+            Sought::Both(impi, impu) => match self.read_impi(impi).await? {
+                Ok(record) if !record.subscriber.impus.contains(impu) => Ok(Err(match self.read_impu(impu).await? {
+                    Ok(_) => HssError::IdentitiesDontMatch,
+                    Err(error) => error,
+                })),
+                found => Ok(found),
+            },
         }
+    }
+
+    async fn read_impi(&self, impi: &Impi) -> Result<Result<Arc<Record>, HssError>, StoreError> {
+        Ok(self.taken(impi, &self.read_one(entity::subscriber_key(impi)).await?))
+    }
+
+    async fn read_impu(&self, impu: &Impu) -> Result<Result<Arc<Record>, HssError>, StoreError> {
+        let Some(owner) = entity::owner(&self.read_one(entity::identity_key(impu)).await?) else {
+            return Ok(Err(HssError::UserUnknown));
+        };
+        // An identity whose owner does not name it is nobody's.
+        let names = |record: &Arc<Record>| record.subscriber.impus.contains(impu);
+        let record = self.read_impi(&owner).await?;
+        Ok(record.and_then(|record| if names(&record) { Ok(record) } else { Err(HssError::UserUnknown) }))
+    }
+
+    async fn read_one(&self, key: Key) -> Result<Entity, StoreError> {
+        Ok(self.store.load(vec![key]).await?.pop().unwrap_or_default())
     }
 
     /// Puts what lies in the store into the directory.
@@ -384,8 +391,7 @@ impl EmbeddedHss {
             return Err(FAILED);
         }
         for _ in 0..TRIES {
-            let loaded = self.store.load(vec![entity::subscriber_key(impi)]).await.map_err(|_| FAILED)?;
-            let entity = loaded.into_iter().next().unwrap_or_default();
+            let entity = self.read_one(entity::subscriber_key(impi)).await.map_err(|_| FAILED)?;
             if !entity::is_subscriber(&entity) {
                 return Err(HssError::UserUnknown);
             }
