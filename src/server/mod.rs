@@ -18,6 +18,7 @@ use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::metrics::Metrics;
+use crate::observe::lines::{GENERATION, Serving};
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{Env, Generation, Host};
 use crate::policy::native::{Maker, NativeError};
@@ -74,6 +75,7 @@ pub type PolicyMaker = Arc<dyn Fn(&Env) -> Result<Rc<dyn Decide>, StartError> + 
 pub struct Builder {
     config: Config,
     tracer: Option<Tracer>,
+    serving: Serving,
     hss: Option<Arc<dyn Hss>>,
     policy: Option<PolicyMaker>,
     tests: Option<Tests>,
@@ -106,6 +108,12 @@ impl Builder {
     /// Has every SIP message written to a trace.
     pub fn trace(mut self, tracer: Option<Tracer>) -> Self {
         self.tracer = tracer;
+        self
+    }
+
+    /// Has this tell, from the start on, which generation serves: for log lines.
+    pub fn serving(mut self, serving: Serving) -> Self {
+        self.serving = serving;
         self
     }
 
@@ -147,6 +155,7 @@ pub struct Node {
     hss: Option<Arc<EmbeddedHss>>,
     store: Arc<Spaces>,
     metrics: Arc<Metrics>,
+    serving: Serving,
     control: Option<Control>,
     reloader: Option<Reloader>,
 }
@@ -183,12 +192,21 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        let plugins = Vec::new();
-        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, following: None, steered: false }
+        Builder {
+            config,
+            tracer: None,
+            serving: Serving::default(),
+            hss: None,
+            policy: None,
+            tests: None,
+            following: None,
+            steered: false,
+            plugins: Vec::new(),
+        }
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy, plugins, tests, following, steered } = builder;
+        let Builder { config, tracer, serving, hss, policy, plugins, tests, following, steered } = builder;
         let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
@@ -201,7 +219,7 @@ impl Node {
             all.merge(more);
         }
         let origin = match (&policy, plugins.first()) {
-            (None, _) => Some(Origin::open(&config, &plugins, tests, following)?),
+            (None, _) => Some(Origin::open(&config, &plugins, tests, following, serving.clone())?),
             (Some(_), None) => None,
             (Some(_), Some(plugin)) => {
                 let name = plugin.name();
@@ -269,6 +287,7 @@ impl Node {
             hss: embedded.clone(),
             store,
             metrics: host.metrics.clone(),
+            serving: serving.clone(),
             control: None,
             reloader: None,
         };
@@ -325,7 +344,7 @@ impl Node {
             let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
-        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone());
+        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone(), serving);
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }
@@ -339,8 +358,9 @@ impl Node {
     }
 
     /// What the node and its scripts count, in the Prometheus text format; `imscript metrics` has the generations too.
+    /// A sample that names no generation of its own has that of the one that serves.
     pub fn metrics(&self) -> String {
-        self.metrics.exposition()
+        exposition(&self.metrics, &self.serving)
     }
 
     /// Where the IMS role listens, ports known.
@@ -397,6 +417,11 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
     }
+}
+
+fn exposition(metrics: &Metrics, serving: &Serving) -> String {
+    let generation = serving.generation().map(|id| id.to_string());
+    metrics.exposition_with(generation.as_deref().map(|id| (GENERATION, id)))
 }
 
 /// Bootstrappings held at once.

@@ -105,8 +105,8 @@ impl Reloader {
             }
             false => None,
         };
-        let board =
-            Arc::new(Mutex::new(Board::new(Kept::new(origin.first.clone(), State::Serving), origin.natives.clone())));
+        let first = Kept::new(origin.first.clone(), State::Serving);
+        let board = Arc::new(Mutex::new(Board::new(first, origin.natives.clone(), origin.serving.clone())));
         let loader = Loader {
             serving: origin.first.clone(),
             next: origin.first.id.saturating_add(1),
