@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
+use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
 use crate::observe::lines::{GENERATION, Serving};
 use crate::observe::trace::Tracer;
@@ -211,6 +212,7 @@ impl Node {
         let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
+        let http_client = http_of_scripts(&config)?;
         let ims_listen: &[Listen] = if config.roles.ims() { &config.listen } else { &[] };
         let (mut sockets, listening) = transport::bind(ims_listen, workers, &tls)?;
         let bsm_listen = config.bsm.as_ref().map_or(&[][..], |b| &b.listen);
@@ -248,7 +250,7 @@ impl Node {
             true => Spaces::open(&config.data_dir)?,
             false => Spaces::in_memory(),
         };
-        let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()));
+        let host = Arc::new(Host::new(Arc::default(), store.clone(), hss.clone()).with_http(http_client));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
@@ -426,6 +428,15 @@ fn exposition(metrics: &Metrics, serving: &Serving) -> String {
 
 /// Bootstrappings held at once.
 const MAX_BOOTSTRAPS: usize = 2_000_000;
+
+/// The client behind `http` in plugins.
+fn http_of_scripts(config: &Config) -> Result<Arc<dyn Fetch>, StartError> {
+    let client = match config.plugins.as_ref().and_then(|plugins| plugins.ca.as_deref()) {
+        Some(ca) => Client::believing(ca).map_err(|why| StartError::Config(format!("plugins.ca: {why}")))?,
+        None => Client::default(),
+    };
+    Ok(Arc::new(client))
+}
 
 fn load_tls(config: &Config) -> Result<Tls, StartError> {
     match &config.tls {
