@@ -4,6 +4,7 @@
 //! S-CSCF and broadcast server objects on state that all share. A program that embeds the crate makes a node the same
 //! way ([`Node::builder`]) and may answer the stages itself.
 
+mod builder;
 pub mod control;
 pub(crate) mod receive;
 mod reload;
@@ -23,17 +24,17 @@ use crate::observe::lines::{GENERATION, Serving};
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{Env, Generation, Host};
 use crate::policy::native::{Maker, NativeError};
-use crate::policy::{Decide, Plugin, ServerView};
+use crate::policy::{Decide, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use crate::store::space::Spaces;
+pub use builder::Builder;
 use control::{Control, ControlSocket};
 pub use reload::Tests;
-use reload::{Following, Jobs, Origin, Reloader};
+use reload::{Jobs, Origin, Reloader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -71,79 +72,6 @@ pub enum StartError {
 
 /// Makes the policy of one worker, on that worker's thread.
 pub type PolicyMaker = Arc<dyn Fn(&Env) -> Result<Rc<dyn Decide>, StartError> + Send + Sync>;
-
-/// A node about to start.
-pub struct Builder {
-    config: Config,
-    tracer: Option<Tracer>,
-    serving: Serving,
-    hss: Option<Arc<dyn Hss>>,
-    policy: Option<PolicyMaker>,
-    tests: Option<Tests>,
-    following: Option<Following>,
-    steered: bool,
-    plugins: Vec<Result<Maker, NativeError>>,
-}
-
-impl Builder {
-    /// Adds a plugin in Rust to the chain, beside those in Lua and the operator's policy. `make` is called once at once,
-    /// to learn the plugin's name and place, and once on each worker's thread.
-    pub fn plugin<P: Plugin + 'static>(mut self, make: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        self.plugins.push(Maker::new(make));
-        self
-    }
-
-    /// Answers the stages in Rust instead of Lua, all of them: plugins have no place beside it. Called once on each
-    /// worker's thread.
-    pub fn policy<D: Decide + 'static>(mut self, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
-        self.policy = Some(Arc::new(move |_| Ok(Rc::new(make()))));
-        self
-    }
-
-    /// Uses this HSS instead of the embedded one.
-    pub fn hss(mut self, hss: Arc<dyn Hss>) -> Self {
-        self.hss = Some(hss);
-        self
-    }
-
-    /// Has every SIP message written to a trace.
-    pub fn trace(mut self, tracer: Option<Tracer>) -> Self {
-        self.tracer = tracer;
-        self
-    }
-
-    /// Has this tell, from the start on, which generation serves: for log lines.
-    pub fn serving(mut self, serving: Serving) -> Self {
-        self.serving = serving;
-        self
-    }
-
-    /// Runs the tests of every generation that is to be taken by a reload.
-    pub fn tests(mut self, tests: Tests) -> Self {
-        self.tests = Some(tests);
-        self
-    }
-
-    /// Reads the configuration again at every reload, for what it says of policy and plugins; `file` is where it stands.
-    pub fn following(
-        mut self,
-        file: PathBuf,
-        read: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
-    ) -> Self {
-        self.following = Some(Following { file, read: Box::new(read) });
-        self
-    }
-
-    /// Opens the control socket in the data folder, and takes changed policy files if `reload.watch` says so.
-    pub fn steered(mut self) -> Self {
-        self.steered = true;
-        self
-    }
-
-    pub fn start(self) -> Result<Node, StartError> {
-        Node::assemble(self)
-    }
-}
 
 /// A running node.
 pub struct Node {
@@ -193,17 +121,7 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        Builder {
-            config,
-            tracer: None,
-            serving: Serving::default(),
-            hss: None,
-            policy: None,
-            tests: None,
-            following: None,
-            steered: false,
-            plugins: Vec::new(),
-        }
+        Builder::new(config)
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
