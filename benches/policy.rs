@@ -66,7 +66,7 @@ static COUNTING: Counting = Counting;
 struct World {
     message: Message<'static>,
     source: Source,
-    servers: Vec<ServerView>,
+    servers: Arc<[ServerView]>,
 }
 
 impl World {
@@ -81,7 +81,7 @@ impl World {
             },
             servers: ["bsm", "tv", "north"]
                 .map(|name| ServerView { name: name.to_owned(), naf_fqdns: vec![format!("{name}.ims.example")] })
-                .to_vec(),
+                .into(),
         }
     }
 
@@ -152,35 +152,50 @@ fn compiled(name: &str, text: &str) -> Program {
     PolicySource::new(name, text).compile().expect("a policy")
 }
 
-fn policy(text: &str) -> LuaPolicy {
-    LuaPolicy::new(&compiled("bench.lua", text)).expect("a policy")
-}
-
 fn default_program() -> Program {
     builtin("default").and_then(|source| source.compile().ok()).expect("the default policy")
 }
 
 /// What a plugin of moderate size does: reads a few fields, compares, and has no opinion.
-const PLUGIN: &str = r#"
+const LOOK: &str = r#"
 local seen = 0
 local function look(req, ctx)
   seen = seen + 1
   if req.kind == "deregister" then return nil end
   if ctx.visited_network == "visited.example" then return ims.reject(403, "Not here") end
 end
-return { verify = look, authorized = look, broadcast = function(req, portion, ctx) return look(req, ctx) end,
-  status = function(event) if event.state == "failed" then seen = seen + 1 end end }
 "#;
 
-/// `count` plugins, each with a VM of its own, and the default policy after them.
-fn chain(count: usize) -> Chain {
-    let plugin = |n: usize| {
-        let mut unit = Unit::policy(compiled("plugin.lua", PLUGIN));
-        unit.name = format!("plugin-{n}").into();
-        Arc::new(unit)
-    };
-    let units = (0..count).map(plugin).chain([Arc::new(Unit::policy(default_program()))]);
-    Generation::new(1, units).chain(&Env::detached(&World::new().servers)).expect("a chain")
+/// The stages of a registration, each with a function that looks so.
+const STAGES: [&str; 4] = [
+    "verify = look",
+    "authorized = look",
+    "broadcast = function(req, portion, ctx) return look(req, ctx) end",
+    "status = function(event) if event.state == \"failed\" then seen = seen + 1 end end",
+];
+
+/// Ten plugins, each with a VM of its own, and the default policy after them; `stages`: those that the n-th plugin answers.
+fn ten(stages: impl Fn(usize) -> String) -> impl Fn(&World) -> Chain {
+    let units: Vec<_> = (0..10)
+        .map(|n| {
+            let text = format!("{LOOK}return {{ {} }}", stages(n));
+            let mut unit = Unit::policy(compiled("plugin.lua", &text));
+            unit.name = format!("plugin-{n}").into();
+            Arc::new(unit)
+        })
+        .chain([Arc::new(Unit::policy(default_program()))])
+        .collect();
+    move |world| chain(world, units.clone())
+}
+
+/// A chain in a node, where all share one list of servers.
+fn chain(world: &World, units: impl IntoIterator<Item = Arc<Unit>>) -> Chain {
+    let env = Env { servers: world.servers.clone(), ..Env::detached(&[]) };
+    Generation::new(1, units).chain(&env).expect("a chain")
+}
+
+fn default_alone(world: &World) -> Chain {
+    chain(world, [Arc::new(Unit::policy(default_program()))])
 }
 
 fn resident_kib() -> u64 {
@@ -192,18 +207,24 @@ fn resident_kib() -> u64 {
 type Case = (&'static str, u64, Box<dyn Fn()>);
 
 fn cases() -> Vec<Case> {
-    fn with(name: &'static str, count: u64, decide: impl Decide + 'static, ask: fn(&World, &dyn Decide)) -> Case {
+    fn with(name: &'static str, count: u64, of: impl FnOnce(&World) -> Chain, ask: fn(&World, &dyn Decide)) -> Case {
         let world = World::new();
+        let decide = of(&world);
         (name, count, Box::new(move || ask(&world, &decide)))
+    }
+    fn policy(text: &str) -> impl FnOnce(&World) -> Chain + use<> {
+        let unit = Arc::new(Unit::policy(compiled("bench.lua", text)));
+        move |world| chain(world, [unit])
     }
     let stage = |body: &str| policy(&format!("return {{ authorized = function(req, ctx) {body} end }}"));
     vec![
-        with("default: verify", 20_000, chain(0), World::verify),
-        with("default: broadcast", 20_000, chain(0), World::broadcast),
-        with("default: status", 20_000, chain(0), World::status),
-        with("default: register (no function)", 20_000, chain(0), World::register),
-        with("default: four stages", 10_000, chain(0), World::four),
-        with("10 plugins + default: four stages", 2_000, chain(10), World::four),
+        with("default: verify", 20_000, default_alone, World::verify),
+        with("default: broadcast", 20_000, default_alone, World::broadcast),
+        with("default: status", 20_000, default_alone, World::status),
+        with("default: register (no function)", 20_000, default_alone, World::register),
+        with("default: four stages", 10_000, default_alone, World::four),
+        with("10 plugins, a stage each, + default: four stages", 5_000, ten(|n| STAGES[n % 4].to_owned()), World::four),
+        with("10 plugins, all stages, + default: four stages", 2_000, ten(|_| STAGES.join(", ")), World::four),
         with("empty function", 20_000, stage(""), World::authorized),
         with("one field", 20_000, stage("local _ = req.impi"), World::authorized),
         with("one header", 20_000, stage("local _ = req:header('Contact')"), World::authorized),
@@ -255,7 +276,7 @@ fn main() {
         (0..count.parse::<u64>().expect("a count")).for_each(|_| case.2());
         return;
     }
-    println!("{:46} {:>10} {:>12}", "case", "ns", "allocations");
+    println!("{:50} {:>10} {:>12}", "case", "ns", "allocations");
     for (name, count, run) in cases() {
         (0..count / 10).for_each(|_| run());
         let mut least = u128::MAX;
@@ -269,12 +290,13 @@ fn main() {
             least = least.min(start.elapsed().as_nanos() / u128::from(count));
         }
         let allocations = (ALLOCATIONS.load(Ordering::Relaxed) - before) as f64 / (count * ROUNDS) as f64;
-        println!("{name:46} {least:>10} {allocations:>12.2}");
+        println!("{name:50} {least:>10} {allocations:>12.2}");
     }
     const VMS: usize = 100;
+    let world = World::new();
     let before = resident_kib();
-    let kept: Vec<Chain> = (0..VMS).map(|_| chain(0)).collect();
+    let kept: Vec<Chain> = (0..VMS).map(|_| default_alone(&world)).collect();
     let each = resident_kib().saturating_sub(before) / VMS as u64;
-    println!("{:46} {each:>10}", "KiB resident a VM with the default policy");
+    println!("{:50} {each:>10}", "KiB resident a VM with the default policy");
     drop(kept);
 }

@@ -223,16 +223,25 @@ impl Metrics {
 
     /// The text exposition format, version 0.0.4.
     pub fn exposition(&self) -> String {
+        self.exposition_with(None)
+    }
+
+    /// The same, with a label in every series whose metric has none of that name.
+    pub fn exposition_with(&self, everywhere: Option<(&str, &str)>) -> String {
         let mut text = String::new();
         let mut dropped = String::new();
         for (name, family) in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
             let help = family.help.replace('\\', "\\\\").replace('\n', "\\n");
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {}\n", family.kind.as_str());
+            let more = everywhere.filter(|(label, _)| !family.labels.iter().any(|own| own == label));
             for (values, series) in &family.series {
-                write_series(&mut text, name, &family.labels, values, series);
+                let own = family.labels.iter().map(String::as_str).zip(values.iter().map(String::as_str));
+                let labels: Vec<_> = more.into_iter().chain(own).collect();
+                write_series(&mut text, name, &labels, series);
             }
             if family.dropped.get() > 0 {
-                let _ = writeln!(dropped, "{DROPPED}{{metric=\"{name}\"}} {}", family.dropped.get());
+                let labels: Vec<_> = everywhere.into_iter().chain([("metric", name.as_str())]).collect();
+                line(&mut dropped, DROPPED, "", &labels, None, &family.dropped.get().to_string());
             }
         }
         if !dropped.is_empty() {
@@ -290,40 +299,32 @@ fn is_label(label: &str) -> bool {
     is_name(label) && !label.starts_with("__") && label != "le"
 }
 
-fn write_series(text: &mut String, name: &str, labels: &[String], values: &[String], series: &Series) {
+fn write_series(text: &mut String, name: &str, labels: &[(&str, &str)], series: &Series) {
     match series {
-        Series::Counter(counter) => line(text, name, "", labels, values, None, &counter.get().to_string()),
-        Series::Gauge(gauge) => line(text, name, "", labels, values, None, &number(gauge.get())),
+        Series::Counter(counter) => line(text, name, "", labels, None, &counter.get().to_string()),
+        Series::Gauge(gauge) => line(text, name, "", labels, None, &number(gauge.get())),
         Series::Histogram(histogram) => {
             let Buckets { bounds, counts, sum } = &*histogram.0;
             let mut below = 0u64;
             let ends = bounds.iter().copied().chain([f64::INFINITY]);
             for (end, count) in ends.zip(counts) {
                 below = below.saturating_add(count.load(Ordering::Relaxed));
-                line(text, name, "_bucket", labels, values, Some(end), &below.to_string());
+                line(text, name, "_bucket", labels, Some(end), &below.to_string());
             }
             let sum = f64::from_bits(sum.load(Ordering::Relaxed));
-            line(text, name, "_sum", labels, values, None, &number(sum));
+            line(text, name, "_sum", labels, None, &number(sum));
             // The same number as in the last bucket, though somebody counts meanwhile.
-            line(text, name, "_count", labels, values, None, &below.to_string());
+            line(text, name, "_count", labels, None, &below.to_string());
         }
     }
 }
 
-fn line(
-    text: &mut String,
-    name: &str,
-    suffix: &str,
-    labels: &[String],
-    values: &[String],
-    le: Option<f64>,
-    value: &str,
-) {
+fn line(text: &mut String, name: &str, suffix: &str, labels: &[(&str, &str)], le: Option<f64>, value: &str) {
     text.push_str(name);
     text.push_str(suffix);
     let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let mut pairs: Vec<String> =
-        labels.iter().zip(values).map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
+        labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
     pairs.extend(le.map(|end| format!("le=\"{}\"", number(end))));
     if !pairs.is_empty() {
         let _ = write!(text, "{{{}}}", pairs.join(","));
@@ -366,6 +367,18 @@ time_seconds_sum{stage=\"route\"} 7.0065
 time_seconds_count{stage=\"route\"} 4
 ";
         assert_eq!(metrics.exposition(), expected);
+    }
+
+    #[test]
+    fn a_label_for_all_stands_where_none_of_its_name_does() {
+        let metrics = Metrics::default();
+        metrics.counter("a", "", &[]).unwrap().add(1);
+        metrics.counter("b", "", &[("generation", "2"), ("unit", "x")]).unwrap().add(1);
+        metrics.histogram("c", "", &[("stage", "route")], &[1.0]).unwrap();
+        let text = metrics.exposition_with(Some(("generation", "3")));
+        assert!(text.contains("a{generation=\"3\"} 1\n"), "{text}");
+        assert!(text.contains("b{generation=\"2\",unit=\"x\"} 1\n"), "{text}");
+        assert!(text.contains("c_bucket{generation=\"3\",stage=\"route\",le=\"+Inf\"} 0\n"), "{text}");
     }
 
     #[test]

@@ -228,9 +228,9 @@ fn a_node_asks_its_plugins_on_every_worker() {
     }
     let metrics = asked(&data.path().join("control.sock"), r#"{"v":1,"verb":"metrics"}"#);
     for line in [
-        r#"imscript_policy_calls_total{unit=\"guard\",stage=\"register\"} 30"#,
-        r#"imscript_policy_slow_total{unit=\"guard\"} 0"#,
-        r#"imscript_policy_faults_total{unit=\"falls\",stage=\"register\",cause=\"error\"} "#,
+        r#"imscript_policy_calls_total{generation=\"1\",unit=\"guard\",stage=\"register\"} 30"#,
+        r#"imscript_policy_slow_total{generation=\"1\",unit=\"guard\"} 0"#,
+        r#"imscript_policy_faults_total{generation=\"1\",unit=\"falls\",stage=\"register\",cause=\"error\"} "#,
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }

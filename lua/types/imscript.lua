@@ -614,7 +614,7 @@ function store.delete(key, written) end
 ---@return string[] # The keys in order.
 function store.keys(prefix, limit) end
 
----Functions that are called later. They end with the generation that set them. Those set in `setup`, which runs on every worker, run on the first worker only; others run on the worker that set them.
+---Functions that are called later. They end with the generation that set them. Those set in `setup`, which runs on every worker, run on the first worker only; others run on the worker that set them. All timers and callbacks of a VM together get a fifth of its worker's time; what is due beyond that waits.
 ---@class timerlib
 timer = {}
 
@@ -668,3 +668,44 @@ function hss.lookup(identity, callback) end
 ---@param name string
 ---@return any
 function require(name) end
+
+---Declares a test; in `*_test.lua` only. docs/testing.md has what `t` can do.
+---@param name string
+---@param run fun(t: any)
+function test(name, run) end
+
+---@param s string
+---@param separator? string
+---@return string[]
+function string.split(s, separator) end
+
+---@generic T
+---@param t T
+---@return T
+function table.freeze(t) end
+
+---@generic T
+---@param t T
+---@return T
+function table.clone(t) end
+
+---@param t table
+---@param value any
+---@param from? integer
+---@return integer?
+function table.find(t, value, from) end
+
+---@param count integer
+---@param value? any
+---@return table
+function table.create(count, value) end
+
+---@param x number
+---@param least number
+---@param most number
+---@return number
+function math.clamp(x, least, most) end
+
+---@param x number
+---@return integer
+function math.round(x) end

@@ -4,6 +4,7 @@ use crate::config::MAX_TEXT;
 use crate::config::{Config, Durability};
 use crate::file;
 use crate::harness;
+use crate::observe::lines::{Lines, Serving};
 use crate::observe::trace::{LadderLayer, Tracer};
 use crate::policy::lua::{Generation, Plugins};
 use crate::server::{Builder, Node};
@@ -78,8 +79,9 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
         .as_ref()
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
-    start_logging(&config.log, tracer.clone())?;
-    let mut builder = Node::builder(config).trace(tracer).tests(Arc::new(tests)).steered();
+    let serving = Serving::default();
+    start_logging(&config.log, tracer.clone(), serving.clone())?;
+    let mut builder = Node::builder(config).trace(tracer).serving(serving).tests(Arc::new(tests)).steered();
     if let Some(file) = args.config.clone() {
         builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
     }
@@ -144,9 +146,10 @@ impl Args {
 }
 
 /// Log lines go to standard error, so that standard output holds the ready line alone.
-fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
+fn start_logging(filter: &str, tracer: Option<Tracer>, serving: Serving) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
     let lines = tracing_subscriber::fmt::layer()
+        .fmt_fields(Lines(serving))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_filter(filter);

@@ -17,13 +17,14 @@ pub(super) fn read(text: &str, path: &Path, beside: impl Fn(PathBuf) -> PathBuf)
         let dir = fields.string("dir", &mut found).map_or("plugins", |(dir, _)| dir);
         let order = fields.strings("order", &mut found);
         let disabled = fields.strings("disabled", &mut found);
+        let ca = fields.string("ca", &mut found).map(|(ca, _)| beside(ca.into()));
         let config = fields.get("config");
         if let Some(config) = config.filter(|config| !matches!(config.node.value, Value::Table(_))) {
             found.hinted(config.line, "config: expected a table", "[plugins.config.NAME]");
         }
         fields.finish("key of [plugins]", &mut found);
         let config = config.map(|config| config.node.entries().to_vec()).unwrap_or_default();
-        Some(Plugins { dir: beside(dir.into()), order, disabled, config, file: found.file().clone() })
+        Some(Plugins { dir: beside(dir.into()), order, disabled, config, ca, file: found.file().clone() })
     });
     found.or(Some(plugins))
 }

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -29,15 +29,15 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Sends requests from the thread that asks; any worker may.
 #[derive(Clone, Default)]
 pub struct Client {
-    /// PEM file; None: the system's.
-    authorities: Option<PathBuf>,
+    /// The system's authorities are read when they are first needed.
     tls: Arc<OnceCell<Arc<ClientConfig>>>,
 }
 
 impl Client {
-    /// `authorities`: a PEM file of the certificate authorities to believe, instead of the system's.
-    pub fn new(authorities: Option<PathBuf>) -> Self {
-        Client { authorities, tls: Arc::default() }
+    /// Believes the certificate authorities in this PEM file, and none of the system's.
+    pub fn believing(authorities: &Path) -> Result<Self, HttpError> {
+        let tls = OnceCell::new_with(Some(configured(roots(authorities, Broken::Refused)?)?));
+        Ok(Client { tls: Arc::new(tls) })
     }
 
     async fn send(self, request: Request) -> Result<Response, HttpError> {
@@ -54,7 +54,7 @@ impl Client {
         if !origin.tls {
             return over(stream, request, &origin).await;
         }
-        let config = self.tls.get_or_try_init(|| load(self.authorities.clone())).await?.clone();
+        let config = self.tls.get_or_try_init(load).await?.clone();
         let name = ServerName::try_from(host(&origin).to_owned()).map_err(|why| broken(&origin, &why))?;
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|why| broken(&origin, &why))?;
         over(stream, request, &origin).await
@@ -139,25 +139,41 @@ fn prepare(request: Request, origin: &Origin) -> Result<hyper::Request<Full<Byte
     message.body(Full::new(Bytes::from(request.body))).map_err(|_| HttpError::Url)
 }
 
-async fn load(file: Option<PathBuf>) -> Result<Arc<ClientConfig>, HttpError> {
-    let read = move || authorities(file);
-    tokio::task::spawn_blocking(read).await.map_err(|why| HttpError::Authorities(why.to_string()))?
+async fn load() -> Result<Arc<ClientConfig>, HttpError> {
+    tokio::task::spawn_blocking(system).await.map_err(|why| HttpError::Authorities(why.to_string()))?
 }
 
-fn authorities(file: Option<PathBuf>) -> Result<Arc<ClientConfig>, HttpError> {
-    let system = || SYSTEM.iter().map(Path::new).find(|path| path.is_file()).map(Path::to_owned);
-    let path = file
-        .or_else(system)
-        .ok_or_else(|| HttpError::Authorities(format!("there is no file of them; looked for {}", SYSTEM.join(", "))))?;
+fn system() -> Result<Arc<ClientConfig>, HttpError> {
+    let path = SYSTEM.iter().map(Path::new).find(|path| path.is_file());
+    let none = || HttpError::Authorities(format!("there is no file of them; looked for {}", SYSTEM.join(", ")));
+    configured(roots(path.ok_or_else(none)?, Broken::LeftOut)?)
+}
+
+/// What becomes of a certificate that cannot be read: the system's collection may hold such, an operator's file not.
+#[derive(Clone, Copy, PartialEq)]
+enum Broken {
+    LeftOut,
+    Refused,
+}
+
+fn roots(path: &Path, broken: Broken) -> Result<RootCertStore, HttpError> {
     let failed = |why: &dyn std::fmt::Display| HttpError::Authorities(format!("{}: {why}", path.display()));
     let mut roots = RootCertStore::empty();
-    let found: Vec<_> =
-        CertificateDer::pem_file_iter(&path).map_err(|why| failed(&why))?.filter_map(Result::ok).collect();
-    if roots.add_parsable_certificates(found).0 == 0 {
-        return Err(failed(&"holds no certificate of an authority"));
+    for found in CertificateDer::pem_file_iter(path).map_err(|why| failed(&why))? {
+        let added = found.map_err(|why| failed(&why)).and_then(|one| roots.add(one).map_err(|why| failed(&why)));
+        if broken == Broken::Refused {
+            added?;
+        }
     }
+    match roots.is_empty() {
+        true => Err(failed(&"holds no certificate of an authority")),
+        false => Ok(roots),
+    }
+}
+
+fn configured(roots: RootCertStore) -> Result<Arc<ClientConfig>, HttpError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|why| failed(&why))?;
+    let builder = builder.map_err(|why| HttpError::Authorities(why.to_string()))?;
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }

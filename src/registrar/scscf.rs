@@ -55,7 +55,8 @@ pub struct Settings {
 /// State of the node's S-CSCF and BSF, shared by its workers.
 pub struct Shared {
     pub settings: Settings,
-    pub servers: Vec<ServerView>,
+    /// The same as policies see them.
+    pub servers: Arc<[ServerView]>,
     pub table: Arc<Table>,
     pub keeping: Keeping,
     pub challenges: Challenges<Memo>,

@@ -4,6 +4,7 @@
 //! S-CSCF and broadcast server objects on state that all share. A program that embeds the crate makes a node the same
 //! way ([`Node::builder`]) and may answer the stages itself.
 
+mod builder;
 pub mod control;
 mod due;
 pub(crate) mod receive;
@@ -18,22 +19,24 @@ use crate::config::{self, Config};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
+use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
+use crate::observe::lines::{GENERATION, Serving};
 use crate::observe::trace::Tracer;
 use crate::policy::lua::{Env, Generation, Host};
 use crate::policy::native::{Maker, NativeError};
-use crate::policy::{Decide, Plugin, ServerView};
+use crate::policy::{Decide, ServerView};
 use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use crate::store::space::{self, Spaces};
 use crate::store::{self, Nature, Store};
+pub use builder::Builder;
 use control::{Control, ControlSocket};
 pub use reload::Tests;
-use reload::{Following, Jobs, Origin, Reloader};
+use reload::{Jobs, Origin, Reloader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -76,72 +79,6 @@ pub enum StartError {
 /// Makes the policy of one worker, on that worker's thread.
 pub type PolicyMaker = Arc<dyn Fn(&Env) -> Result<Rc<dyn Decide>, StartError> + Send + Sync>;
 
-/// A node about to start.
-pub struct Builder {
-    config: Config,
-    tracer: Option<Tracer>,
-    hss: Option<Arc<dyn Hss>>,
-    policy: Option<PolicyMaker>,
-    tests: Option<Tests>,
-    following: Option<Following>,
-    steered: bool,
-    plugins: Vec<Result<Maker, NativeError>>,
-}
-
-impl Builder {
-    /// Adds a plugin in Rust to the chain, beside those in Lua and the operator's policy. `make` is called once at once,
-    /// to learn the plugin's name and place, and once on each worker's thread.
-    pub fn plugin<P: Plugin + 'static>(mut self, make: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        self.plugins.push(Maker::new(make));
-        self
-    }
-
-    /// Answers the stages in Rust instead of Lua, all of them: plugins have no place beside it. Called once on each
-    /// worker's thread.
-    pub fn policy<D: Decide + 'static>(mut self, make: impl Fn() -> D + Send + Sync + 'static) -> Self {
-        self.policy = Some(Arc::new(move |_| Ok(Rc::new(make()))));
-        self
-    }
-
-    /// Uses this HSS instead of the embedded one.
-    pub fn hss(mut self, hss: Arc<dyn Hss>) -> Self {
-        self.hss = Some(hss);
-        self
-    }
-
-    /// Has every SIP message written to a trace.
-    pub fn trace(mut self, tracer: Option<Tracer>) -> Self {
-        self.tracer = tracer;
-        self
-    }
-
-    /// Runs the tests of every generation that is to be taken by a reload.
-    pub fn tests(mut self, tests: Tests) -> Self {
-        self.tests = Some(tests);
-        self
-    }
-
-    /// Reads the configuration again at every reload, for what it says of policy and plugins; `file` is where it stands.
-    pub fn following(
-        mut self,
-        file: PathBuf,
-        read: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
-    ) -> Self {
-        self.following = Some(Following { file, read: Box::new(read) });
-        self
-    }
-
-    /// Opens the control socket in the data folder, and takes changed policy files if `reload.watch` says so.
-    pub fn steered(mut self) -> Self {
-        self.steered = true;
-        self
-    }
-
-    pub fn start(self) -> Result<Node, StartError> {
-        Node::assemble(self)
-    }
-}
-
 /// A running node.
 pub struct Node {
     listening: Vec<Listen>,
@@ -154,6 +91,7 @@ pub struct Node {
     store: Arc<dyn Store>,
     spaces: Arc<Spaces>,
     metrics: Arc<Metrics>,
+    serving: Serving,
     control: Option<Control>,
     reloader: Option<Reloader>,
 }
@@ -191,16 +129,16 @@ struct Parts {
 
 impl Node {
     pub fn builder(config: Config) -> Builder {
-        let plugins = Vec::new();
-        Builder { config, tracer: None, hss: None, policy: None, plugins, tests: None, following: None, steered: false }
+        Builder::new(config)
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, hss, policy, plugins, tests, following, steered } = builder;
+        let Builder { config, tracer, serving, hss, policy, plugins, tests, following, steered } = builder;
         let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
+        let http_client = http_of_scripts(&config)?;
         let ims_listen: &[Listen] = if config.roles.ims() { &config.listen } else { &[] };
         let (mut sockets, listening) = transport::bind(ims_listen, workers, &tls)?;
         let bsm_listen = config.bsm.as_ref().map_or(&[][..], |b| &b.listen);
@@ -209,7 +147,7 @@ impl Node {
             all.merge(more);
         }
         let origin = match (&policy, plugins.first()) {
-            (None, _) => Some(Origin::open(&config, &plugins, tests, following)?),
+            (None, _) => Some(Origin::open(&config, &plugins, tests, following, serving.clone())?),
             (Some(_), None) => None,
             (Some(_), Some(plugin)) => {
                 let name = plugin.name();
@@ -246,7 +184,7 @@ impl Node {
         };
         space::take_over(&config.data_dir, &*kept)?;
         let spaces = Spaces::open(kept)?;
-        let host = Arc::new(Host::new(metrics, spaces.clone(), hss.clone()));
+        let host = Arc::new(Host::new(metrics, spaces.clone(), hss.clone()).with_http(http_client));
         let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
@@ -294,6 +232,7 @@ impl Node {
             store: store.clone(),
             spaces,
             metrics: host.metrics.clone(),
+            serving: serving.clone(),
             control: None,
             reloader: None,
         };
@@ -351,7 +290,7 @@ impl Node {
             let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
-        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone());
+        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone(), serving);
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }
@@ -365,8 +304,9 @@ impl Node {
     }
 
     /// What the node and its scripts count, in the Prometheus text format; `imscript metrics` has the generations too.
+    /// A sample that names no generation of its own has that of the one that serves.
     pub fn metrics(&self) -> String {
-        self.metrics.exposition()
+        exposition(&self.metrics, &self.serving)
     }
 
     /// Where the IMS role listens, ports known.
@@ -426,8 +366,22 @@ impl Drop for Node {
     }
 }
 
+fn exposition(metrics: &Metrics, serving: &Serving) -> String {
+    let generation = serving.generation().map(|id| id.to_string());
+    metrics.exposition_with(generation.as_deref().map(|id| (GENERATION, id)))
+}
+
 /// Bootstrappings held at once.
 const MAX_BOOTSTRAPS: usize = 2_000_000;
+
+/// The client behind `http` in plugins.
+fn http_of_scripts(config: &Config) -> Result<Arc<dyn Fetch>, StartError> {
+    let client = match config.plugins.as_ref().and_then(|plugins| plugins.ca.as_deref()) {
+        Some(ca) => Client::believing(ca).map_err(|why| StartError::Config(format!("plugins.ca: {why}")))?,
+        None => Client::default(),
+    };
+    Ok(Arc::new(client))
+}
 
 fn load_tls(config: &Config) -> Result<Tls, StartError> {
     match &config.tls {

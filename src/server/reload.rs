@@ -7,6 +7,7 @@
 mod load;
 mod prepare;
 mod probation;
+mod questions;
 mod report;
 mod shadow;
 mod workers;
@@ -23,13 +24,11 @@ use crate::config::Reload as Settings;
 use crate::policy::ServerView;
 use crate::policy::lua::Generation;
 use crate::policy::lua::watch::{Digest, Timing, Watch, WatchError};
-use crate::policy::record::{KEPT, Record};
+use crate::policy::record::Record;
 use probation::{Counts, Judgement, Probation};
 use report::{Board, Kept, State};
 use serde_json::json;
-use shadow::Shadow;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -39,8 +38,6 @@ use std::time::{Duration, Instant};
 const KEPT_GENERATIONS: usize = 5;
 /// How often the loader looks at a probation, and at generations that are ending.
 const TICK: Duration = Duration::from_millis(100);
-/// Longest wait for the questions that a shadow still wants.
-const SHADOW_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a reload is asked to do besides.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,8 +102,8 @@ impl Reloader {
             }
             false => None,
         };
-        let board =
-            Arc::new(Mutex::new(Board::new(Kept::new(origin.first.clone(), State::Serving), origin.natives.clone())));
+        let first = Kept::new(origin.first.clone(), State::Serving);
+        let board = Arc::new(Mutex::new(Board::new(first, origin.natives.clone(), origin.serving.clone())));
         let loader = Loader {
             serving: origin.first.clone(),
             next: origin.first.id.saturating_add(1),
@@ -419,85 +416,6 @@ impl Loader {
         }
         self.returned_to(target, State::Kept);
         Ok(())
-    }
-
-    /// Asks the new generation what the serving one was and will be asked, `most` questions each.
-    fn shadow(
-        &mut self,
-        generation: &Generation,
-        most: usize,
-        say: &dyn Fn(String),
-    ) -> Result<shadow::Outcome, Problem> {
-        if !self.origin.natives.is_empty() {
-            let why = "this node has plugins in Rust, which cannot be asked without effect: reload without a shadow";
-            return Err(Problem::new("shadow", why));
-        }
-        let failed = |error: crate::policy::lua::PolicyError| Problem::new("shadow", error.to_string());
-        let mut shadow = Shadow::new(generation, &self.servers).map_err(failed)?;
-        for record in self.last(most) {
-            shadow.ask(&record);
-        }
-        let (past, end) = (shadow.asked(), Instant::now() + SHADOW_WITHIN);
-        self.listen(most).map_err(|error| Problem::new("shadow", error.to_string()))?;
-        let (serving, id) = (self.serving.id, generation.id);
-        tracing::info!(target: "imscript::policy", generation = id, serving, past, most, "asked beside the one that serves");
-        let seconds = SHADOW_WITHIN.as_secs();
-        say(format!("shadow: asked {past} of the last questions; waiting for {most} more, {seconds} s at most"));
-        let mut heard = 0;
-        while heard < most {
-            match self.inbox.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(Command::Answered(record)) => {
-                    heard = heard.saturating_add(1);
-                    shadow.ask(&record);
-                }
-                Ok(command @ (Command::Rollback { .. } | Command::Stop)) => {
-                    self.waiting.push_back(command);
-                    self.workers.post(|seat, _| seat.tap().listen(None));
-                    return Err(Problem::new("shadow", "interrupted: something more urgent was asked for"));
-                }
-                Ok(command) => self.waiting.push_back(command),
-                Err(_) => break,
-            }
-            self.judge();
-        }
-        self.workers.post(|seat, _| seat.tap().listen(None));
-        let outcome = shadow.outcome();
-        if let Some(fault) = outcome.fault.as_ref().filter(|_| outcome.faults > 0) {
-            let message = format!("{} of {} questions failed: {fault}", outcome.faults, outcome.asked);
-            return Err(Problem::new("shadow", message));
-        }
-        Ok(outcome)
-    }
-
-    /// The last questions of all workers.
-    fn last(&self, most: usize) -> Vec<Record> {
-        let (teller, told) = mpsc::channel();
-        let each = most.div_ceil(self.workers.count().max(1)).min(KEPT);
-        self.workers.post(move |seat, _| drop(teller.send(seat.tap().last(each))));
-        let end = Instant::now() + Duration::from_secs(1);
-        let mut records = Vec::new();
-        for _ in 0..self.workers.count() {
-            match told.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(more) => records.extend(more),
-                Err(_) => break,
-            }
-        }
-        records.truncate(most);
-        records
-    }
-
-    /// Has the workers send their next questions, `most` in all.
-    fn listen(&self, most: usize) -> Result<(), workers::WorkerError> {
-        let left = Arc::new(AtomicU32::new(u32::try_from(most).unwrap_or(u32::MAX)));
-        let commands = self.commands.clone();
-        self.workers.everywhere(move |seat, _| {
-            let (left, commands) = (left.clone(), commands.clone());
-            seat.tap().listen(Some(Box::new(move |record| {
-                let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-                taken.is_ok() && commands.send(Command::Answered(Box::new(record))).is_ok()
-            })));
-            Ok(())
-        })
     }
 }
 

@@ -4,15 +4,16 @@ use super::control::protocol::{Problem, Request};
 use super::control::{Handler, Reply};
 use super::reload::{Handle, How};
 use crate::metrics::Metrics;
+use crate::observe::lines::Serving;
 use serde_json::json;
 use std::sync::Arc;
 
 /// `policy`: the loader; None where the node's policy is compiled in. `metrics`: those of the node and its plugins.
-pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>) -> Handler {
+pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>, serving: Serving) -> Handler {
     Arc::new(move |request, reply| match (&policy, request) {
         (policy, Request::Metrics {}) => {
             let generations = policy.as_ref().map(|policy| policy.board().metrics()).unwrap_or_default();
-            reply.done(json!({ "text": generations + &metrics.exposition() }));
+            reply.done(json!({ "text": generations + &super::exposition(&metrics, &serving) }));
         }
         (Some(policy), request) => steer(policy, request, reply),
         (None, request) => without(&request, reply),

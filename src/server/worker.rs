@@ -153,9 +153,11 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
     let spawn: Rc<dyn Fn(Task)> = Rc::new(|task| drop(tokio::task::spawn_local(task)));
     let sleep: Rc<dyn Fn(Duration) -> Task> = Rc::new(|time| Box::pin(tokio::time::sleep(time)));
     let natives = parts.plugins.iter().map(Maker::native).collect::<Result<_, _>>()?;
+    // One list where there can be: a VM knows by its address that it has not changed.
+    let views = parts.ims.as_ref().map_or(parts.views, |shared| shared.servers.clone());
     let surroundings = policy::lua::Env {
         clock: parts.clock,
-        servers: parts.views.clone(),
+        servers: views.clone(),
         spawn: spawn.clone(),
         sleep: sleep.clone(),
         first: parts.first,
@@ -172,7 +174,7 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         }
     };
     let of_the_ims = parts.ims.is_some().then(|| parts.bsm_addresses.clone());
-    transports.screen(receive::screen(policy.clone(), parts.views, of_the_ims, parts.clock));
+    transports.screen(receive::screen(policy.clone(), views, of_the_ims, parts.clock));
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));

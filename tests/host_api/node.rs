@@ -27,7 +27,8 @@ fn a_node_runs_timers_on_one_worker_and_keeps_what_they_store() {
     let mut node = Node::builder(Config::load(&config).unwrap()).start().unwrap();
     let metric = |node: &Node, name: &str| -> u64 {
         let text = node.metrics();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("{generation=\"1\"} ")?.parse().ok());
         line.unwrap_or_default()
     };
     let began = Instant::now();

@@ -15,9 +15,9 @@ const CALLS: usize = 20;
 const SHORT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 40 } else { 20 });
 
 /// What the process may grow by: the VM, what the allocator keeps of it, and what is held outside of it.
-const GROWN_KIB: i64 = 32 * 1024;
+pub(crate) const GROWN_KIB: i64 = 32 * 1024;
 
-const REGISTER: &[u8] = b"REGISTER sip:home1.net SIP/2.0\r\n\
+pub(crate) const REGISTER: &[u8] = b"REGISTER sip:home1.net SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.7:5060;branch=z9hG4bK1\r\n\
     Max-Forwards: 70\r\n\
     From: <sip:mallory@home1.net>;tag=a\r\n\
@@ -37,7 +37,7 @@ static SOURCE: LazyLock<Source> = LazyLock::new(|| Source {
 static SERVERS: LazyLock<Vec<ServerView>> =
     LazyLock::new(|| vec![ServerView { name: "bsm".into(), naf_fqdns: vec!["bsm.home1.net".into()] }]);
 
-fn ctx() -> Context<'static> {
+pub(crate) fn ctx() -> Context<'static> {
     Context {
         kind: Kind::Initial,
         impi: "mallory@home1.net",
@@ -65,7 +65,7 @@ end
 return attack"#;
 
 /// The script with the witness behind it; its lines keep their numbers.
-fn with_witness(script: &Script) -> PolicySource {
+pub(crate) fn with_witness(script: &Script) -> PolicySource {
     let text = format!("local attack = (function(...) {}\nend)(){WITNESS}", script.text);
     PolicySource::new(format!("{}.lua", script.name), text)
 }
@@ -81,14 +81,14 @@ pub(crate) struct Seen {
     wrong: Option<String>,
 }
 
-fn resident_kib() -> i64 {
+pub(crate) fn resident_kib() -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse().unwrap_or_default()
 }
 
 /// How long this thread has waited for a processor: not what a script took.
-fn waited() -> Duration {
+pub(crate) fn waited() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or_default())
 }

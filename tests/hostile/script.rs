@@ -52,6 +52,11 @@ pub(crate) struct Script {
 }
 
 impl Script {
+    /// Whether what it tries happens in timers and callbacks.
+    pub(crate) fn in_background(&self) -> bool {
+        !self.at_load() && (self.name.starts_with("timer_") || self.name.starts_with("callback_"))
+    }
+
     /// Whether what it tries happens when it is loaded.
     pub(crate) fn at_load(&self) -> bool {
         self.right.contains(&Outcome::Refused)
@@ -75,9 +80,13 @@ pub(crate) fn all() -> Vec<Script> {
     paths.iter().map(|path| Script::read(path)).collect()
 }
 
-/// Those whose attack is a stage, and those whose attack is to be loaded.
+/// Those whose attack is a stage, those that attack in timers and callbacks, and those whose attack is to be loaded.
 pub(crate) fn of_stages() -> impl Iterator<Item = Script> {
-    all().into_iter().filter(|script| !script.at_load())
+    all().into_iter().filter(|script| !script.at_load() && !script.in_background())
+}
+
+pub(crate) fn of_background() -> impl Iterator<Item = Script> {
+    all().into_iter().filter(Script::in_background)
 }
 
 pub(crate) fn of_loading() -> impl Iterator<Item = Script> {

@@ -1,5 +1,6 @@
 //! The table of docs/sandbox.md.
 
+use crate::background;
 use crate::in_process;
 use crate::script;
 
@@ -10,6 +11,9 @@ fn table() {
     println!("| script | what it tries | outcome | fastest, ms | slowest, ms |\n|---|---|---|---:|---:|");
     for script in script::of_stages() {
         println!("{}", in_process::row(&script, &in_process::run(&script)));
+    }
+    for script in script::of_background() {
+        println!("{}", background::row(&script, &background::run(&script)));
     }
     for script in script::of_loading() {
         println!("{}", in_process::loading_row(&script));

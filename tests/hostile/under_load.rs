@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// No other REGISTER may be later than this because of an attack.
-const LATE: Duration = Duration::from_millis(50);
+pub(crate) const LATE: Duration = Duration::from_millis(50);
 /// Below the number of faults that opens the breaker, so that every one of these scripts runs.
 const BATCH: usize = 9;
 /// The log takes five lines a second of one unit.
@@ -50,7 +50,7 @@ fn start(batch: &[Script]) -> Server {
 }
 
 /// How long threads have waited for a processor: `/proc/…/schedstat`, the second number.
-fn waited(path: &Path) -> Duration {
+pub(crate) fn waited(path: &Path) -> Duration {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     Duration::from_nanos(text.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or_default())
 }
@@ -84,10 +84,10 @@ fn others(server: &Server, over: &AtomicBool) -> Vec<Duration> {
     took
 }
 
-struct Latency {
-    count: usize,
-    p99: Duration,
-    max: Duration,
+pub(crate) struct Latency {
+    pub(crate) count: usize,
+    pub(crate) p99: Duration,
+    pub(crate) max: Duration,
 }
 
 fn latency(mut took: Vec<Duration>) -> Latency {
@@ -97,7 +97,7 @@ fn latency(mut took: Vec<Duration>) -> Latency {
 }
 
 /// Runs `meanwhile` while the others register.
-fn while_others_register(server: &Server, meanwhile: impl FnOnce()) -> Latency {
+pub(crate) fn while_others_register(server: &Server, meanwhile: impl FnOnce()) -> Latency {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let others = scope.spawn(|| others(server, &over));

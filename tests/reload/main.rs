@@ -9,6 +9,7 @@ mod support;
 mod canary;
 mod files;
 mod node;
+mod numbered;
 mod plugins;
 mod refused;
 mod rollback;

@@ -136,14 +136,19 @@ impl Node {
         kept.map(|kept| (kept["generation"].as_u64().unwrap(), kept["state"].as_str().unwrap().to_owned())).collect()
     }
 
-    /// The sum of a family, or of those of its lines that begin like this.
+    /// What `imscript metrics` prints.
+    pub fn metrics(&self) -> String {
+        String::from_utf8(self.verb(&["metrics"]).stdout).unwrap()
+    }
+
+    /// The sum of a family, or of those of its samples that have this label, `family{label="value"}`.
     pub fn metric(&self, name: &str) -> u64 {
-        let output = self.verb(&["metrics"]);
-        let text = String::from_utf8(output.stdout).unwrap();
-        let family = name.split('{').next().unwrap();
+        let text = self.metrics();
+        let (family, label) = name.split_once('{').unwrap_or((name, ""));
+        let label = label.trim_end_matches('}');
         assert!(text.contains(&format!("# TYPE {family} ")), "no {family} in\n{text}");
         let value = |line: &str| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
-        text.lines().filter(|line| line.starts_with(name)).map(value).sum()
+        text.lines().filter(|line| line.starts_with(family) && line.contains(label)).map(value).sum()
     }
 }
 

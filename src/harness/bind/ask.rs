@@ -36,7 +36,7 @@ pub(super) fn verdict(opinion: &Opinion, unit: Option<&str>, stage: Stage) -> se
 pub(super) fn ask(lua: &Lua, case: &Case, name: &str, options: Option<Table>) -> mlua::Result<Value> {
     let stage = at(lua, stage(name))?;
     let running = at(lua, case.running())?;
-    let servers: Vec<ServerView> = running.world.scscf.shared.servers.clone();
+    let servers = running.world.scscf.shared.servers.clone();
     let unix = case.clock().now().unix.as_secs();
     let scene = read(lua, scene(options, &servers, unix))?;
     if scene.portion.is_none() && matches!(stage, Stage::Broadcast | Stage::Failure) {

@@ -37,6 +37,8 @@ pub struct Plugins {
     pub disabled: Vec<(String, usize)>,
     /// Settings, one table per plugin.
     pub config: Vec<Entry>,
+    /// PEM file of the authorities that `http` believes, and no others; None: the system's.
+    pub ca: Option<PathBuf>,
     /// The configuration file, for messages; relative secret files are beside it.
     pub file: Arc<str>,
 }
@@ -49,6 +51,7 @@ impl Plugins {
             order: Vec::new(),
             disabled: Vec::new(),
             config: Vec::new(),
+            ca: None,
             file: "imscript.toml".into(),
         }
     }

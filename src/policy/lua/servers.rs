@@ -3,10 +3,12 @@
 
 use crate::policy::ServerView;
 use mlua::{Function, Lua, Table};
+use std::sync::Arc;
 
 /// The configured broadcast servers.
 pub(super) struct ServerList {
-    views: Vec<ServerView>,
+    /// Held, so that nothing else can come to lie at its address.
+    views: Arc<[ServerView]>,
     table: Table,
     /// What `lua/ims/servers.lua` returns.
     index: Function,
@@ -14,31 +16,22 @@ pub(super) struct ServerList {
 
 impl ServerList {
     /// Before the sandbox is closed: the prelude is ours and takes its functions from the globals.
-    pub(super) fn new(lua: &Lua) -> mlua::Result<Self> {
+    pub(super) fn new(lua: &Lua, views: Arc<[ServerView]>) -> mlua::Result<Self> {
         let prelude = include_str!("../../../lua/ims/servers.lua");
         let index: Function = lua.load(prelude).set_name("=ims/servers").eval()?;
-        let table: Table = index.call(lua.create_table()?)?;
-        table.set_readonly(true);
-        Ok(ServerList { views: Vec::new(), table, index })
+        let table = table(lua, &index, &views)?;
+        Ok(ServerList { views, table, index })
     }
 
-    /// The new table, if the list is another one.
+    /// The new table, if the list is another one. A node's own is known by its address: servers are not compared at every
+    /// call.
     pub(super) fn update(&mut self, lua: &Lua, views: &[ServerView]) -> mlua::Result<Option<Table>> {
-        if self.views == views {
+        if std::ptr::eq(&*self.views, views) || *self.views == *views {
             return Ok(None);
         }
-        let list = lua.create_table_with_capacity(views.len(), 0)?;
-        for view in views {
-            let server = lua.create_table()?;
-            server.raw_set("name", view.name.as_str())?;
-            server.raw_set("naf_ids", view.naf_fqdns.as_slice())?;
-            list.raw_push(server)?;
-        }
-        let table: Table = self.index.call(list)?;
-        table.set_readonly(true);
-        self.table = table.clone();
-        self.views = views.to_vec();
-        Ok(Some(table))
+        self.table = table(lua, &self.index, views)?;
+        self.views = views.into();
+        Ok(Some(self.table.clone()))
     }
 
     pub(super) fn table(&self) -> Table {
@@ -48,6 +41,19 @@ impl ServerList {
     pub(super) fn has(&self, name: &str) -> bool {
         self.views.iter().any(|view| view.name == name)
     }
+}
+
+fn table(lua: &Lua, index: &Function, views: &[ServerView]) -> mlua::Result<Table> {
+    let list = lua.create_table_with_capacity(views.len(), 0)?;
+    for view in views {
+        let server = lua.create_table()?;
+        server.raw_set("name", view.name.as_str())?;
+        server.raw_set("naf_ids", view.naf_fqdns.as_slice())?;
+        list.raw_push(server)?;
+    }
+    let table: Table = index.call(list)?;
+    table.set_readonly(true);
+    Ok(table)
 }
 
 /// A list of names.

@@ -16,7 +16,7 @@ use super::unit::{POLICY, Unit};
 use super::view::{self, Desk, How, Kept, Returned};
 use super::{PolicyError, coverage, decode, raw};
 use crate::policy::verdict::Opinion;
-use crate::policy::{Cause, Fault, Question, ServerView, Stage};
+use crate::policy::{Cause, Fault, Question, Stage};
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
 use std::cell::RefCell;
@@ -264,17 +264,12 @@ impl Vm {
                 }
             }
             _ => {
-                if let Some(ctx) = question.ctx() {
-                    self.tell_servers(ctx.servers)?;
+                if let Some(ctx) = question.ctx()
+                    && let Some(servers) = self.servers.borrow_mut().update(&self.lua, ctx.servers)?
+                {
+                    self.kept.raw_set(Kept::Servers as i32, servers)?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    fn tell_servers(&self, servers: &[ServerView]) -> mlua::Result<()> {
-        if let Some(servers) = self.servers.borrow_mut().update(&self.lua, servers)? {
-            self.kept.raw_set(Kept::Servers as i32, servers)?;
         }
         Ok(())
     }
@@ -313,7 +308,7 @@ pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result
     if &*unit.name != POLICY {
         globals.set("require", require(&lua, unit.clone())?)?;
     }
-    let (servers, event_servers) = (ServerList::new(&lua)?, NameList::new(&lua)?);
+    let (servers, event_servers) = (ServerList::new(&lua, env.servers.clone())?, NameList::new(&lua)?);
     kept.raw_set(Kept::Servers as i32, servers.table())?;
     kept.raw_set(Kept::EventServers as i32, event_servers.table())?;
     let vm = Vm {
@@ -327,7 +322,6 @@ pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result
         unit: unit.clone(),
         lua,
     };
-    vm.tell_servers(&env.servers)?;
     vm.lua.set_memory_limit(unit.limits.memory)?;
     vm.lua.sandbox(true)?;
     Ok(vm)

@@ -3,6 +3,7 @@
 use super::report::{Natives, names};
 use super::shadow::silently;
 use crate::config::Config;
+use crate::observe::lines::Serving;
 use crate::policy::ServerView;
 use crate::policy::diagnostic::Diagnostic;
 use crate::policy::finding::Findings;
@@ -48,6 +49,8 @@ pub(in crate::server) struct Origin {
     pub(in crate::server) name: String,
     /// Members in Rust, which are asked among the units.
     pub(super) natives: Natives,
+    /// Hears which generation serves.
+    pub(super) serving: Serving,
 }
 
 impl Origin {
@@ -57,6 +60,7 @@ impl Origin {
         natives: &[Maker],
         tests: Option<Tests>,
         following: Option<Following>,
+        serving: Serving,
     ) -> Result<Self, StartError> {
         native::check_names(natives.iter().map(|plugin| &**plugin.name()))?;
         let counted = natives.iter().map(|plugin| (plugin.name().clone(), plugin.counters().clone())).collect();
@@ -80,7 +84,8 @@ impl Origin {
         });
         let name = loaded.name();
         let first = Arc::new(generation(1, loaded));
-        Ok(Origin { load, tests, roots, known, first, name, natives: counted })
+        serving.set(first.id, None);
+        Ok(Origin { load, tests, roots, known, first, name, natives: counted, serving })
     }
 
     pub(super) fn digest(&self) -> Digest {

@@ -2,6 +2,7 @@
 //! control socket reads it at any time.
 
 use super::probation::Counts;
+use crate::observe::lines::Serving;
 use crate::policy::lua::Generation;
 use crate::policy::{Cause, Counters, Stage};
 use crate::server::control::protocol::Problem;
@@ -65,15 +66,17 @@ pub(in crate::server) struct Board {
     results: BTreeMap<&'static str, u64>,
     /// Plugins in Rust, which are of no generation.
     natives: Natives,
+    /// For those who ask nothing else.
+    shown: Serving,
 }
 
 /// Names of plugins in Rust, and what has been counted of each.
 pub(in crate::server) type Natives = Vec<(Arc<str>, Arc<Counters>)>;
 
 impl Board {
-    pub(super) fn new(first: Kept, natives: Natives) -> Self {
+    pub(super) fn new(first: Kept, natives: Natives, shown: Serving) -> Self {
         let results = ["ok", "failed", "rolled_back", "dry_run"].map(|result| (result, 0)).into();
-        Board { kept: [first].into(), leaving: Vec::new(), results, natives }
+        Board { kept: [first].into(), leaving: Vec::new(), results, natives, shown }
     }
 
     pub(super) fn count(&mut self, result: &'static str) {
@@ -84,6 +87,7 @@ impl Board {
     /// Adds a generation, and lets go of the oldest beyond `most` that does not serve.
     pub(super) fn add(&mut self, new: Kept, most: usize) {
         self.kept.push_back(new);
+        self.show();
         while self.kept.len() > most.saturating_add(1) {
             let idle = |kept: &Kept| !matches!(kept.state, State::Serving | State::Canary(_));
             let Some(gone) = self.kept.iter().position(idle).and_then(|at| self.kept.remove(at)) else { return };
@@ -98,6 +102,19 @@ impl Board {
             let serves = |state: State| matches!(state, State::Serving | State::Canary(_));
             kept.ending = serves(kept.state) && !serves(state);
             kept.state = state;
+        }
+        self.show();
+    }
+
+    /// The youngest that serves: one that takes its place is added first.
+    fn serving(&self) -> Option<u64> {
+        self.kept.iter().rfind(|kept| kept.state == State::Serving).map(|kept| kept.generation.id)
+    }
+
+    fn show(&self) {
+        let canary = self.kept.iter().rfind(|kept| matches!(kept.state, State::Canary(_)));
+        if let Some(serving) = self.serving() {
+            self.shown.set(serving, canary.map(|kept| kept.generation.id));
         }
     }
 
@@ -175,15 +192,14 @@ impl Board {
     }
 
     pub(in crate::server) fn status(&self) -> Value {
-        let serving = self.kept.iter().find(|kept| kept.state == State::Serving).map(|kept| kept.generation.id);
         let canary = self.kept.iter().find_map(|kept| match kept.state {
             State::Canary(percent) => Some(json!({ "generation": kept.generation.id, "percent": percent })),
             _ => None,
         });
-        json!({ "generation": serving, "canary": canary, "reloads": self.results })
+        json!({ "generation": self.serving(), "canary": canary, "reloads": self.results })
     }
 
-    /// In the Prometheus text format.
+    /// In the Prometheus text format. What is of no generation has the number of the one that serves, as elsewhere.
     pub(in crate::server) fn metrics(&self) -> String {
         let mut text = String::new();
         let mut family = |name: &str, kind: &str, help: &str, lines: Vec<(String, u64)>| {
@@ -199,9 +215,10 @@ impl Board {
             )
         });
         family("imscript_policy_chains", "gauge", "Chains of VMs of a generation, one a worker", generations.collect());
-        let results = self.results.iter().map(|(result, count)| (format!("result=\"{result}\""), *count));
+        let now = self.serving().map(|id| format!("generation=\"{id}\",")).unwrap_or_default();
+        let results = self.results.iter().map(|(result, count)| (format!("{now}result=\"{result}\""), *count));
         family("imscript_reload_total", "counter", "Reloads by result", results.collect());
-        let natives = || self.natives.iter().map(|(name, counters)| (format!("unit=\"{name}\""), counters));
+        let natives = || self.natives.iter().map(|(name, counters)| (format!("{now}unit=\"{name}\""), counters));
         let units = || {
             let of_generations = self.kept.iter().flat_map(|kept| {
                 let id = kept.generation.id;

@@ -20,11 +20,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Callbacks that one VM may wait for at a time.
 const MAX_CALLBACKS: usize = 64;
 /// Log lines a second of one VM.
 const LOG_RATE: u32 = 20;
+
+/// Of a worker's time the timers and callbacks of one VM together get one part in so many: each may take its whole limit
+/// without being a fault, and there may be a hundred that are due.
+const SHARE: u32 = 5;
+/// What they may take at once before that counts.
+const BURST: Duration = Duration::from_millis(5);
 
 /// In what the VM is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub struct Guest {
     begun: RefCell<Vec<Begun>>,
     callbacks: RefCell<BTreeMap<u64, Function>>,
     last: Cell<u64>,
+    /// When its timers and callbacks will have had no more than their share, if none runs until then.
+    paid: Cell<Duration>,
     runner: OnceCell<Runner>,
     lua: WeakLua,
 }
@@ -94,6 +103,7 @@ impl Guest {
             begun: RefCell::default(),
             callbacks: RefCell::default(),
             last: Cell::new(0),
+            paid: Cell::new(Duration::ZERO),
             runner: OnceCell::new(),
             env,
             lua: lua.weak(),
@@ -163,17 +173,35 @@ impl Guest {
         self.begun.borrow_mut().push(Begun::Timer(id));
     }
 
+    /// Runs a timer or a callback, and charges it for its time.
     pub(super) fn run(&self, occasion: Occasion, function: &Function, arguments: MultiValue) {
-        if let Some(runner) = self.runner.get() {
-            runner(occasion, function, arguments);
+        let Some(runner) = self.runner.get() else { return };
+        let began = self.env.clock.now().mono;
+        runner(occasion, function, arguments);
+        let took = self.env.clock.now().mono.saturating_sub(began);
+        self.paid.set(self.paid.get().max(began).saturating_add(took.saturating_mul(SHARE)));
+    }
+}
+
+/// Waits until the VM's timers and callbacks have not had more than their share of the worker; None: the VM is gone.
+pub(super) async fn turn(guest: &Weak<Guest>) -> Option<Rc<Guest>> {
+    loop {
+        let here = guest.upgrade()?;
+        let free = here.env.clock.now().mono.saturating_add(BURST * SHARE);
+        let pause = here.paid.get().saturating_sub(free);
+        if pause.is_zero() {
+            return Some(here);
         }
+        let pause = (here.env.sleep)(pause);
+        drop(here); // a VM that goes does not wait for this
+        pause.await;
     }
 }
 
 fn finish(guest: Weak<Guest>, id: u64, work: Work) -> Task {
     Box::pin(async move {
         let arguments = work.await;
-        let Some(guest) = guest.upgrade() else { return };
+        let Some(guest) = turn(&guest).await else { return };
         let callback = guest.callbacks.borrow_mut().remove(&id);
         let (Some(callback), Some(lua)) = (callback, guest.lua.try_upgrade()) else { return };
         match arguments(&lua) {

@@ -1,7 +1,7 @@
 //! `timer`: functions that are called later. A timer belongs to its VM and ends with it.
 
 use super::call::{Call, refused, seconds};
-use super::guest::{Guest, Occasion};
+use super::guest::{Guest, Occasion, turn};
 use super::table::{Class, Module, Param, Return, Role, Type, When, function, gives, param};
 use crate::answer::Task;
 use mlua::{Function, MultiValue, UserData, UserDataMethods, Value};
@@ -32,7 +32,8 @@ const ERRORS: &str = "There are 64 timers already.";
 pub(super) static TIMER: Module = Module {
     name: "timer",
     doc: "Functions that are called later. They end with the generation that set them. Those set in `setup`, which runs on \
-          every worker, run on the first worker only; others run on the worker that set them.",
+          every worker, run on the first worker only; others run on the worker that set them. All timers and callbacks of a VM together get a \
+          fifth of its worker's time; what is due beyond that waits.",
     capability: Some("timer"),
     fields: &[],
     functions: &[
@@ -111,7 +112,7 @@ fn tick(
         loop {
             let rest = due.saturating_sub(env.clock.now().mono);
             Until { sleep: (env.sleep)(rest), bell: &bell }.await;
-            let Some(guest) = guest.upgrade() else { return };
+            let Some(guest) = turn(&guest).await else { return };
             let function = guest.timers.0.borrow().get(&id).map(|set| set.function.clone());
             let Some(function) = function else { return };
             if !repeats {

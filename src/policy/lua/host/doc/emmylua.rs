@@ -18,9 +18,51 @@ pub(super) fn text() -> String {
         }
     }
     text.push_str("---Another file of the same plugin, by its name without `.lua`; run once in each VM.\n");
-    text.push_str("---@param name string\n---@return any\nfunction require(name) end\n");
+    text.push_str("---@param name string\n---@return any\nfunction require(name) end\n\n");
+    text.push_str("---Declares a test; in `*_test.lua` only. docs/testing.md has what `t` can do.\n");
+    text.push_str("---@param name string\n---@param run fun(t: any)\nfunction test(name, run) end\n\n");
+    text.push_str(LUAU);
     text
 }
+
+/// What Luau's library has beyond Lua's, as far as plugins use it: these programs know Lua only.
+const LUAU: &str = "\
+---@param s string
+---@param separator? string
+---@return string[]
+function string.split(s, separator) end
+
+---@generic T
+---@param t T
+---@return T
+function table.freeze(t) end
+
+---@generic T
+---@param t T
+---@return T
+function table.clone(t) end
+
+---@param t table
+---@param value any
+---@param from? integer
+---@return integer?
+function table.find(t, value, from) end
+
+---@param count integer
+---@param value? any
+---@return table
+function table.create(count, value) end
+
+---@param x number
+---@param least number
+---@param most number
+---@return number
+function math.clamp(x, least, most) end
+
+---@param x number
+---@return integer
+function math.round(x) end
+";
 
 fn write_class(text: &mut String, class: &Class) {
     let _ = write!(text, "---{}\n---@class {}\n", class.doc, class.name);

@@ -20,7 +20,9 @@ pub(super) fn text() -> String {
         text.push_str("}\n\n");
     }
     text.push_str("--- Another file of the same plugin, by its name without `.lua`; run once in each VM.\n");
-    text.push_str("declare function require(name: string): any\n");
+    text.push_str("declare function require(name: string): any\n\n");
+    text.push_str("--- Declares a test; in `*_test.lua` only. docs/testing.md has what `t` can do.\n");
+    text.push_str("declare function test(name: string, run: (t: any) -> ()): ()\n");
     text
 }
 

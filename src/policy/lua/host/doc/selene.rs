@@ -31,6 +31,8 @@ pub(super) fn text() -> String {
             write_arguments(&mut text, function);
         }
     }
+    // In test files only, but it knows one kind of file.
+    text.push_str("  test:\n    args:\n      - type: string\n      - type: function\n");
     text.push_str("structs:\n");
     for class in classes().filter(|class| matches!(class.role, Role::View | Role::Handle)) {
         write_class(&mut text, class);

@@ -1,0 +1,2 @@
+-- refused: a setup that loops without an end
+return { setup = function() while true do end end }
