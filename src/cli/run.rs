@@ -165,7 +165,8 @@ fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
 /// service manager, if there is one, hears all of it.
 fn serve(node: &mut Node, within: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut end, mut hang_up) = runtime.block_on(async { anyhow::Ok((End::listen()?, signal(SignalKind::hangup())?)) })?;
+    let (mut end, mut hang_up) =
+        runtime.block_on(async { anyhow::Ok((End::listen()?, signal(SignalKind::hangup())?)) })?;
     // From here on signals are heard.
     let systemd = Systemd::from_environment()?;
     let _watchdog = systemd.as_ref().map(|systemd| systemd.watch(node.life())).transpose()?;
@@ -198,7 +199,7 @@ fn serve(node: &mut Node, within: Duration) -> anyhow::Result<()> {
     if let Some(systemd) = &systemd {
         systemd.stopping("draining");
     }
-    node.drain(within, |pause| runtime.block_on(tokio::time::timeout(pause, end.told())).is_ok());
+    node.drain(within, |pause| runtime.block_on(async { tokio::time::timeout(pause, end.told()).await.is_ok() }));
     Ok(())
 }
 

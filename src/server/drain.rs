@@ -70,8 +70,9 @@ impl Life {
         async move {
             while calls.changed().await.is_ok() {
                 let call = *calls.borrow_and_update();
+                let now = Heard { call, in_flight: in_flight() };
                 if let Some(heard) = life.heard().get_mut(worker) {
-                    *heard = Heard { call, in_flight: in_flight() };
+                    *heard = now;
                 }
                 life.news.notify_all();
             }
@@ -199,12 +200,12 @@ impl Gate {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::sync::mpsc;
 
     /// A worker that answers calls until it is told to be stuck.
-    fn worker(life: &Arc<Life>, number: usize, in_flight: usize) -> mpsc::Sender<()> {
+    pub(in crate::server) fn worker(life: &Arc<Life>, number: usize, in_flight: usize) -> mpsc::Sender<()> {
         let (stick, stuck) = mpsc::channel();
         let calls = life.attend(number, move || {
             if stuck.try_recv().is_ok() {

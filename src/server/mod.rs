@@ -338,7 +338,8 @@ impl Node {
             let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
-        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone(), node.life.clone());
+        let handler =
+            steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone(), node.life.clone());
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }

@@ -160,4 +160,27 @@ mod tests {
         }
         assert!(Systemd::at(OsStr::new("vsock:1:2")).is_err());
     }
+    #[test]
+    fn the_watchdog_hears_nothing_while_a_worker_is_stuck() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let listener = UnixDatagram::bind(&path).unwrap();
+        listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let life = Life::new(2);
+        let workers = [0, 1].map(|number| crate::server::drain::tests::worker(&life, number, 0));
+        let systemd = Arc::new(Systemd::at(path.as_os_str()).unwrap());
+        let watchdog = Watchdog::start(systemd, life.clone(), Duration::from_millis(100)).unwrap();
+        let mut buffer = [0; 100];
+        for _ in 0..3 {
+            let length = listener.recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], b"WATCHDOG=1\n");
+        }
+        workers[1].send(()).unwrap();
+        assert_eq!(life.silent(Duration::from_millis(10)), [1]);
+        listener.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        // One may have been on its way.
+        let late = (0..3).take_while(|_| listener.recv(&mut buffer).is_ok()).count();
+        assert!(late <= 1, "{late}");
+        drop(watchdog);
+    }
 }
