@@ -90,7 +90,7 @@ fn ready_watched_reloaded_refused_and_stopping() {
     fs::write(service.dir.path().join("policy.lua"), "return {\n").unwrap();
     let refused = service.reload();
     assert!(
-        refused.starts_with("READY=1\nSTATUS=not reloaded: compile: ") && refused.contains("policy.lua:"),
+        refused.starts_with("READY=1\nSTATUS=not reloaded: load: ") && refused.contains("policy.lua:"),
         "{refused}"
     );
     service.signal("TERM");
