@@ -250,7 +250,7 @@ pub(super) mod tests {
     #[test]
     fn a_worker_that_does_not_end_is_left_behind() {
         let (keep, kept) = mpsc::channel::<()>();
-        let stuck = std::thread::spawn(move || drop(kept.recv()));
+        let stuck = std::thread::spawn(move || _ = kept.recv());
         let begun = Instant::now();
         join([stuck, std::thread::spawn(|| ())].into_iter(), Duration::from_millis(10));
         assert!(begun.elapsed() < Duration::from_secs(5));
