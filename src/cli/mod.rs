@@ -20,6 +20,7 @@ pub mod reload;
 pub mod repl;
 pub mod replay;
 pub mod run;
+pub mod status;
 pub mod store;
 pub mod subscriber;
 mod target;
@@ -49,6 +50,8 @@ enum Verb {
     Demo(demo::Args),
     /// Run a node
     Run(run::Args),
+    /// Say whether a running node is ready
+    Status(status::Args),
     /// Have a running node take its policy and plugins anew
     Reload(reload::Args),
     /// Put an earlier generation of policy and plugins in force again
@@ -134,6 +137,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Generations(args) => generations::run(args),
         Verb::Metrics(args) => metrics::run(args),
         Verb::Run(args) => run::run(args, extend),
+        Verb::Status(args) => status::run(args),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Store(args) => store::run(args),
         Verb::Terminal(args) => terminal::run(args),

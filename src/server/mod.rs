@@ -6,10 +6,12 @@
 
 mod builder;
 pub mod control;
+mod drain;
 mod due;
 pub(crate) mod receive;
 mod reload;
 mod steer;
+pub mod systemd;
 mod ua;
 mod worker;
 
@@ -33,7 +35,9 @@ use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use crate::store::space::{self, Spaces};
 use crate::store::{self, Nature, Store};
 pub use builder::Builder;
+use control::protocol::{Answer, Problem};
 use control::{Control, ControlSocket};
+pub use drain::Life;
 pub use reload::Tests;
 use reload::{Jobs, Origin, Reloader};
 use std::net::SocketAddr;
@@ -41,6 +45,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +99,9 @@ pub struct Node {
     serving: Serving,
     control: Option<Control>,
     reloader: Option<Reloader>,
+    life: Arc<Life>,
+    ims: Option<Arc<Shared>>,
+    clock: Clock,
 }
 
 /// Where a worker's answers come from.
@@ -122,8 +130,9 @@ struct Parts {
     state: Arc<dyn Store>,
     /// Most that it accepts at a time.
     connections: usize,
-    /// The first worker also keeps the timers of the whole node.
-    first: bool,
+    /// Number of the worker; the first, 0, also keeps the timers of the whole node.
+    index: usize,
+    life: Arc<Life>,
     http: Option<std::net::TcpListener>,
 }
 
@@ -235,6 +244,9 @@ impl Node {
             serving: serving.clone(),
             control: None,
             reloader: None,
+            life: Life::new(workers),
+            ims: ims.clone(),
+            clock,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut http = http;
@@ -261,7 +273,8 @@ impl Node {
                 embedded: embedded.clone(),
                 state: store.clone(),
                 connections: worker::connections(workers),
-                first: index == 0,
+                index,
+                life: node.life.clone(),
                 http: http.take(),
             };
             let (ready, is_ready) = std::sync::mpsc::channel();
@@ -290,17 +303,30 @@ impl Node {
             let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
-        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone(), serving);
+        let handle = node.reloader.as_ref().map(Reloader::handle);
+        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone());
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }
 
-    /// Takes the policy and plugins as they are in the files now; what comes of it is in the log.
-    pub fn reload(&self) {
+    /// Takes the policy and plugins as they are in the files now; what comes of it is in the log, and in what this gives,
+    /// last of all.
+    pub fn reload(&self) -> UnboundedReceiver<Answer> {
+        let (reply, told) = control::Reply::channel();
         match &self.reloader {
-            Some(reloader) => reloader.handle().signalled(),
-            None => tracing::warn!("this node's policy is compiled in: there is nothing to reload"),
+            Some(reloader) => reloader.handle().signalled(reply),
+            None => {
+                let why = "this node's policy is compiled in: there is nothing to reload";
+                tracing::warn!("{why}");
+                reply.failed(Problem::new("reload", why));
+            }
         }
+        told
+    }
+
+    /// Whether its workers answer, and whether it drains.
+    pub fn life(&self) -> &Arc<Life> {
+        &self.life
     }
 
     /// What the node and its scripts count, in the Prometheus text format; `imscript metrics` has the generations too.
@@ -342,16 +368,19 @@ impl Node {
         line
     }
 
+    /// Ends the node without loss, `within` this time: new requests get 503 with Retry-After, what has been begun is finished.
+    /// Waiting is left to `hurried`, which waits so long and then says whether the node is to end at once instead.
+    pub fn drain(&mut self, within: Duration, hurried: impl FnMut(Duration) -> bool) {
+        let left = drain::drain(&self.life, self.ims.as_deref(), self.clock, within, hurried);
+        self.stop(left);
+    }
+
     /// Lets what runs finish for at most `within`, then ends; what the HSS holds is on disk afterwards.
     pub fn stop(&mut self, within: Duration) {
         self.control.take();
         self.reloader.take();
         let _ = self.stop.send(Some(within));
-        for worker in self.workers.drain(..) {
-            if worker.join().is_err() {
-                tracing::error!("a worker had ended by a panic");
-            }
-        }
+        drain::join(self.workers.drain(..), within);
         self.spaces.close();
         if let Some(hss) = self.hss.take() {
             hss.close();
