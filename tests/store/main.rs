@@ -4,9 +4,9 @@ mod behaviour;
 mod disk;
 mod faults;
 mod memory;
+mod program;
 mod redis;
 mod redis_cluster;
 #[path = "../support/redis.rs"]
 mod servers;
-mod program;
 mod sqlite;
