@@ -11,7 +11,10 @@ pub mod print;
 #[cfg(feature = "rsip")]
 pub mod rsip;
 mod scan;
+// The fuzz target is made of the messages alone.
+#[cfg(not(fuzzing))]
 pub mod transaction;
+#[cfg(not(fuzzing))]
 pub mod transport;
 pub mod uri;
 
