@@ -176,3 +176,12 @@ fn the_examples_are_valid() {
     }
     assert!(found >= 9, "{found}");
 }
+
+#[test]
+fn the_time_to_end() {
+    assert_eq!(read("").unwrap().drain.as_secs(), 5);
+    assert_eq!(read("[shutdown]\ndrain = \"20s\"").unwrap().drain.as_secs(), 20);
+    for bad in ["6m", "5", "soon", "-1s"] {
+        fault(&format!("[shutdown]\ndrain = \"{bad}\""), 2, "drain: a time such as");
+    }
+}

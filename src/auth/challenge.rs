@@ -144,6 +144,20 @@ impl<T: Memo> Challenges<T> {
         (held.until > mono).then_some(held.challenge)
     }
 
+    /// Whether `nonce` is the one outstanding for `impi`.
+    pub fn holds(&self, impi: &str, nonce: &[u8], mono: Duration) -> bool {
+        let held = self.table.get(impi);
+        held.is_some_and(|held| held.challenge.nonce.as_bytes() == nonce && held.until > mono)
+    }
+
+    /// Whether a challenge of the last `age` is still unanswered.
+    pub fn any_since(&self, age: Duration, mono: Duration) -> bool {
+        let put_since = mono.saturating_add(self.lifetime).saturating_sub(age);
+        let order = self.order();
+        let mut young = order.all.iter().rev().take_while(|(until, ..)| *until >= put_since);
+        young.any(|(_, serial, impi)| self.table.get(impi).is_some_and(|held| held.serial == *serial))
+    }
+
     /// Drops what has not been answered in time and says for whom (the HSS is told AUTHENTICATION_TIMEOUT).
     pub fn expire(&self, mono: Duration) -> Vec<(Impi, Challenge<T>)> {
         let mut ended = Vec::new();
@@ -221,6 +235,20 @@ mod tests {
         assert!(table.take("a@home1.net", b"other", at(1)).is_none(), "a foreign nonce takes nothing");
         assert!(table.take("a@home1.net", b"n1", at(1)).is_some());
         assert!(table.take("a@home1.net", b"n1", at(1)).is_none(), "spent");
+    }
+
+    #[test]
+    fn young_ones_that_wait_for_their_answer() {
+        let table = Challenges::new(10, REG_AWAIT_AUTH);
+        assert!(!table.any_since(at(2), at(1)));
+        table.put(&Impi::from("a@home1.net"), challenge("n1"), at(10));
+        table.put(&Impi::from("b@home1.net"), challenge("n2"), at(11));
+        assert!(table.any_since(at(2), at(12)));
+        assert!(table.holds("a@home1.net", b"n1", at(12)) && !table.holds("a@home1.net", b"n2", at(12)));
+        table.take("b@home1.net", b"n2", at(12)).unwrap();
+        assert!(table.any_since(at(2), at(12)), "the other one");
+        assert!(!table.any_since(at(2), at(13)), "old");
+        assert!(table.holds("a@home1.net", b"n1", at(13)) && !table.holds("a@home1.net", b"n1", at(300)));
     }
 
     #[test]

@@ -60,8 +60,9 @@ impl Target {
                 Answer::Step(text) if !self.json => eprintln!("{text}"),
                 Answer::Step(_) => {}
                 Answer::Done(outcome) => {
+                    let text = show(&outcome);
                     if !self.json {
-                        print!("{}", show(&outcome));
+                        print!("{text}");
                     }
                     return Ok(ExitCode::SUCCESS);
                 }

@@ -20,6 +20,7 @@ pub mod reload;
 pub mod repl;
 pub mod replay;
 pub mod run;
+pub mod status;
 pub mod subscriber;
 mod target;
 pub mod terminal;
@@ -48,6 +49,8 @@ enum Verb {
     Demo(demo::Args),
     /// Run a node
     Run(run::Args),
+    /// Say whether a running node is ready
+    Status(status::Args),
     /// Have a running node take its policy and plugins anew
     Reload(reload::Args),
     /// Put an earlier generation of policy and plugins in force again
@@ -131,6 +134,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Generations(args) => generations::run(args),
         Verb::Metrics(args) => metrics::run(args),
         Verb::Run(args) => run::run(args, extend),
+        Verb::Status(args) => status::run(args),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Terminal(args) => terminal::run(args),
 

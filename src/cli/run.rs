@@ -6,6 +6,8 @@ use crate::file;
 use crate::harness;
 use crate::observe::trace::{LadderLayer, Tracer};
 use crate::policy::lua::{Generation, Plugins};
+use crate::server::control::protocol::Answer;
+use crate::server::systemd::Systemd;
 use crate::server::{Builder, Node};
 use crate::sip::transport::Listen;
 use anyhow::Context;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
@@ -22,7 +26,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 /// Time that the tests of a generation have, all together, before it is taken.
 const TESTS: Duration = Duration::from_secs(20);
 
-/// Runs a node until SIGTERM or SIGINT. Without a config: every role on loopback, UDP and TCP
+/// Runs a node until SIGTERM or SIGINT; a second one ends it at once. Without a config: every role on loopback, UDP and TCP
 /// port 5060, data in ./imscript-data.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -30,7 +34,8 @@ const TESTS: Duration = Duration::from_secs(20);
   imscript run --config imscript.toml
   imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
   imscript run --policy lua/policy/figures/figure_3.lua
-  imscript run --config imscript.toml --plugins plugins")]
+  imscript run --config imscript.toml --plugins plugins
+  imscript run --config imscript.toml --drain 10")]
 pub struct Args {
     /// Configuration file; the options below override it
     #[arg(long, value_name = "FILE")]
@@ -56,6 +61,9 @@ pub struct Args {
     /// Worker threads [default: one per processor]
     #[arg(long)]
     workers: Option<usize>,
+    /// Longest that it takes to end after SIGTERM: new requests get 503, those begun are finished
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=300))]
+    drain: Option<u64>,
     /// Write every message and HSS call as a JSON line, keys left out; "-": standard output
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -76,13 +84,13 @@ pub fn run(args: Args, extend: impl FnOnce(Builder) -> Builder) -> anyhow::Resul
         .map(|path| Tracer::open(name, path).with_context(|| format!("trace {}", path.display())))
         .transpose()?;
     start_logging(&config.log, tracer.clone())?;
+    let within = config.drain;
     let mut builder = Node::builder(config).trace(tracer).tests(Arc::new(tests)).steered();
     if let Some(file) = args.config.clone() {
         builder = builder.following(file, move || args.settled().map_err(|error| super::in_one_line(&error)));
     }
     let mut node = extend(builder).start()?;
-    until_told_to_end(&node)?;
-    node.stop(Duration::from_secs(4));
+    serve(&mut node, within)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,6 +135,9 @@ impl Args {
         if let Some(log) = &self.log {
             config.log.clone_from(log);
         }
+        if let Some(seconds) = self.drain {
+            config.drain = Duration::from_secs(seconds);
+        }
         if let Some(http) = self.http {
             match &mut config.bsm {
                 Some(bsm) => bsm.http = Some(http),
@@ -150,24 +161,76 @@ fn start_logging(filter: &str, tracer: Option<Tracer>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says that it is ready, and waits for SIGTERM or SIGINT; SIGHUP has the node reload its policy.
-fn until_told_to_end(node: &Node) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+/// Says that it is ready and serves until SIGTERM or SIGINT, then drains; SIGHUP has the node reload its policy. The
+/// service manager, if there is one, hears all of it.
+fn serve(node: &mut Node, within: Duration) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut end, mut hang_up) =
+        runtime.block_on(async { anyhow::Ok((End::listen()?, signal(SignalKind::hangup())?)) })?;
+    // From here on signals are heard.
+    let systemd = Systemd::from_environment()?;
+    let _watchdog = systemd.as_ref().map(|systemd| systemd.watch(node.life())).transpose()?;
+    let line = node.ready_line();
+    println!("{line}");
+    if let Some(systemd) = &systemd {
+        systemd.ready(&line);
+    }
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        // From here on signals are heard.
-        println!("{}", node.ready_line());
+        let mut reload = None;
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => node.reload(),
+                () = end.told() => break,
+                _ = hang_up.recv() => {
+                    if let Some(systemd) = &systemd {
+                        systemd.reloading();
+                    }
+                    reload = Some(node.reload());
+                }
+                outcome = outcome(&mut reload) => {
+                    reload = None;
+                    if let Some(systemd) = &systemd {
+                        systemd.ready(&outcome);
+                    }
+                }
             }
         }
-        tracing::info!("stopping");
-        Ok(())
-    })
+    });
+    tracing::info!(within = within.as_secs(), "draining: nothing new is taken");
+    if let Some(systemd) = &systemd {
+        systemd.stopping("draining");
+    }
+    node.drain(within, |pause| runtime.block_on(async { tokio::time::timeout(pause, end.told()).await.is_ok() }));
+    Ok(())
+}
+
+/// The signals that end a node.
+struct End {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl End {
+    fn listen() -> std::io::Result<Self> {
+        Ok(End { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What has come of a reload, in a line; never, if there is none.
+async fn outcome(reload: &mut Option<UnboundedReceiver<Answer>>) -> String {
+    let Some(told) = reload else { return std::future::pending().await };
+    loop {
+        match told.recv().await {
+            Some(Answer::Step(_)) => {}
+            Some(Answer::Done(done)) => return format!("reloaded: generation {} serves", done["generation"]),
+            Some(Answer::Error(why)) => return format!("not reloaded: {}: {}", why.step, why.message),
+            None => return "not reloaded".to_owned(),
+        }
+    }
 }

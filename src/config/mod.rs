@@ -138,6 +138,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub store: Store,
     pub workers: usize,
+    /// Longest that the node takes to end.
+    pub drain: Duration,
     /// None: the default policy built in.
     pub policy: Option<PathBuf>,
     /// None: no plugins.

@@ -49,6 +49,8 @@ pub(super) struct Raw {
     reload: RawReload,
     #[serde(default)]
     store: RawStore,
+    #[serde(default)]
+    shutdown: RawShutdown,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -145,6 +147,12 @@ struct RawStore {
     ind: Option<Spanned<u8>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShutdown {
+    drain: Text,
+}
+
 impl Raw {
     pub(super) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut raw: Raw = toml::from_str(text).map_err(|e| ConfigError::At {
@@ -233,6 +241,7 @@ impl Raw {
             data_dir: beside(self.data_dir.clone().unwrap_or_else(|| PathBuf::from("imscript-data"))),
             store: self.store(&beside)?,
             workers,
+            drain: self.drain()?,
             policy: self.policy.clone().map(beside),
             plugins: self.plugins.map(|_| plugins::read(&self.text, path, beside)).transpose()?.flatten(),
             reload: self.reload()?,
@@ -304,6 +313,15 @@ impl Raw {
             probation,
             require_tests: raw.require_tests.unwrap_or(true),
         })
+    }
+
+    fn drain(&self) -> Result<Duration, ConfigError> {
+        let most = Duration::from_secs(300);
+        let drain = |text: &str| seconds(text).filter(|time| *time <= most);
+        match &self.shutdown.drain {
+            Some(text) => self.read(text, |text| drain(text).ok_or("drain: a time such as \"5s\", 5 minutes at most")),
+            None => Ok(Duration::from_secs(5)),
+        }
     }
 
     fn store(&self, beside: &impl Fn(PathBuf) -> PathBuf) -> Result<Store, ConfigError> {

@@ -59,6 +59,12 @@ pub type Handler = Arc<dyn Fn(Request, Reply) + Send + Sync>;
 pub struct Reply(mpsc::UnboundedSender<Answer>);
 
 impl Reply {
+    /// For one who asks from within the process.
+    pub fn channel() -> (Reply, mpsc::UnboundedReceiver<Answer>) {
+        let (sender, answers) = mpsc::unbounded_channel();
+        (Reply(sender), answers)
+    }
+
     pub fn step(&self, text: impl Into<String>) {
         let _ = self.0.send(Answer::Step(text.into()));
     }

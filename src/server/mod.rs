@@ -5,9 +5,11 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 pub mod control;
+mod drain;
 pub(crate) mod receive;
 mod reload;
 mod steer;
+pub mod systemd;
 mod ua;
 mod worker;
 
@@ -27,7 +29,9 @@ use crate::registrar::{Settings, Shared};
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{self, Identity, Listen, Sockets, Tls, TlsFiles};
 use crate::store::space::Spaces;
+use control::protocol::{Answer, Problem};
 use control::{Control, ControlSocket};
+pub use drain::Life;
 pub use reload::Tests;
 use reload::{Following, Jobs, Origin, Reloader};
 use std::net::SocketAddr;
@@ -36,6 +40,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +154,9 @@ pub struct Node {
     metrics: Arc<Metrics>,
     control: Option<Control>,
     reloader: Option<Reloader>,
+    life: Arc<Life>,
+    ims: Option<Arc<Shared>>,
+    clock: Clock,
 }
 
 /// Where a worker's answers come from.
@@ -176,8 +184,9 @@ struct Parts {
     embedded: Option<Arc<EmbeddedHss>>,
     /// Most that it accepts at a time.
     connections: usize,
-    /// The first worker also keeps the timers of the whole node.
-    first: bool,
+    /// Number of the worker; the first, 0, also keeps the timers of the whole node.
+    index: usize,
+    life: Arc<Life>,
     http: Option<std::net::TcpListener>,
 }
 
@@ -271,6 +280,9 @@ impl Node {
             metrics: host.metrics.clone(),
             control: None,
             reloader: None,
+            life: Life::new(workers),
+            ims: ims.clone(),
+            clock,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut http = http;
@@ -296,7 +308,8 @@ impl Node {
                 bsm_addresses: bsm_addresses.clone(),
                 embedded: embedded.clone(),
                 connections: worker::connections(workers),
-                first: index == 0,
+                index,
+                life: node.life.clone(),
                 http: http.take(),
             };
             let (ready, is_ready) = std::sync::mpsc::channel();
@@ -325,17 +338,30 @@ impl Node {
             let settings = config::Reload { watch: config.reload.watch && steered, ..config.reload };
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
-        let handler = steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone());
+        let handler =
+            steer::handler(node.reloader.as_ref().map(Reloader::handle), host.metrics.clone(), node.life.clone());
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }
 
-    /// Takes the policy and plugins as they are in the files now; what comes of it is in the log.
-    pub fn reload(&self) {
+    /// Takes the policy and plugins as they are in the files now; what comes of it is in the log, and in what this gives,
+    /// last of all.
+    pub fn reload(&self) -> UnboundedReceiver<Answer> {
+        let (reply, told) = control::Reply::channel();
         match &self.reloader {
-            Some(reloader) => reloader.handle().signalled(),
-            None => tracing::warn!("this node's policy is compiled in: there is nothing to reload"),
+            Some(reloader) => reloader.handle().signalled(reply),
+            None => {
+                let why = "this node's policy is compiled in: there is nothing to reload";
+                tracing::warn!("{why}");
+                reply.failed(Problem::new("reload", why));
+            }
         }
+        told
+    }
+
+    /// Whether its workers answer, and whether it drains.
+    pub fn life(&self) -> &Arc<Life> {
+        &self.life
     }
 
     /// What the node and its scripts count, in the Prometheus text format; `imscript metrics` has the generations too.
@@ -376,16 +402,19 @@ impl Node {
         line
     }
 
+    /// Ends the node without loss, `within` this time: new requests get 503 with Retry-After, what has been begun is finished.
+    /// Waiting is left to `hurried`, which waits so long and then says whether the node is to end at once instead.
+    pub fn drain(&mut self, within: Duration, hurried: impl FnMut(Duration) -> bool) {
+        let left = drain::drain(&self.life, self.ims.as_deref(), self.clock, within, hurried);
+        self.stop(left);
+    }
+
     /// Lets what runs finish for at most `within`, then ends; what the HSS holds is on disk afterwards.
     pub fn stop(&mut self, within: Duration) {
         self.control.take();
         self.reloader.take();
         let _ = self.stop.send(Some(within));
-        for worker in self.workers.drain(..) {
-            if worker.join().is_err() {
-                tracing::error!("a worker had ended by a panic");
-            }
-        }
+        drain::join(self.workers.drain(..), within);
         self.store.close();
         if let Some(hss) = self.hss.take() {
             hss.close();

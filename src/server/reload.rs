@@ -55,7 +55,7 @@ pub(super) struct How {
 #[derive(Debug)]
 enum Why {
     Asked(Reply, How),
-    Signal,
+    Signal(Reply),
     /// The files hold something else.
     Files(Digest),
 }
@@ -145,9 +145,9 @@ impl Handle {
         let _ = self.commands.send(Command::Reload(Why::Asked(reply, how)));
     }
 
-    /// What SIGHUP asks for; its outcome is in the log.
-    pub(super) fn signalled(&self) {
-        let _ = self.commands.send(Command::Reload(Why::Signal));
+    /// What SIGHUP asks for; its outcome is in the log too.
+    pub(super) fn signalled(&self, reply: Reply) {
+        let _ = self.commands.send(Command::Reload(Why::Signal(reply)));
     }
 
     pub(super) fn rollback(&self, to: Option<u64>, reply: Reply) {
@@ -218,7 +218,7 @@ impl Loader {
     fn reload(&mut self, why: Why) {
         let (how, reply, asked_by) = match why {
             Why::Asked(reply, how) => (how, Some(reply), "imscript reload"),
-            Why::Signal => (How::default(), None, "SIGHUP"),
+            Why::Signal(reply) => (How::default(), Some(reply), "SIGHUP"),
             Why::Files(digest) if self.known == Some(digest) => return,
             // Put back to what serves, after something that was refused.
             Why::Files(digest) if self.taken == (self.serving.id, digest) => {

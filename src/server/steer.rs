@@ -2,17 +2,26 @@
 
 use super::control::protocol::{Problem, Request};
 use super::control::{Handler, Reply};
+use super::drain::Life;
 use super::reload::{Handle, How};
 use crate::metrics::Metrics;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// For the workers to answer when somebody asks how the node is.
+const CALL: Duration = Duration::from_millis(500);
 
 /// `policy`: the loader; None where the node's policy is compiled in. `metrics`: those of the node and its plugins.
-pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>) -> Handler {
+pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>, life: Arc<Life>) -> Handler {
     Arc::new(move |request, reply| match (&policy, request) {
         (policy, Request::Metrics {}) => {
             let generations = policy.as_ref().map(|policy| policy.board().metrics()).unwrap_or_default();
             reply.done(json!({ "text": generations + &metrics.exposition() }));
+        }
+        (policy, Request::Status {}) => {
+            let policy = policy.as_ref().map(|policy| policy.board().status());
+            reply.done(status(&life, policy));
         }
         (Some(policy), request) => steer(policy, request, reply),
         (None, request) => without(&request, reply),
@@ -26,16 +35,22 @@ fn steer(policy: &Handle, request: Request, reply: Reply) {
         }
         Request::Rollback { to } => policy.rollback(to, reply),
         Request::Generations {} => reply.done(policy.board().generations()),
-        Request::Status {} => reply.done(json!({ "pid": std::process::id(), "policy": policy.board().status() })),
-        Request::Metrics {} => {} // answered above, with or without a loader
+        Request::Status {} | Request::Metrics {} => {} // answered above, with or without a loader
     }
 }
 
 fn without(request: &Request, reply: Reply) {
-    match request {
-        Request::Status {} => reply.done(json!({ "pid": std::process::id(), "policy": null })),
-        other => {
-            reply.failed(Problem::new(other.verb(), "this node's policy is compiled in: there are no generations"))
-        }
-    }
+    reply.failed(Problem::new(request.verb(), "this node's policy is compiled in: there are no generations"));
+}
+
+/// "ready"; "draining": it takes nothing new; "degraded": a worker does not answer.
+fn status(life: &Life, policy: Option<Value>) -> Value {
+    let silent = life.silent(CALL);
+    let state = match (life.is_draining(), silent.is_empty()) {
+        (true, _) => "draining",
+        (false, false) => "degraded",
+        (false, true) => "ready",
+    };
+    let (pid, in_flight) = (std::process::id(), life.in_flight());
+    json!({ "pid": pid, "state": state, "silent_workers": silent, "in_flight": in_flight, "policy": policy })
 }

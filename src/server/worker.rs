@@ -1,5 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
+use super::drain::Gate;
 use super::{Decides, Parts, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
@@ -147,7 +148,7 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         servers: parts.views.clone(),
         spawn: spawn.clone(),
         sleep: sleep.clone(),
-        first: parts.first,
+        first: parts.index == 0,
         seed: None,
         host: parts.host,
         natives,
@@ -161,7 +162,11 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         }
     };
     let of_the_ims = parts.ims.is_some().then(|| parts.bsm_addresses.clone());
-    transports.screen(receive::screen(policy.clone(), parts.views, of_the_ims, parts.clock));
+    let (ims, bsm_addresses) = (parts.ims.clone(), parts.bsm_addresses.clone());
+    let gate = Gate { life: parts.life.clone(), ims, bsm_addresses, clock: parts.clock };
+    transports.screen(gate.before(receive::screen(policy.clone(), parts.views, of_the_ims, parts.clock)));
+    let served = transports.clone();
+    tokio::task::spawn_local(parts.life.attend(parts.index, move || served.in_flight()));
     let scscf = parts
         .ims
         .map(|shared| Rc::new(Scscf::new(shared, policy.clone(), outbound.clone(), spawn.clone(), sleep.clone())));
@@ -171,7 +176,7 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         let BsmShared { config, state, hss } = &*shared;
         Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
     });
-    if parts.first {
+    if parts.index == 0 {
         tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.clock));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {

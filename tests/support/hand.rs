@@ -79,6 +79,26 @@ impl Hand {
         Message::parse_owned(buffer[..length].to_vec()).unwrap()
     }
 
+    /// Sends a REGISTER, again and again as RFC 3261 §17.1.2.2 has it; its final answer, or None after `turns` in vain.
+    pub fn insist(&mut self, authorization: &str, more: &str, turns: u32) -> Option<Message<'static>> {
+        self.send(authorization, more, b"");
+        let branch = self.cseq;
+        let mut pause = Duration::from_millis(500);
+        let mut buffer = vec![0; 65536];
+        for _ in 0..turns {
+            self.socket.set_read_timeout(Some(pause)).unwrap();
+            while let Ok((length, _)) = self.socket.recv_from(&mut buffer) {
+                let answer = Message::parse_owned(buffer[..length].to_vec()).unwrap();
+                if answer.cseq().is_ok_and(|cseq| cseq.number == branch) {
+                    return Some(answer);
+                }
+            }
+            self.repeat();
+            pause = (pause * 2).min(Duration::from_secs(4));
+        }
+        None
+    }
+
     pub fn unanswered(&self) -> String {
         let none = challenge::unanswered(&self.card.impi, DOMAIN.as_bytes(), b"", &format!("sip:{DOMAIN}"));
         String::from_utf8(none).unwrap()

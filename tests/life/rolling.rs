@@ -1,0 +1,95 @@
+//! Three nodes are started anew one after the other under load: a terminal that goes on to the next node when one refuses or
+//! says nothing always gets its registration.
+//!
+//! Each node has a store of its own. With `IMSCRIPT_TEST_STORE` set to the URL of a Redis server, all three are on that one,
+//! and a challenge of one node may be answered at another.
+
+use crate::support::Bed;
+use crate::support::hand::Hand;
+use imscript::cli::network::{Card, DOMAIN, free_address};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+const TERMINALS: u8 = 6;
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+fn config(name: &str, at: SocketAddr) -> String {
+    let store = match std::env::var("IMSCRIPT_TEST_STORE") {
+        Ok(url) => {
+            format!("[store]\nkind = \"redis\"\nurls = [{url:?}]\nprefix = \"rolling-{}\"\n", std::process::id())
+        }
+        Err(_) => String::new(),
+    };
+    format!(
+        "domain = \"{DOMAIN}\"\nroles = [\"scscf\", \"bsf\", \"hss\"]\nlisten = [\"udp:{at}\"]\ndata_dir = \"{name}\"\n\
+         workers = 2\n{store}"
+    )
+}
+
+/// One registration, at the node `at` or, where that refuses or is silent, at the next; the node that took it.
+fn register(hand: &mut Hand, nodes: &[SocketAddr], at: usize) -> Option<usize> {
+    for turn in 0..2 * nodes.len() {
+        let node = (at + turn) % nodes.len();
+        hand.ims = nodes[node];
+        // A challenge, one more if the card is out of step with this node, and the 200.
+        let mut authorization = hand.unanswered();
+        for _ in 0..4 {
+            match hand.insist(&authorization, "", 2) {
+                Some(answer) if answer.status() == 200 => return Some(node),
+                Some(answer) if answer.status() == 401 => authorization = hand.answer(&Hand::challenge(&answer)),
+                // 503: the node drains. Silence: it is gone.
+                _ => break,
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn three_nodes_started_anew_one_after_the_other_fail_no_registration() {
+    let mut bed = Bed::empty("127.0.0.1");
+    let nodes = NAMES.map(|_| free_address([127, 0, 0, 1].into()).unwrap());
+    let cards: Vec<Card> = (1..=TERMINALS).map(Card::number).collect();
+    for (name, at) in NAMES.into_iter().zip(nodes) {
+        bed.start_node(name, &config(name, at)).unwrap();
+        for card in &cards {
+            let mut args = vec!["subscriber", "add", "--data-dir", name, "--impi", &card.impi, "--impu", &card.impu];
+            args.extend(["--algorithm", "milenage", "--k", &card.k, "--opc", &card.opc]);
+            bed.imscript_ok(&args);
+        }
+    }
+    let (ended, registered) = (AtomicBool::new(false), AtomicU32::new(0));
+    let failed = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for (index, card) in cards.iter().enumerate() {
+            let (ended, registered, failed) = (&ended, &registered, &failed);
+            scope.spawn(move || {
+                let mut hand = Hand::new(card, nodes[0]);
+                let mut at = index % nodes.len();
+                while !ended.load(Ordering::Relaxed) {
+                    match register(&mut hand, &nodes, at) {
+                        Some(node) => {
+                            registered.fetch_add(1, Ordering::Relaxed);
+                            at = node + 1;
+                        }
+                        None => _ = failed.fetch_add(1, Ordering::Relaxed),
+                    }
+                }
+            });
+        }
+        let restarted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for (name, at) in NAMES.into_iter().zip(nodes) {
+                let before = registered.load(Ordering::Relaxed);
+                crate::support::wait_for(|| (registered.load(Ordering::Relaxed) >= before + 30).then_some(()));
+                let (status, took) = bed.signal(name, "TERM");
+                assert!(status.success() && took < Duration::from_secs(6), "{name}: {status} after {took:?}");
+                bed.kill(name);
+                bed.start_node(name, &config(name, at)).unwrap();
+            }
+        }));
+        ended.store(true, Ordering::Relaxed);
+        restarted.unwrap_or_else(|why| std::panic::resume_unwind(why));
+    });
+    assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", registered.load(Ordering::Relaxed));
+}
