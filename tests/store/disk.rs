@@ -357,9 +357,9 @@ unsafe extern "C" fn control(file: *mut sqlite3_file, what: c_int, argument: *mu
 unsafe extern "C" fn sector_size(_: *mut sqlite3_file) -> c_int {
     SECTOR as c_int
 }
-/// No promises: neither that a sector is written whole nor that others stay as they are.
+/// What the real one says as well: a write that tears leaves the octets around it alone. Nothing more.
 unsafe extern "C" fn characteristics(_: *mut sqlite3_file) -> c_int {
-    0
+    ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
 }
 unsafe extern "C" fn shm_map(
     file: *mut sqlite3_file,

@@ -107,11 +107,11 @@ impl Writer {
         }
         match self.attempt(jobs) {
             Ok(()) => {
-                jobs.iter_mut().for_each(Job::tell);
                 if self.failed.take().is_some() {
                     tracing::info!("the store can be written again");
                     self.state.writes(None);
                 }
+                jobs.iter_mut().for_each(Job::tell);
             }
             Err(error) => {
                 let why = self.fall(&error);
