@@ -129,6 +129,35 @@ fn fail(world: &World, fault: Option<Fault>) {
     world.fail(fault);
 }
 
+#[test]
+fn what_was_told_behind_is_written_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::of(dir.path(), 1);
+    let options = Options { vfs: Some(disk::NAME.into()), durability: Durability::WriteBehind, ..Options::default() };
+    let store = Sqlite::open_node_with(dir.path(), options).unwrap();
+    let until = |what: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !what() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let save = |value: &str| store.save(Save::whole(key("k"), vec![put("v", value)])).wait();
+    world.fail(Some(Fault::Full));
+    let Ok(Saved::Done(version)) = save("told") else { panic!("told at once") };
+    until(&|| !store.health()[0].writes);
+    assert!(matches!(save("refused"), Err(StoreError::Unwritable(_))));
+    world.fail(None);
+    until(&|| store.health()[0].writes);
+    let entity = load(&store, key("k"));
+    assert_eq!((entity.version, value(&entity)), (version, Some(b"told".to_vec())));
+    let after = tempfile::tempdir().unwrap();
+    world.crash(true, after.path());
+    drop(store);
+    let store = Sqlite::open_node(after.path(), Durability::Commit, Clock::new()).unwrap();
+    assert_eq!(load(&store, key("k")), entity);
+}
+
 /// Some changes, each of an entity of its own.
 fn change(store: &Sqlite, random: &mut Random, known: &mut HashMap<u64, Known>, together: bool) {
     let count = if together { random.below(8) + 1 } else { 1 };

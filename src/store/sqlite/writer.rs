@@ -194,7 +194,7 @@ impl Writer {
     }
 
     /// The node asks every second what others have changed: mostly nothing, and that needs no transaction.
-    fn spare_idle_polls(&mut self, connection: &Connection, jobs: &mut Vec<Job>) -> rusqlite::Result<()> {
+    fn spare_idle_polls(&mut self, connection: &Connection, jobs: &mut [Job]) -> rusqlite::Result<()> {
         if !jobs.iter().any(|job| matches!(job, Job::Changed(_))) {
             return Ok(());
         }
