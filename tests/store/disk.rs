@@ -164,7 +164,7 @@ fn register() {
         // registered is a copy of it which is never freed, with a name that ends with 0, and files of both sizes together.
         unsafe {
             let real = ffi::sqlite3_vfs_find(std::ptr::null());
-            assert!(!real.is_null() && std::mem::size_of::<File>() % 8 == 0);
+            assert!(!real.is_null() && std::mem::size_of::<File>().is_multiple_of(8));
             let mut copy = std::ptr::read(real);
             copy.pNext = std::ptr::null_mut();
             copy.zName = c"imscript-faulty".as_ptr();

@@ -92,7 +92,7 @@ fn run(seed: u64) {
             let fault = (phase % 2 == 1).then(|| FAULTS[random.below(6) as usize]);
             fail(&world, fault);
             for _ in 0..random.below(12) + 1 {
-                change(&store, &mut random, &mut known, seed % 4 == 0);
+                change(&store, &mut random, &mut known, seed.is_multiple_of(4));
                 if random.below(8) == 0 {
                     carry_over(dir.path());
                 }
