@@ -147,6 +147,9 @@ pub enum Due {
     At(Duration),
 }
 
+/// Fields by name with what to put; None: to take out.
+pub type Changes = Vec<(Box<str>, Option<Box<[u8]>>)>;
+
 /// A change of one entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Save {
@@ -154,7 +157,7 @@ pub struct Save {
     /// Some: only upon this version, 0: only if there is none.
     pub upon: Option<u64>,
     /// Fields to put, or with None to take out. An entity that is left without fields is gone.
-    pub fields: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    pub fields: Changes,
     /// Take out all other fields.
     pub whole: bool,
     pub due: Due,
@@ -165,12 +168,12 @@ pub struct Save {
 
 impl Save {
     /// Puts `fields` in place of whatever there was.
-    pub fn whole(key: Key, fields: Vec<(Box<str>, Option<Box<[u8]>>)>) -> Self {
+    pub fn whole(key: Key, fields: Changes) -> Self {
         Save { key, upon: None, fields, whole: true, due: Due::Unchanged, until: None }
     }
 
     /// Changes some fields and leaves the others.
-    pub fn some(key: Key, fields: Vec<(Box<str>, Option<Box<[u8]>>)>) -> Self {
+    pub fn some(key: Key, fields: Changes) -> Self {
         Save { whole: false, ..Save::whole(key, fields) }
     }
 

@@ -21,8 +21,10 @@ pub(crate) trait Bed: Sync {
     fn pass(&self, by: Duration);
 }
 
+type Test = (&'static str, fn(&dyn Bed));
+
 /// The tests by name, so that a caller can run and name them one by one.
-pub(crate) const TESTS: &[(&str, fn(&dyn Bed))] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("what_is_not_there_has_version_0", what_is_not_there_has_version_0),
     ("a_change_raises_the_version_by_one", a_change_raises_the_version_by_one),
     ("whole_replaces_and_some_leaves_the_rest", whole_replaces_and_some_leaves_the_rest),
@@ -332,7 +334,7 @@ fn saves_are_made_in_the_order_of_their_calls(bed: &dyn Bed) {
     let mut versions: Vec<_> = answers.into_iter().rev().step_by(2).map(|answer| answer.wait().unwrap()).collect();
     versions.reverse();
     for (place, name) in names.iter().enumerate() {
-        let last = (0..1000).filter(|n| n % 3 == place).next_back().unwrap();
+        let last = (0..1000).rfind(|n| n % 3 == place).unwrap();
         assert_eq!(shown(&load(&*store, key(name))), [("n", &*last.to_string())]);
     }
     let first = |saved: &Saved| matches!(saved, Saved::Done(version) if *version > 0);

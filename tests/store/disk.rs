@@ -164,7 +164,7 @@ fn register() {
         // registered is a copy of it which is never freed, with a name that ends with 0, and files of both sizes together.
         unsafe {
             let real = ffi::sqlite3_vfs_find(std::ptr::null());
-            assert!(!real.is_null() && std::mem::size_of::<File>() % 8 == 0);
+            assert!(!real.is_null() && std::mem::size_of::<File>().is_multiple_of(8));
             let mut copy = std::ptr::read(real);
             copy.pNext = std::ptr::null_mut();
             copy.zName = c"imscript-faulty".as_ptr();
@@ -357,9 +357,9 @@ unsafe extern "C" fn control(file: *mut sqlite3_file, what: c_int, argument: *mu
 unsafe extern "C" fn sector_size(_: *mut sqlite3_file) -> c_int {
     SECTOR as c_int
 }
-/// No promises: neither that a sector is written whole nor that others stay as they are.
+/// What the real one says as well: a write that tears leaves the octets around it alone. Nothing more.
 unsafe extern "C" fn characteristics(_: *mut sqlite3_file) -> c_int {
-    0
+    ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
 }
 unsafe extern "C" fn shm_map(
     file: *mut sqlite3_file,

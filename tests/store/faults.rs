@@ -9,6 +9,7 @@ use imscript::clock::Clock;
 use imscript::store::sqlite::{Durability, FILE_NAME, Options, Sqlite};
 use imscript::store::{Class, Entity, Key, Save, Saved, Store, StoreError};
 use rusqlite::{Connection, OpenFlags};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -42,7 +43,8 @@ fn nothing_that_was_answered_is_lost() {
             scope.spawn(|| {
                 while let Some(seed) = seeds.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     if std::panic::catch_unwind(|| run(*seed)).is_err() {
-                        eprintln!("IMSCRIPT_DISK_SEED={seed} fails");
+                        let story = STORY.with_borrow(|story| story.join("\n  "));
+                        eprintln!("IMSCRIPT_DISK_SEED={seed} fails:\n  {story}");
                         failed.lock().unwrap().push(*seed);
                     }
                 }
@@ -52,6 +54,15 @@ fn nothing_that_was_answered_is_lost() {
     assert!(failed.lock().unwrap().is_empty(), "seeds that fail: {failed:?}");
 }
 
+thread_local! {
+    /// What this thread's seed did, told if it fails.
+    static STORY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+fn tell(what: impl FnOnce() -> String) {
+    STORY.with_borrow_mut(|story| story.push(what()));
+}
+
 fn open(dir: &Path) -> Result<Sqlite, imscript::store::sqlite::SqliteError> {
     let options = Options { vfs: Some(disk::NAME.into()), clock: Clock::new(), ..Options::default() };
     assert_eq!(options.durability, Durability::Commit);
@@ -59,6 +70,7 @@ fn open(dir: &Path) -> Result<Sqlite, imscript::store::sqlite::SqliteError> {
 }
 
 fn run(seed: u64) {
+    STORY.take();
     let mut random = Random(seed);
     let mut known = HashMap::<u64, Known>::new();
     let mut highest = HashMap::<u64, u64>::new();
@@ -66,9 +78,10 @@ fn run(seed: u64) {
     for life in 0..LIVES {
         let world = World::of(dir.path(), random.next());
         if random.below(4) == 0 {
-            world.fail(Some(FAULTS[random.below(6) as usize]));
+            fail(&world, Some(FAULTS[random.below(6) as usize]));
         }
-        let store = open(dir.path()).or_else(|_| {
+        let store = open(dir.path()).or_else(|error| {
+            tell(|| error.to_string());
             world.fail(None);
             open(dir.path())
         });
@@ -77,9 +90,9 @@ fn run(seed: u64) {
         look(&store, &mut known, &mut highest, &format!("life {life}"));
         for phase in 0..random.below(4) + 1 {
             let fault = (phase % 2 == 1).then(|| FAULTS[random.below(6) as usize]);
-            world.fail(fault);
+            fail(&world, fault);
             for _ in 0..random.below(12) + 1 {
-                change(&store, &mut random, &mut known, seed % 4 == 0);
+                change(&store, &mut random, &mut known, seed.is_multiple_of(4));
                 if random.below(8) == 0 {
                     carry_over(dir.path());
                 }
@@ -92,20 +105,57 @@ fn run(seed: u64) {
         }
         if random.below(3) == 0 {
             // Some end in the middle of a fault.
-            world.fail(Some(FAULTS[random.below(6) as usize]));
+            fail(&world, Some(FAULTS[random.below(6) as usize]));
             change(&store, &mut random, &mut known, false);
         }
         let after = tempfile::tempdir().unwrap();
         if random.below(3) == 0 {
+            tell(|| "closed".into());
             store.close();
         }
-        world.crash(random.below(3) != 0, after.path());
+        let power = random.below(3) != 0;
+        tell(|| format!("crash of the {}", if power { "machine" } else { "process" }));
+        world.crash(power, after.path());
         drop(store);
         dir = after;
     }
     let store = Sqlite::open_node(dir.path(), Durability::Commit, Clock::new()).unwrap();
     look(&store, &mut known, &mut highest, "the end");
     assert_eq!(store.faults().unwrap(), Vec::<String>::new());
+}
+
+fn fail(world: &World, fault: Option<Fault>) {
+    tell(|| format!("fault {fault:?}"));
+    world.fail(fault);
+}
+
+#[test]
+fn what_was_told_behind_is_written_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::of(dir.path(), 1);
+    let options = Options { vfs: Some(disk::NAME.into()), durability: Durability::WriteBehind, ..Options::default() };
+    let store = Sqlite::open_node_with(dir.path(), options).unwrap();
+    let until = |what: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !what() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let save = |value: &str| store.save(Save::whole(key("k"), vec![put("v", value)])).wait();
+    world.fail(Some(Fault::Full));
+    let Ok(Saved::Done(version)) = save("told") else { panic!("told at once") };
+    until(&|| !store.health()[0].writes);
+    assert!(matches!(save("refused"), Err(StoreError::Unwritable(_))));
+    world.fail(None);
+    until(&|| store.health()[0].writes);
+    let entity = load(&store, key("k"));
+    assert_eq!((entity.version, value(&entity)), (version, Some(b"told".to_vec())));
+    let after = tempfile::tempdir().unwrap();
+    world.crash(true, after.path());
+    drop(store);
+    let store = Sqlite::open_node(after.path(), Durability::Commit, Clock::new()).unwrap();
+    assert_eq!(load(&store, key("k")), entity);
 }
 
 /// Some changes, each of an entity of its own.
@@ -132,7 +182,9 @@ fn change(store: &Sqlite, random: &mut Random, known: &mut HashMap<u64, Known>, 
         .collect();
     for (which, value, answer) in asked {
         let known = known.entry(which).or_default();
-        match answer.wait() {
+        let answer = answer.wait();
+        tell(|| format!("k{which} {:?} of {}: {answer:?}", shown(&value), value.as_ref().map_or(0, Vec::len)));
+        match answer {
             Ok(Saved::Done(version)) => {
                 assert_eq!(version == 0, value.is_none());
                 let fields = value.map(|value| ("v".into(), value.into())).into_iter().collect();
@@ -165,9 +217,18 @@ fn recover(store: &Sqlite) {
 fn carry_over(dir: &Path) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // It may fail, that is what the disk is for.
-    if let Ok(other) = Connection::open_with_flags_and_vfs(dir.join(FILE_NAME), flags, disk::NAME) {
-        let _ = other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-    }
+    let other = Connection::open_with_flags_and_vfs(dir.join(FILE_NAME), flags, disk::NAME);
+    let carried = other.and_then(|other| {
+        other.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })
+    });
+    tell(|| format!("carried over: {carried:?}"));
+}
+
+/// The part that tells values apart.
+fn shown(value: &Option<Vec<u8>>) -> Option<u64> {
+    value.as_ref().and_then(|value| value.first_chunk()).map(|head| u64::from_be_bytes(*head))
 }
 
 fn value(entity: &Entity) -> Option<Vec<u8>> {
@@ -202,7 +263,14 @@ fn look(store: &Sqlite, known: &mut HashMap<u64, Known>, highest: &mut HashMap<u
         let answered = known.answered.clone().unwrap_or_default();
         let is_answered = found == answered;
         let is_tried = known.tried.contains(&value(&found));
-        assert!(is_answered || is_tried, "{when}: {} is neither what was answered nor what was tried", name(*which));
+        assert!(
+            is_answered || is_tried,
+            "{when}: {} is neither what was answered nor what was tried: {:?} of version {}, not of {}",
+            name(*which),
+            shown(&value(&found)),
+            found.version,
+            answered.version,
+        );
         assert!(!found.exists() || is_answered || found.version > answered.version, "{when}: a version went back");
         let highest = highest.entry(*which).or_default();
         assert!(!found.exists() || found.version >= *highest || is_answered, "{when}: a version was used again");

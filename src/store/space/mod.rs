@@ -184,8 +184,8 @@ impl Space {
         let mut entries = self.entries();
         let waiting = self.queue.as_ref().map(|queue| queue.waiting(&self.name)).unwrap_or_default();
         let has_changed = |key: &str| waiting.contains(key);
-        let gone = |key: &&Box<str>| entity.field(key).is_none() && !has_changed(key);
-        let gone: Vec<_> = entries.values.keys().filter(gone).cloned().collect();
+        let keys = entries.values.keys();
+        let gone: Vec<_> = keys.filter(|key| entity.field(key).is_none() && !has_changed(key)).cloned().collect();
         gone.iter().for_each(|key| entries.replace(key, None));
         for (key, octets) in &entity.fields {
             match Value::read(octets) {

@@ -136,8 +136,8 @@ fn write(store: &dyn Store, spaces: &Table, changed: &mut Changed) -> Result<(),
         // The table, not `space_of`: nobody has changed what is not there.
         let Some(space) = spaces.get(&name).map(|space| space.clone()) else { continue };
         for keys in keys.chunks(MOST_FIELDS) {
-            let value = |key: &Box<str>| (key.clone(), space.get(key).map(|value| value.written()));
-            let save = Save::some(Key::new(Class::Plugin, name.clone()), keys.iter().map(value).collect());
+            let fields = keys.iter().map(|key| (key.clone(), space.get(key).map(|value| value.written())));
+            let save = Save::some(Key::new(Class::Plugin, name.clone()), fields.collect());
             answers.push((space.clone(), keys.to_vec(), store.save(save)));
         }
     }

@@ -1,7 +1,7 @@
 //! The fields of an entity in one piece, as they lie in the column `fields`: for each the length of its name (2 octets),
 //! that of its value (4), both big endian, then name and value; in order of the names.
 
-type Fields = Vec<(Box<str>, Box<[u8]>)>;
+pub(super) type Fields = Vec<(Box<str>, Box<[u8]>)>;
 type Changes = [(Box<str>, Option<Box<[u8]>>)];
 
 /// None: the octets are none of ours.

@@ -140,7 +140,7 @@ impl<'a> Table<'a> {
             .exists(params![self.class.as_str(), entity])
     }
 
-    fn fields(&self, id: i64, name: &str, pieces: Option<&[u8]>) -> Result<Vec<(Box<str>, Box<[u8]>)>, Fault> {
+    fn fields(&self, id: i64, name: &str, pieces: Option<&[u8]>) -> Result<fields::Fields, Fault> {
         let Some(octets) = pieces else {
             let mut all =
                 self.statement("SELECT name, value FROM field WHERE class = ?1 AND entity = ?2 ORDER BY name")?;

@@ -107,11 +107,11 @@ impl Writer {
         }
         match self.attempt(jobs) {
             Ok(()) => {
-                jobs.iter_mut().for_each(Job::tell);
                 if self.failed.take().is_some() {
                     tracing::info!("the store can be written again");
                     self.state.writes(None);
                 }
+                jobs.iter_mut().for_each(Job::tell);
             }
             Err(error) => {
                 let why = self.fall(&error);
@@ -194,7 +194,7 @@ impl Writer {
     }
 
     /// The node asks every second what others have changed: mostly nothing, and that needs no transaction.
-    fn spare_idle_polls(&mut self, connection: &Connection, jobs: &mut Vec<Job>) -> rusqlite::Result<()> {
+    fn spare_idle_polls(&mut self, connection: &Connection, jobs: &mut [Job]) -> rusqlite::Result<()> {
         if !jobs.iter().any(|job| matches!(job, Job::Changed(_))) {
             return Ok(());
         }
