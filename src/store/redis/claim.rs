@@ -1,6 +1,6 @@
 //! Finds what is due. A bucket is looked at when something in it is due as far as this node knows, and besides every
 //! [`AGAIN`], because another node may have put something there: two small commands a second for each bucket, and none
-//! for one that was looked at just now. All that is asked at once goes in one pipeline for each shard, three after one
+//! for one that was looked at just now. All that is asked at once goes in one pipeline for each shard, five after one
 //! another at most.
 
 use super::ask::{Ask, Claimed, Tell, What};
@@ -41,7 +41,7 @@ async fn claimed(shards: &Rc<Shards>, hold: Duration, most: usize) -> Result<Vec
     let turn = (now.as_micros() % due.len().max(1) as u128) as usize;
     due.rotate_left(turn);
     let mut keys = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..4 {
         let rest = due.split_off(due.len().min(most - keys.len()));
         rest.iter().for_each(|bucket| look(*bucket, Some(now)));
         let Some(share) = (most - keys.len()).checked_div(due.len()) else { break };
