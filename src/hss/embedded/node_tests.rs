@@ -430,3 +430,17 @@ fn a_wrong_key_is_found_at_the_start_and_a_key_can_be_changed() {
     }
     open(seal("new")).unwrap();
 }
+
+#[test]
+fn a_file_that_was_stored_in_part_is_completed_by_the_same_file() {
+    let bed = Bed::new(Nature::Durable);
+    let all: Vec<_> = (0..50).map(|n| subscriber(&format!("u{n}"), "")).collect();
+    bed.store.saves_left.store(61, Ordering::Release);
+    assert!(bed.other().provision(&all, at(0, 0), false, &mut |_| {}).is_err());
+    bed.store.saves_left.store(usize::MAX, Ordering::Release);
+    let found = || all.iter().filter(|one| bed.other().find(one.impus[0].as_str()).unwrap().is_some()).count();
+    assert_eq!(found(), 30, "each of them whole");
+    assert_eq!(bed.other().provision(&all, at(0, 0), false, &mut |_| {}).unwrap().len(), 30);
+    assert!(bed.other().provision(&all, at(0, 0), true, &mut |_| {}).unwrap().is_empty());
+    assert_eq!(found(), 50);
+}
