@@ -3,7 +3,7 @@
 use super::field::Fields;
 use super::*;
 use crate::aka::{KeySet, Sqn};
-use crate::store::{Class, Due, Health, Key};
+use crate::store::{Class, Due, Entity, Health, Key};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
