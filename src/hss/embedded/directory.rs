@@ -193,12 +193,22 @@ impl Directory {
 
     /// A subscriber as the store has it now; the live part of one that is here stays.
     pub(super) fn put(&self, stored: Stored) -> Arc<Record> {
-        let old = self.by_impi.get(&stored.subscriber.impi).map(|record| record.clone());
-        let record = self.record(stored, old.as_deref());
+        // Two who have read the same one at once get one live part: no SQN comes from two generators.
+        let (record, old) = match self.by_impi.entry(stored.subscriber.impi.clone()) {
+            Entry::Vacant(entry) => {
+                let record = self.record(stored, None);
+                entry.insert(record.clone());
+                (record, None)
+            }
+            Entry::Occupied(mut entry) => {
+                let record = self.record(stored, Some(entry.get()));
+                let old = entry.insert(record.clone());
+                (record, Some(old))
+            }
+        };
         for impu in record.subscriber.impus.iter() {
             self.by_impu.insert(impu.clone(), record.clone());
         }
-        self.by_impi.insert(record.subscriber.impi.clone(), record.clone());
         if let Some(old) = old {
             self.drop_impus_but(&old, &record.subscriber.impus);
         }

@@ -430,3 +430,39 @@ fn a_wrong_key_is_found_at_the_start_and_a_key_can_be_changed() {
     }
     open(seal("new")).unwrap();
 }
+
+#[test]
+fn a_file_that_was_stored_in_part_is_completed_by_the_same_file() {
+    let bed = Bed::new(Nature::Durable);
+    let all: Vec<_> = (0..50).map(|n| subscriber(&format!("u{n}"), "")).collect();
+    bed.store.saves_left.store(61, Ordering::Release);
+    assert!(bed.other().provision(&all, at(0, 0), false, &mut |_| {}).is_err());
+    bed.store.saves_left.store(usize::MAX, Ordering::Release);
+    let found = || all.iter().filter(|one| bed.other().find(one.impus[0].as_str()).unwrap().is_some()).count();
+    assert_eq!(found(), 30, "each of them whole");
+    assert_eq!(bed.other().provision(&all, at(0, 0), false, &mut |_| {}).unwrap().len(), 30);
+    assert!(bed.other().provision(&all, at(0, 0), true, &mut |_| {}).unwrap().is_empty());
+    assert_eq!(found(), 50);
+}
+
+#[test]
+fn workers_that_read_one_subscriber_at_once_share_one_generator() {
+    for nature in [Nature::Durable, Nature::Shared] {
+        let bed = Bed::new(nature);
+        bed.other().provision(&[subscriber("u", "")], at(0, 0), false, &mut |_| {}).unwrap();
+        for round in 0..20 {
+            let hss = bed.open(at(0, round * 100));
+            let start = std::sync::Barrier::new(4);
+            let one = || {
+                start.wait();
+                (0..20).map(|_| sqn_of(&ask(&hss, None, at(0, round * 100)).unwrap()).value()).collect::<Vec<_>>()
+            };
+            let all: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+                threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
+            hss.close();
+        }
+    }
+}

@@ -3,9 +3,10 @@
 use super::field::Fields;
 use super::*;
 use crate::aka::{KeySet, Sqn};
-use crate::store::{Class, Due, Health, Key};
+use crate::store::{Class, Due, Entity, Health, Key};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 pub(super) const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
@@ -62,7 +63,12 @@ impl Bed {
         let (clock, hands) = Clock::by_hand();
         hands.advance(Duration::from_secs(365 * 86_400)); // past all that `at` gives
         let memory = Memory::of_nature(clock, nature);
-        let store = Faulty { memory, away: AtomicBool::new(false), changed: Mutex::default() };
+        let store = Faulty {
+            memory,
+            away: AtomicBool::new(false),
+            saves_left: AtomicUsize::new(usize::MAX),
+            changed: Mutex::default(),
+        };
         Bed { store: Arc::new(store), dir: tempfile::tempdir().unwrap() }
     }
 
@@ -108,6 +114,8 @@ impl Bed {
 pub(super) struct Faulty {
     memory: Memory,
     pub away: AtomicBool,
+    /// Changes that it still makes.
+    pub saves_left: AtomicUsize,
     changed: Mutex<Vec<Key>>,
 }
 
@@ -140,7 +148,7 @@ macro_rules! delegate {
                 self.$($store)+.walk(class, each)
             }
             fn time(&self, now: Now) -> Duration {
-                self.$($store)+.time(now)
+                self.at(now)
             }
             fn health(&self) -> Vec<Health> {
                 self.$($store)+.health()
@@ -162,6 +170,10 @@ macro_rules! delegate {
 delegate!(Faulty: memory);
 
 impl Faulty {
+    /// It steps as the clock of the test does, which is worse than any store's.
+    fn at(&self, now: Now) -> Duration {
+        now.unix
+    }
     fn read(&self, keys: Vec<Key>) -> Answer<'static, Result<Vec<Entity>, StoreError>> {
         if self.away.load(Ordering::Acquire) {
             return self.there(Answer::now(Ok(Vec::new())));
@@ -169,8 +181,10 @@ impl Faulty {
         self.memory.load(keys)
     }
     fn write(&self, save: Save) -> Answer<'static, Result<Saved, StoreError>> {
-        if self.away.load(Ordering::Acquire) {
-            return self.there(Answer::now(Ok(Saved::Conflict)));
+        let less = |left: usize| left.checked_sub(1);
+        let full = self.saves_left.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_err();
+        if full || self.away.load(Ordering::Acquire) {
+            return Answer::now(Err(StoreError::Away("test".into())));
         }
         self.memory.save(save)
     }
@@ -186,6 +200,9 @@ struct Other(Arc<Faulty>);
 delegate!(Other: 0);
 
 impl Other {
+    fn at(&self, now: Now) -> Duration {
+        now.unix
+    }
     fn read(&self, keys: Vec<Key>) -> Answer<'static, Result<Vec<Entity>, StoreError>> {
         self.0.read(keys)
     }
