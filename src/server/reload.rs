@@ -29,6 +29,7 @@ use probation::{Counts, Judgement, Probation};
 use report::{Board, Kept, State};
 use serde_json::json;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -73,8 +74,7 @@ enum Command {
 
 /// The node's handle on its loader. The loader ends when this is dropped, after what it is doing.
 pub(super) struct Reloader {
-    commands: Sender<Command>,
-    board: Arc<Mutex<Board>>,
+    handle: Handle,
     _watch: Option<Watch>,
 }
 
@@ -83,6 +83,8 @@ pub(super) struct Reloader {
 pub(super) struct Handle {
     commands: Sender<Command>,
     board: Arc<Mutex<Board>>,
+    /// A signal has come that no reload has begun for: more of them ask for nothing more.
+    signalled: Arc<AtomicBool>,
 }
 
 impl Reloader {
@@ -104,6 +106,7 @@ impl Reloader {
         };
         let first = Kept::new(origin.first.clone(), State::Serving);
         let board = Arc::new(Mutex::new(Board::new(first, origin.natives.clone(), origin.serving.clone())));
+        let signalled = Arc::new(AtomicBool::new(false));
         let loader = Loader {
             serving: origin.first.clone(),
             next: origin.first.id.saturating_add(1),
@@ -121,19 +124,20 @@ impl Reloader {
             attempt: 0,
             waiting: VecDeque::new(),
             board: board.clone(),
+            signalled: signalled.clone(),
         };
         std::thread::Builder::new().name("loader".into()).spawn(move || loader.run()).map_err(WatchError::Thread)?;
-        Ok(Reloader { commands, board, _watch: watch })
+        Ok(Reloader { handle: Handle { commands, board, signalled }, _watch: watch })
     }
 
     pub(super) fn handle(&self) -> Handle {
-        Handle { commands: self.commands.clone(), board: self.board.clone() }
+        self.handle.clone()
     }
 }
 
 impl Drop for Reloader {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.handle.commands.send(Command::Stop);
     }
 }
 
@@ -144,7 +148,9 @@ impl Handle {
 
     /// What SIGHUP asks for; its outcome is in the log.
     pub(super) fn signalled(&self) {
-        let _ = self.commands.send(Command::Reload(Why::Signal));
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            let _ = self.commands.send(Command::Reload(Why::Signal));
+        }
     }
 
     pub(super) fn rollback(&self, to: Option<u64>, reply: Reply) {
@@ -189,6 +195,8 @@ struct Loader {
     /// Came while a generation was loaded, or a shadow was waiting for questions.
     waiting: VecDeque<Command>,
     board: Arc<Mutex<Board>>,
+    /// The handles'.
+    signalled: Arc<AtomicBool>,
 }
 
 impl Loader {
@@ -215,7 +223,10 @@ impl Loader {
     fn reload(&mut self, why: Why) {
         let (how, reply, asked_by) = match why {
             Why::Asked(reply, how) => (how, Some(reply), "imscript reload"),
-            Why::Signal => (How::default(), None, "SIGHUP"),
+            Why::Signal => {
+                self.signalled.store(false, Ordering::Release);
+                (How::default(), None, "SIGHUP")
+            }
             Why::Files(digest) if self.known == Some(digest) => return,
             // Put back to what serves, after something that was refused.
             Why::Files(digest) if self.taken == (self.serving.id, digest) => {
@@ -420,5 +431,5 @@ impl Loader {
 }
 
 fn millis(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1000.0
+    (since.elapsed().as_secs_f64() * 100_000.0).round() / 100.0
 }
