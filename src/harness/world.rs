@@ -94,7 +94,7 @@ impl World {
         let bootstraps = Arc::new(Bootstraps::new(10_000));
         let challenge = Duration::from_secs(240);
         let shared = Shared::new(settings, hss.clone(), bootstraps, 10_000, challenge, engine.clock);
-        let screener = receive::screen(policy.clone(), shared.servers.clone().into(), None, engine.clock);
+        let screener = receive::screen(policy.clone(), shared.servers.clone(), None, engine.clock);
         let (spawner, sleeper) = (engine.clone(), engine.clone());
         let scscf = Scscf::new(
             Arc::new(shared),

@@ -3,7 +3,9 @@
 
 use super::finding::Finding;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt;
+use toml::de::DeTable;
 
 /// Longest source line that is shown; the rest is cut.
 const MAX_SHOWN: usize = 160;
@@ -75,7 +77,8 @@ impl Diagnostic {
     }
 
     /// Shows the line out of the file's text, with a mark under the thing that the reason names, and a hint if the
-    /// reason lists what would have been right.
+    /// reason lists what would have been right. Of a setting of a plugin, which may be a secret, the key alone is shown, and
+    /// of a configuration that is no TOML nothing.
     pub fn in_text(mut self, text: &str) -> Self {
         // What is missing at the end of the file is missing after its last line.
         if self.reason.contains("<eof>") {
@@ -83,7 +86,8 @@ impl Diagnostic {
             self.line = self.line.map(|line| u32::try_from(last.max(1)).map_or(line, |last| line.min(last)));
         }
         let wanted = self.line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
-        if let Some(line) = wanted.and_then(|line| text.lines().nth(line)) {
+        let shown = wanted.and_then(|line| text.lines().nth(line)).and_then(|line| self.without_secrets(line, text));
+        if let Some(line) = shown {
             let line = printable(&line.replace('\t', "    "), MAX_SHOWN);
             let named = named_in(&self.reason);
             self.mark = named.iter().find_map(|word| word_in(&line, word)).or_else(|| whole(&line));
@@ -93,6 +97,19 @@ impl Diagnostic {
             self.hint = suggestion(&self.reason).map(String::into_boxed_str);
         }
         self
+    }
+
+    fn without_secrets<'a>(&self, line: &'a str, text: &str) -> Option<Cow<'a, str>> {
+        let configuration = self.file.ends_with(".toml") && !self.file.ends_with("plugin.toml");
+        if configuration && DeTable::parse(text).is_err() {
+            return None;
+        }
+        if !self.reason.starts_with("plugins.config.") || line.trim_start().starts_with('[') {
+            return Some(line.into());
+        }
+        // An element on a line of its own has no key, though it may have the sign in it.
+        let key = line.split_once('=').filter(|(key, _)| !key.contains(['"', '\'']));
+        Some(key.map_or("…".into(), |(key, _)| format!("{key}= …").into()))
     }
 
     pub fn is_error(&self) -> bool {
@@ -255,6 +272,20 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "local policy = {}\n\tfunction policy.verify(req)\n  return ims.verify { when = 1 }\nend\n";
+
+    #[test]
+    fn a_setting_that_may_be_secret_is_not_shown() {
+        let text = "domain = \"a.b\"\n[plugins.config.hook]\n  token = \"hunter2\"\nlist = [\n  \"hunter2==\",\n]\n";
+        let shown = |line, reason: &str| Diagnostic::new("x.toml", Some(line), reason).in_text(text).to_string();
+        let short = shown(3, "plugins.config.hook.token: expected 16 or more characters, found 7");
+        assert!(short.contains("\n  3 |   token = …\n"), "{short}");
+        assert!(!shown(3, "plugins.config.hook.tokn: unknown key").contains("hunter2"));
+        assert!(!shown(5, "plugins.config.hook.list[1]: expected 16 or more characters").contains("hunter2"));
+        assert!(shown(2, "plugins.config.hook.url: missing").contains("[plugins.config.hook]"));
+        assert!(shown(1, "domain: no domain").contains("domain = \"a.b\""));
+        let broken = Diagnostic::new("x.toml", Some(1), "invalid basic string").in_text("token = \"hunter2\n");
+        assert_eq!(broken.to_string(), "x.toml:1: invalid basic string");
+    }
 
     #[test]
     fn the_line_the_mark_and_the_hint() {

@@ -30,7 +30,7 @@ use report::{Board, Kept, State};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ pub(super) struct How {
 #[derive(Debug)]
 enum Why {
     Asked(Reply, How),
-    Signal(Reply),
+    Signal,
     /// The files hold something else.
     Files(Digest),
 }
@@ -73,8 +73,7 @@ enum Command {
 
 /// The node's handle on its loader. The loader ends when this is dropped, after what it is doing.
 pub(super) struct Reloader {
-    commands: Sender<Command>,
-    board: Arc<Mutex<Board>>,
+    handle: Handle,
     _watch: Option<Watch>,
 }
 
@@ -83,6 +82,8 @@ pub(super) struct Reloader {
 pub(super) struct Handle {
     commands: Sender<Command>,
     board: Arc<Mutex<Board>>,
+    /// A signal has come that no reload has begun for: more of them ask for nothing more.
+    signalled: Arc<Mutex<Vec<Reply>>>,
 }
 
 impl Reloader {
@@ -104,6 +105,7 @@ impl Reloader {
         };
         let first = Kept::new(origin.first.clone(), State::Serving);
         let board = Arc::new(Mutex::new(Board::new(first, origin.natives.clone(), origin.serving.clone())));
+        let signalled = Arc::<Mutex<Vec<Reply>>>::default();
         let loader = Loader {
             serving: origin.first.clone(),
             next: origin.first.id.saturating_add(1),
@@ -121,19 +123,20 @@ impl Reloader {
             attempt: 0,
             waiting: VecDeque::new(),
             board: board.clone(),
+            signalled: signalled.clone(),
         };
         std::thread::Builder::new().name("loader".into()).spawn(move || loader.run()).map_err(WatchError::Thread)?;
-        Ok(Reloader { commands, board, _watch: watch })
+        Ok(Reloader { handle: Handle { commands, board, signalled }, _watch: watch })
     }
 
     pub(super) fn handle(&self) -> Handle {
-        Handle { commands: self.commands.clone(), board: self.board.clone() }
+        self.handle.clone()
     }
 }
 
 impl Drop for Reloader {
     fn drop(&mut self) {
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.handle.commands.send(Command::Stop);
     }
 }
 
@@ -142,9 +145,13 @@ impl Handle {
         let _ = self.commands.send(Command::Reload(Why::Asked(reply, how)));
     }
 
-    /// What SIGHUP asks for; its outcome is in the log too.
+    /// What SIGHUP asks for; its outcome is in the log too. A burst of them is one reload, which answers them all.
     pub(super) fn signalled(&self, reply: Reply) {
-        let _ = self.commands.send(Command::Reload(Why::Signal(reply)));
+        let mut waiting = self.signalled.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.push(reply);
+        if waiting.len() == 1 {
+            let _ = self.commands.send(Command::Reload(Why::Signal));
+        }
     }
 
     pub(super) fn rollback(&self, to: Option<u64>, reply: Reply) {
@@ -189,6 +196,8 @@ struct Loader {
     /// Came while a generation was loaded, or a shadow was waiting for questions.
     waiting: VecDeque<Command>,
     board: Arc<Mutex<Board>>,
+    /// The handles'.
+    signalled: Arc<Mutex<Vec<Reply>>>,
 }
 
 impl Loader {
@@ -213,9 +222,12 @@ impl Loader {
     }
 
     fn reload(&mut self, why: Why) {
-        let (how, reply, asked_by) = match why {
-            Why::Asked(reply, how) => (how, Some(reply), "imscript reload"),
-            Why::Signal(reply) => (How::default(), Some(reply), "SIGHUP"),
+        let (how, replies, asked_by) = match why {
+            Why::Asked(reply, how) => (how, vec![reply], "imscript reload"),
+            Why::Signal => {
+                let waiting = std::mem::take(&mut *self.signalled.lock().unwrap_or_else(PoisonError::into_inner));
+                (How::default(), waiting, "SIGHUP")
+            }
             Why::Files(digest) if self.known == Some(digest) => return,
             // Put back to what serves, after something that was refused.
             Why::Files(digest) if self.taken == (self.serving.id, digest) => {
@@ -223,7 +235,7 @@ impl Loader {
                 tracing::info!(target: "imscript::policy", generation = self.serving.id, "the files hold what serves again");
                 return;
             }
-            Why::Files(_) => (How::default(), None, "changed files"),
+            Why::Files(_) => (How::default(), Vec::new(), "changed files"),
         };
         let how = How {
             // 0 in a request: none, whatever is configured.
@@ -233,14 +245,12 @@ impl Loader {
             ..how
         };
         let began = Instant::now();
-        let outcome = self.try_reload(how, reply.as_ref(), began);
+        let outcome = self.try_reload(how, replies.first(), began);
         match outcome {
             Ok(done) => {
                 let result = if how.dry_run { "dry_run" } else { "ok" };
                 report::lock(&self.board).count(result);
-                if let Some(reply) = reply {
-                    reply.done(done);
-                }
+                replies.into_iter().for_each(|reply| reply.done(done.clone()));
             }
             Err(problem) => {
                 report::lock(&self.board).count("failed");
@@ -249,9 +259,7 @@ impl Loader {
                     target: "imscript::policy", generation = self.serving.id, asked_by, step, reason,
                     "not reloaded; the generation that serves goes on"
                 );
-                if let Some(reply) = reply {
-                    reply.failed(problem);
-                }
+                replies.into_iter().for_each(|reply| reply.failed(problem.clone()));
             }
         }
     }
@@ -420,5 +428,5 @@ impl Loader {
 }
 
 fn millis(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1000.0
+    (since.elapsed().as_secs_f64() * 100_000.0).round() / 100.0
 }

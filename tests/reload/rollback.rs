@@ -27,6 +27,16 @@ fn back_to_the_one_before_or_to_a_given_one() {
 }
 
 #[test]
+fn what_is_the_same_again_is_not_gone_back_to() {
+    let node = Node::start("watch = false");
+    node.write(&says("two"));
+    (0..3).for_each(|_| drop(node.done(&["reload"])));
+    assert_eq!(node.done(&["rollback"])["generation"], 1);
+    assert_eq!(node.word(), "one");
+    assert!(node.refused(&["rollback"]).contains("with other contents"));
+}
+
+#[test]
 fn only_so_many_are_kept() {
     let node = Node::start("watch = false");
     for n in 2..=9 {

@@ -51,6 +51,20 @@ fn sighup_reloads_and_the_log_has_the_outcome() {
 }
 
 #[test]
+fn many_signals_at_once_are_few_reloads() {
+    let node = Node::start("watch = false");
+    let id = node.process_ids()[0].to_string();
+    node.write(&says("two"));
+    let signals = format!("for n in $(seq 60); do kill -HUP {id}; done");
+    assert!(std::process::Command::new("sh").args(["-c", &signals]).status().unwrap().success());
+    node.wait_for_word("two");
+    node.write(&says("three"));
+    node.done(&["reload"]); // after all that is waiting
+    let last = node.generations().last().unwrap().0;
+    assert!(last < 30, "{last}");
+}
+
+#[test]
 fn a_dry_run_finds_faults_and_changes_nothing() {
     let node = Node::start("watch = false");
     node.write(&says("two"));

@@ -56,9 +56,14 @@ impl Check {
     }
 }
 
-/// All fields are JSON text. What is wrong is said without the value: it may hold what is nobody's business.
+/// All fields are JSON text, but those of an index: whose a name is. What is wrong is said without the value: it may hold what is nobody's business.
 fn fault_of(key: &Key, entity: &Entity) -> Option<String> {
     let is_json = |value: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(value).is_ok();
-    let (name, _) = entity.fields.iter().find(|(_, value)| !is_json(value))?;
-    Some(format!("{key}: field {name:?} is no JSON text"))
+    let is_name = |value: &[u8]| std::str::from_utf8(value).is_ok_and(|text| !text.is_empty());
+    let (is_right, form): (&dyn Fn(&[u8]) -> bool, _) = match key.class {
+        Class::PublicIdentity | Class::Registered | Class::Btid => (&is_name, "name"),
+        _ => (&is_json, "JSON text"),
+    };
+    let (name, _) = entity.fields.iter().find(|(_, value)| !is_right(value))?;
+    Some(format!("{key}: field {name:?} is no {form}"))
 }

@@ -118,21 +118,30 @@ impl Board {
         }
     }
 
-    /// What a rollback goes to: the generation of that number, or the youngest before the one that serves.
+    /// What a rollback goes to: the generation of that number, or the youngest before the one that serves which is not the
+    /// same again.
     pub(super) fn target(&self, to: Option<u64>, serving: u64) -> Result<Arc<Generation>, Problem> {
         let refused = |message: String| Problem::new("rollback", message);
         let numbers = || self.kept.iter().map(|kept| kept.generation.id.to_string()).collect::<Vec<_>>().join(", ");
         if to == Some(serving) {
             return Err(refused(format!("generation {serving} serves already")));
         }
+        let contents = |generation: &Generation| {
+            generation.units().iter().map(|(unit, _)| (unit.name.clone(), unit.digest.clone())).collect::<Vec<_>>()
+        };
+        let present =
+            self.kept.iter().find(|kept| kept.generation.id == serving).map(|kept| contents(&kept.generation));
         let wanted = |kept: &&Kept| match to {
             Some(to) => kept.generation.id == to,
-            None => kept.generation.id < serving && kept.state != State::Failed,
+            None => {
+                let other = || present.as_ref() != Some(&contents(&kept.generation));
+                kept.generation.id < serving && kept.state != State::Failed && other()
+            }
         };
         let found = self.kept.iter().rfind(wanted).map(|kept| kept.generation.clone());
         found.ok_or_else(|| match to {
             Some(to) => refused(format!("generation {to} is not kept; kept: {}", numbers())),
-            None => refused(format!("no generation before {serving} is kept; kept: {}", numbers())),
+            None => refused(format!("no generation before {serving} with other contents is kept; kept: {}", numbers())),
         })
     }
 

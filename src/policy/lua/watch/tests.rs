@@ -215,6 +215,7 @@ fn plugins_added_changed_renamed_and_removed() {
             || {
                 fs::write(path("a/.main.lua.swp"), "x").unwrap();
                 fs::write(path("a/main.lua~"), "x").unwrap();
+                fs::write(path("a/#main.lua#"), "x").unwrap();
                 fs::write(path("a/README.md"), "x").unwrap();
             },
             || fs::write(path("a/plugin.toml"), "api = 1").unwrap(),

@@ -194,5 +194,5 @@ fn steps(path: &Path) -> Vec<OsString> {
 
 /// Not what editors and version control leave beside the files, nor what is for readers only.
 fn counts(name: &[u8]) -> bool {
-    !(name.starts_with(b".") || name.ends_with(b"~") || name.ends_with(b".md"))
+    !(name.starts_with(b".") || name.ends_with(b"~") || name.starts_with(b"#") || name.ends_with(b".md"))
 }
