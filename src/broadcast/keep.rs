@@ -252,6 +252,15 @@ impl Bsm {
     pub(super) fn tend(self: &Rc<Self>, now: Now) {
         let state = &self.state;
         state.keeper.tend(state, &*self.env.spawn);
+        // A shared store may have lost what this node knows of: it is written again, upon whatever is there now.
+        let reborn = state.keeper.reborn();
+        if !reborn.is_empty() {
+            let known = state.records.iter().map(|record| record.key().clone());
+            let ended = state.ended.iter().map(|ended| ended.key().clone());
+            let lost = |impu: &Impu| reborn.contains(&state.keeper.store().epoch(&key_of(impu)));
+            let again: Vec<Impu> = known.chain(ended).filter(lost).collect();
+            again.iter().for_each(|impu| self.keep_later(impu));
+        }
         state.forget_ended(now);
         for (impu, changed) in state.take_unfinished() {
             self.resume(&impu, |record| record.changed == changed);

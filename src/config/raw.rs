@@ -351,8 +351,10 @@ impl Raw {
             None => Durability::Commit,
         };
         if let (StoreKind::Redis(_), None, Some(kind)) = (&kind, &raw.key_file, &raw.kind) {
-            return self
-                .fault(kind.span(), "kind = \"redis\" needs key_file, the same for all nodes, for example one of `openssl rand -hex 32`");
+            return self.fault(
+                kind.span(),
+                "kind = \"redis\" needs key_file, the same for all nodes, for example one of `openssl rand -hex 32`",
+            );
         }
         let ind = match &raw.ind {
             Some(ind) if *ind.get_ref() > 31 => return self.fault(ind.span(), "ind: 0 to 31"),

@@ -57,7 +57,7 @@ impl Times {
     }
 
     /// A time before the process began is its beginning.
-    pub(super) fn from_store(self, at: u64) -> Duration {
+    pub(super) fn to_mono(self, at: u64) -> Duration {
         (self.mono + Duration::from_millis(at)).saturating_sub(self.store)
     }
 }
@@ -163,8 +163,8 @@ impl Contact {
             path: self.path.into_iter().map(String::into_boxed_str).collect(),
             call_id: self.call_id.chars().map(octet).collect::<Result<_, _>>()?,
             cseq: self.cseq,
-            until: times.from_store(self.until),
-            since: times.from_store(self.since),
+            until: times.to_mono(self.until),
+            since: times.to_mono(self.since),
             source: Source {
                 transport,
                 addr: address(&self.from)?,
@@ -347,7 +347,7 @@ pub(super) fn read_keys(
                 Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
             },
         };
-        Ok((Arc::new(bootstrap), times.from_store(key.until)))
+        Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };
     all.into_iter().map(one).collect()
 }

@@ -51,6 +51,8 @@ pub struct Users {
     loaded: AtomicBool,
     /// Users whose leg has something outstanding from before the start.
     resume: Mutex<Vec<Impi>>,
+    /// Users to be saved again, because a shared store may have lost them.
+    again: Mutex<Vec<Impi>>,
 }
 
 #[derive(Default)]
@@ -88,6 +90,7 @@ impl Keeping {
             met: DashSet::new(),
             loaded,
             resume: Mutex::default(),
+            again: Mutex::default(),
         };
         Keeping { keeper: Keeper::new(store), users: Arc::new(users), running: DashSet::new() }
     }
@@ -438,15 +441,27 @@ impl Scscf {
             .then_some(impi)
     }
 
-    /// A shared store may have lost what it had acknowledged: all that this node has is saved again, upon whatever is
-    /// there. What others changed since is met and taken over.
-    pub fn push_all(&self) {
-        let users = &self.keeping().users;
-        let mut all = self.shared.table.all();
-        all.extend(users.trails.iter().map(|trail| trail.key().clone()));
-        all.sort_unstable();
-        all.dedup();
-        all.iter().for_each(|impi| self.keep(impi));
+    /// A shared store may have lost what it had acknowledged: what this node has there is saved again, upon whatever is
+    /// there now; what others changed since is met and taken over. A share of it in each round of the timers.
+    fn push_again(&self) {
+        let Keeping { keeper, users, .. } = self.keeping();
+        let reborn = keeper.reborn();
+        let mut again = users.again.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reborn.is_empty() {
+            let lost = |impi: &Impi| reborn.contains(&keeper.store().epoch(&user_key(impi)));
+            again.extend(users.trails.iter().map(|trail| trail.key().clone()).filter(lost));
+            again.sort_unstable();
+            again.dedup();
+            users.indexed.clear();
+            tracing::warn!(users = again.len(), "a part of the store may have lost something: it is written again");
+        }
+        let rest = again.len().saturating_sub(PUSHED_AT_ONCE);
+        let now = again.split_off(rest);
+        drop(again);
+        for impi in now {
+            self.index(&impi);
+            self.keep(&impi);
+        }
     }
 
     /// Has the user of a B-TID as the store has him.
@@ -524,6 +539,7 @@ impl Scscf {
     pub(super) fn tend(&self, tidy: bool) {
         let Keeping { keeper, users, .. } = self.keeping();
         keeper.tend(users, &*self.spawn);
+        self.push_again();
         let again: Vec<Impi> = {
             let mut all = users.to_resume();
             let rest = all.len().saturating_sub(RESUMED_AT_ONCE);
@@ -546,6 +562,8 @@ impl Scscf {
     }
 }
 
+/// Users saved again in one round of the timers.
+const PUSHED_AT_ONCE: usize = 1000;
 /// Legs taken up again in one round of the timers.
 const RESUMED_AT_ONCE: usize = 200;
 

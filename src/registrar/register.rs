@@ -289,10 +289,8 @@ impl Scscf {
         }
         self.not_kept_is_undone(&asked.impi);
         self.keep(&asked.impi);
-        if fresh {
-            if let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
-                tracing::warn!(impi = %asked.impi, status = why.status, "the HSS still has the user registered");
-            }
+        if fresh && let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
+            tracing::warn!(impi = %asked.impi, status = why.status, "the HSS still has the user registered");
         }
     }
 

@@ -268,11 +268,6 @@ impl Table {
         ended
     }
 
-    /// Everybody who is in the table.
-    pub(super) fn all(&self) -> Vec<Impi> {
-        self.entries.iter().map(|entry| entry.key().clone()).collect()
-    }
-
     /// Drops the contacts whose time is over; says which registrations ended with them, each with what `claim` gave
     /// for it. One that cannot be claimed is being worked on and is looked at again a moment later.
     pub fn expire<C>(&self, mono: Duration, claim: impl Fn(&Impi) -> Option<C>) -> Vec<(Expired, C)> {

@@ -7,7 +7,7 @@
 //! faster, its entity is taken over first ([`Kept::reconcile`]) and the outcome of both is saved. A save that failed
 //! is made again by [`Keeper::tend`], of whatever is so by then, unless its caller undid the change.
 
-use super::{Entity, Key, Nature, Save, Saved, Store, StoreError};
+use super::{Class, Entity, Key, Nature, Save, Saved, Store, StoreError};
 use crate::answer::{Answer, Task};
 use dashmap::{DashMap, DashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +39,8 @@ struct Known {
 const STRIPES: usize = 64;
 /// Saves that meet another node's change before it is given up.
 const CONFLICTS: usize = 16;
+/// Keys that show the shards' epochs: of so many a cluster of any size has some in each shard.
+const PROBES: usize = 128;
 /// Failed saves that are tried again in one round.
 const ROUND: usize = 2000;
 
@@ -49,13 +51,22 @@ pub struct Keeper {
     stripes: [Mutex<()>; STRIPES],
     known: DashMap<Key, Known>,
     failed: DashSet<Key>,
+    /// Epochs of shards, seen through keys that lie anywhere.
+    epochs: Mutex<Vec<u64>>,
 }
 
 impl Keeper {
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let nature = store.nature();
         let stripes = std::array::from_fn(|_| Mutex::new(()));
-        Arc::new(Keeper { store, nature, stripes, known: DashMap::new(), failed: DashSet::new() })
+        Arc::new(Keeper {
+            store,
+            nature,
+            stripes,
+            known: DashMap::new(),
+            failed: DashSet::new(),
+            epochs: Mutex::default(),
+        })
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -250,6 +261,23 @@ impl Keeper {
             let answer = self.changed(&key, kept, spawn);
             spawn(Box::pin(async move { drop(answer.await) }));
         }
+    }
+
+    /// Epochs that shards of the store have newly: what was acknowledged there may be lost, and who has entities with one
+    /// of these ([`Store::epoch`]) saves them again. Called about once a second.
+    pub fn reborn(&self) -> Vec<u64> {
+        if self.nature != Nature::Shared {
+            return Vec::new();
+        }
+        let probe = |n: usize| self.store.epoch(&Key::new(Class::User, n.to_string()));
+        let now: Vec<u64> = (0..PROBES).map(probe).collect();
+        let mut seen = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *seen, now.clone());
+        let mut new: Vec<u64> =
+            now.into_iter().zip(before).filter(|(now, before)| now != before).map(|(now, _)| now).collect();
+        new.sort_unstable();
+        new.dedup();
+        new
     }
 
     /// Entities whose last save failed.

@@ -45,8 +45,8 @@ pub(crate) struct Seen {
 
 /// Runs a script's timers and callbacks for a while.
 pub(crate) fn run(script: &Script) -> Seen {
-    let (dir, before) = (tempfile::tempdir().unwrap(), resident_kib());
-    let hss = EmbeddedHss::open(dir.path(), 0, Clock::new().now()).unwrap();
+    let before = resident_kib();
+    let hss = EmbeddedHss::in_memory(Clock::new().now()).unwrap();
     let host = Arc::new(Host::new(Arc::default(), Spaces::in_memory(), Some(hss.clone())));
     let env = Env {
         spawn: Rc::new(|task| drop(tokio::task::spawn_local(task))),

@@ -13,7 +13,7 @@ use imscript::store::seal::Seal;
 use imscript::store::{Class, Entity, Health, Key, Memory, Nature, Save, Saved, Store, StoreError};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const ALICE: &str = "alice@home1.net";
@@ -23,12 +23,20 @@ struct Disk {
     memory: Memory,
     full: AtomicBool,
     away: AtomicBool,
+    /// How often what was acknowledged may have been lost.
+    epoch: AtomicU64,
 }
 
 impl Disk {
     fn of(network: &Network, nature: Nature) -> Arc<Disk> {
         let memory = Memory::of_nature(network.time.clock, nature);
-        Arc::new(Disk { memory, full: AtomicBool::new(false), away: AtomicBool::new(false) })
+        Arc::new(Disk { memory, full: AtomicBool::new(false), away: AtomicBool::new(false), epoch: AtomicU64::new(1) })
+    }
+
+    /// The user is lost although he was acknowledged.
+    fn lose(&self, impi: &str) {
+        self.memory.save(Save::remove(Key::new(Class::User, impi))).wait().unwrap();
+        self.epoch.fetch_add(1, Ordering::Relaxed);
     }
 
     fn set(flag: &AtomicBool, value: bool) {
@@ -73,6 +81,9 @@ impl Store for Disk {
     }
     fn time(&self, now: Now) -> Duration {
         self.memory.time(now)
+    }
+    fn epoch(&self, _key: &Key) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
     fn health(&self) -> Vec<Health> {
         self.memory.health()
@@ -280,11 +291,9 @@ fn a_deregistration_at_one_node_stands_against_what_another_remembers() {
     assert_eq!(phone.register(&other, &["Expires: 0"]).status(), 200);
     other.settle();
     // The store forgets what it acknowledged; both nodes bring back what they know.
-    house.disk.save(Save::remove(Key::new(Class::User, ALICE))).wait().unwrap();
-    other.scscf.push_all();
-    other.settle();
-    house.node.scscf.push_all();
-    house.node.settle();
+    [&other, &house.node].iter().for_each(|node| node.sweep());
+    house.disk.lose(ALICE);
+    [&other, &house.node].iter().for_each(|node| node.sweep());
     assert!(!house.node.is_registered(ALICE) && !other.is_registered(ALICE));
     assert_eq!(phone.register(&other, &["Expires: 600"]).status(), 200);
 }
@@ -297,9 +306,9 @@ fn what_a_shared_store_has_lost_is_pushed_again() {
     assert_eq!(phone.register(&house.node, &["Expires: 600"]).status(), 200);
     house.node.settle();
     let text = house.disk.text(Class::User, ALICE);
-    house.disk.save(Save::remove(Key::new(Class::User, ALICE))).wait().unwrap();
-    house.node.scscf.push_all();
-    house.node.settle();
+    house.node.sweep();
+    house.disk.lose(ALICE);
+    house.node.sweep();
     let contacts_of = |text: &str| text.lines().find(|line| line.starts_with("contacts")).unwrap().to_owned();
     assert_eq!(contacts_of(&house.disk.text(Class::User, ALICE)), contacts_of(&text));
     assert_eq!(contacts(&phone.register(&other, &[""])).len(), 1);

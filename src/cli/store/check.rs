@@ -60,10 +60,8 @@ impl Check {
 fn fault_of(key: &Key, entity: &Entity) -> Option<String> {
     let is_json = |value: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(value).is_ok();
     let is_name = |value: &[u8]| std::str::from_utf8(value).is_ok_and(|text| !text.is_empty());
-    let (is_right, form): (&dyn Fn(&[u8]) -> bool, _) = match key.class {
-        Class::PublicIdentity | Class::Registered | Class::Btid => (&is_name, "name"),
-        _ => (&is_json, "JSON text"),
-    };
+    let is_index = matches!(key.class, Class::PublicIdentity | Class::Registered | Class::Btid);
+    let is_right = |value: &[u8]| if is_index { is_name(value) } else { is_json(value) };
     let (name, _) = entity.fields.iter().find(|(_, value)| !is_right(value))?;
-    Some(format!("{key}: field {name:?} is no {form}"))
+    Some(format!("{key}: field {name:?} is no {}", if is_index { "name" } else { "JSON text" }))
 }

@@ -223,7 +223,7 @@ fn what_another_process_provisions_is_seen() {
     hss.flush();
     std::thread::sleep(Duration::from_millis(1300)); // without being asked
     assert!(hss.is_empty());
-    assert_eq!(hss.take_removed(), [impi.clone()]);
+    assert_eq!(hss.take_removed(), std::slice::from_ref(&impi));
     assert_eq!(block(hss.private_identity(&impu)), Err(HssError::UserUnknown));
     assert!(!other.remove(&impi, at(0, 5)).unwrap());
 }
