@@ -5,10 +5,11 @@
 //! `cargo bench --bench store_redis` starts a `redis-server` of its own on the loopback, or takes `IMSCRIPT_REDIS`, URLs
 //! with commas between them. `store_redis USERS SECONDS` for others than 20 000 users and 3 s a line.
 
-use imscript::answer::Answer;
 use imscript::clock::Clock;
 use imscript::store::redis::{Options, Redis};
-use imscript::store::{Class, Due, Key, Save, Store};
+use imscript::store::{Class, Due, Key, Save, Store, StoreError};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[path = "../tests/support/redis.rs"]
@@ -32,24 +33,28 @@ fn main() {
     let store = Redis::open(&options, Clock::new()).expect("a store");
     println!("{users} users, {OCTETS} octets an entity; a registration: 3 loads, 2 saves, 1 take");
     println!("in flight   registrations/s   CPU µs   p50 ms   p99 ms");
-    let mut next = 0;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let store = Rc::new(store);
     for flight in [1, 64, 512] {
-        let (mut done, mut waited) = (0_u64, Vec::new());
         let (from, cpu_from) = (Instant::now(), cpu());
-        while from.elapsed() < Duration::from_secs(seconds) {
-            let began = Instant::now();
-            register(&store, (0..flight).map(|n| (next + n) % users));
-            next += flight;
-            done += flight;
-            waited.push(began.elapsed());
-        }
+        let until = from + Duration::from_secs(seconds);
+        let mut waited: Vec<Duration> = tokio::task::LocalSet::new().block_on(&runtime, async {
+            // As a worker has them: a job for each registration that is on its way.
+            let job = |n| tokio::task::spawn_local(registrations(store.clone(), n, flight, users, until));
+            let jobs: Vec<_> = (0..flight).map(job).collect();
+            let mut all = Vec::new();
+            for job in jobs {
+                all.append(&mut job.await.expect("an end"));
+            }
+            all
+        });
         let (elapsed, spent) = (from.elapsed(), cpu() - cpu_from);
         waited.sort();
         let part = |part: usize| waited[(waited.len() - 1) * part / 100].as_secs_f64() * 1e3;
         println!(
             "{flight:9} {:17.0} {:8.2} {:8.2} {:8.2}",
-            done as f64 / elapsed.as_secs_f64(),
-            spent.as_secs_f64() * 1e6 / done as f64,
+            waited.len() as f64 / elapsed.as_secs_f64(),
+            spent.as_secs_f64() * 1e6 / waited.len() as f64,
             part(50),
             part(99),
         );
@@ -57,33 +62,29 @@ fn main() {
     store.close();
 }
 
-/// All of them at a time: REGISTER 1 loads and puts a challenge, REGISTER 2 takes it and puts the user.
-fn register(store: &Redis, users: impl Iterator<Item = u64>) {
-    let now = store.time(Clock::new().now());
-    let value = || vec![("json".into(), Some(vec![b'x'; OCTETS].into()))];
-    let asked: Vec<_> = users
-        .map(|user| {
-            let name = |class| Key::new(class, format!("26201{user:010}@ims.mnc001.mcc262.3gppnetwork.org"));
-            let until = now + Duration::from_secs(600);
-            let keys = vec![name(Class::Subscriber), name(Class::User), name(Class::Bootstrap)];
-            (
-                store.load(keys),
-                store.save(Save::whole(name(Class::Challenge), value()).until(until)),
-                store.take(name(Class::Challenge)),
-                store.save(Save::whole(name(Class::User), value()).due(Due::At(until)).until(until)),
-            )
-        })
-        .collect();
-    for (load, challenge, take, user) in asked {
-        assert_eq!(well(load).len(), 3);
-        well(challenge);
-        assert!(well(take).exists());
-        well(user);
+/// One after another, and how long each took.
+async fn registrations(store: Rc<Redis>, first: u64, step: u64, users: u64, until: Instant) -> Vec<Duration> {
+    let (mut user, mut waited) = (first, Vec::new());
+    while Instant::now() < until {
+        let began = Instant::now();
+        register(&store, user % users).await.expect("a store that is well");
+        waited.push(began.elapsed());
+        user += step;
     }
+    waited
 }
 
-fn well<T: Unpin>(answer: Answer<'static, Result<T, imscript::store::StoreError>>) -> T {
-    answer.wait().expect("an answer")
+/// REGISTER 1 loads and puts a challenge, REGISTER 2 takes it and puts the user.
+async fn register(store: &Redis, user: u64) -> Result<(), StoreError> {
+    let until = store.time(Clock::new().now()) + Duration::from_secs(600);
+    let name: Arc<str> = format!("26201{user:010}@ims.mnc001.mcc262.3gppnetwork.org").into();
+    let key = |class| Key::new(class, name.clone());
+    let value = || vec![("json".into(), Some(vec![b'x'; OCTETS].into()))];
+    store.load(vec![key(Class::Subscriber), key(Class::User), key(Class::Bootstrap)]).await?;
+    store.save(Save::whole(key(Class::Challenge), value()).until(until)).await?;
+    assert!(store.take(key(Class::Challenge)).await?.exists());
+    store.save(Save::whole(key(Class::User), value()).due(Due::At(until)).until(until)).await?;
+    Ok(())
 }
 
 /// User and system time of this process.
