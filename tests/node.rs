@@ -341,7 +341,7 @@ fn a_whole_node_registers_with_both_wherever_it_listens() {
 }
 
 #[test]
-fn a_restarted_node_has_nobody_registered() {
+fn a_restarted_node_has_everybody_registered_who_was() {
     let mut bed = Bed::empty("127.0.0.1");
     let listen = format!("\"udp:{}\"", bed.ims);
     whole_node(&mut bed, &listen, "");
@@ -350,6 +350,9 @@ fn a_restarted_node_has_nobody_registered() {
     bed.signal("ims", "TERM");
     bed.assert_states(&card.impi, "registered", "registered");
     whole_node(&mut bed, &listen, "");
+    bed.assert_states(&card.impi, "registered", "registered");
+    // He is not only written down: what ends him is told to both.
+    assert_eq!(bed.terminal("deregister", &card, &[]).unwrap()["result"], "deregistered");
     bed.assert_states(&card.impi, "not_registered", "not_registered");
 }
 

@@ -44,7 +44,9 @@ fn start() -> Running {
         };
         hss.add(subscriber).unwrap();
     }
-    let text = format!("domain = \"{DOMAIN}\"\nworkers = 1\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n");
+    let text = format!(
+        "domain = \"{DOMAIN}\"\nworkers = 1\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n[store]\nkind = \"memory\"\n"
+    );
     let config = Config::parse(&text, Path::new("imscript.toml")).unwrap();
     let node = Node::builder(config).hss(hss).start().unwrap();
     let at = |transport| node.listening().iter().find(|l| l.transport == transport).unwrap().addr;

@@ -204,7 +204,7 @@ fn serve(node: &mut Node, within: Duration) -> anyhow::Result<()> {
             }
         }
     });
-    tracing::info!(within = within.as_secs(), "draining: nothing new is taken");
+    tracing::info!(within = within.as_secs(), "stopping: nothing new is taken");
     if let Some(systemd) = &systemd {
         systemd.stopping("draining");
     }

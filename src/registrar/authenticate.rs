@@ -414,7 +414,10 @@ pub(super) fn refusal_of(error: HssError) -> Refusal {
         HssError::IdentitiesDontMatch => Refusal::because(403, "public identity is not this user's"),
         HssError::SchemeNotSupported => Refusal::because(403, "authentication scheme not supported"),
         HssError::ResyncRefused => Refusal::because(403, "resynchronisation refused"),
-        HssError::NoVector(_) => Refusal::new(503).with(HeaderName::RetryAfter, 5),
+        HssError::NoVector(why) => {
+            tracing::debug!(why, "no vector");
+            Refusal::new(503).with(HeaderName::RetryAfter, 5)
+        }
         HssError::Unavailable(_) => Refusal::new(504).with(HeaderName::RetryAfter, 5),
     }
 }

@@ -10,6 +10,7 @@ use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
 use super::table::{Leg, Outstanding};
 use super::turn::{Turn, view};
+use crate::answer::Task;
 use crate::broadcast::ext::{Ext, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::identify::Portion;
@@ -199,7 +200,7 @@ impl Scscf {
         let btid = Some(bootstrap.btid.clone());
         if !before_200 {
             let told = Some(job.peer.name.clone());
-            self.forward_later(job, request, false);
+            turn.afterwards.borrow_mut().push(self.forwarding(job, request, false));
             return Ok(LegOutcome { state: RegState::Pending, asked: true, btid, told, ..LegOutcome::none() });
         }
         let attempt = self.attempt_each(&mut job, request, &*turn.decide).await;
@@ -229,7 +230,8 @@ impl Scscf {
             }
             Attempt::Retry(cause, _) => {
                 self.settle(&*turn.decide, &job, RegState::Pending, Some(&cause), true).await;
-                self.forward_later(Job { mode: Mode::Subsequent, ..job }, request, true);
+                let job = Job { mode: Mode::Subsequent, ..job };
+                turn.afterwards.borrow_mut().push(self.forwarding(job, request, true));
                 Ok(LegOutcome { state: RegState::Pending, asked: true, cause: Some(cause), btid, body: None, told })
             }
         }
@@ -356,8 +358,8 @@ impl Scscf {
         }
     }
 
-    /// Leaves the leg to a job of its own. `again`: one attempt has failed already.
-    fn forward_later(&self, job: Job, request: &Message<'_>, again: bool) {
+    /// The leg as a job of its own, for when the answer is on its way. `again`: one attempt has failed already.
+    fn forwarding(&self, job: Job, request: &Message<'_>, again: bool) -> Task {
         let me = self.clone();
         // The job may last as long as Ks: of the terminal's request it keeps what goes along.
         let mut kept = RequestWriter::new("REGISTER", &job.peer.uri);
@@ -365,10 +367,10 @@ impl Scscf {
             kept.copy(request, name);
         }
         let kept = kept.finish();
-        (self.spawn)(Box::pin(async move {
+        Box::pin(async move {
             let Ok(trigger) = Message::parse_owned(kept) else { return };
             me.forward_until_done(job, &trigger, again).await;
-        }));
+        })
     }
 
     /// Attempts with growing pauses, until the server has answered, the leg is another's, or Ks is gone.

@@ -246,6 +246,7 @@ impl Scscf {
             self.undo(asked, previous).await;
             return Err(refusal);
         }
+        turn.afterwards.take().into_iter().for_each(|job| (self.spawn)(job));
         turn.broadcast = outcome.asked.then_some(outcome.state);
         turn.server.clone_from(&outcome.told);
         if previous.is_none() {

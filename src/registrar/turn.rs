@@ -4,6 +4,7 @@
 //! policy meanwhile. [`Scscf::close`] asks stage `reply` and tells stage `finish`.
 
 use super::scscf::{Scscf, Shared};
+use crate::answer::Task;
 use crate::broadcast::identify::Portion;
 use crate::clock::Now;
 use crate::hss::RegState;
@@ -12,6 +13,7 @@ use crate::policy::{Context, Decide, Kind, Outcome, PortionView, Stage};
 use crate::sip::edit::{self, EditError};
 use crate::sip::transaction::Source;
 use crate::sip::{HeaderName, Message};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 pub(super) struct Turn {
@@ -25,6 +27,8 @@ pub(super) struct Turn {
     /// State of the broadcast registration that the request had to do with, and the server.
     pub(super) broadcast: Option<RegState>,
     pub(super) server: Option<String>,
+    /// What begins when the answer is on its way.
+    pub(super) afterwards: RefCell<Vec<Task>>,
 }
 
 impl Turn {
@@ -39,6 +43,7 @@ impl Turn {
             all_or_nothing: false,
             broadcast: None,
             server: None,
+            afterwards: RefCell::default(),
         }
     }
 

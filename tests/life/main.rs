@@ -3,6 +3,8 @@
 
 mod drain;
 mod rolling;
+#[path = "../support/redis.rs"]
+mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 mod systemd;

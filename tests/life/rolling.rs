@@ -1,9 +1,10 @@
 //! Three nodes are started anew one after the other under load: a terminal that goes on to the next node when one refuses or
 //! says nothing always gets its registration.
 //!
-//! Each node has a store of its own. With `IMSCRIPT_TEST_STORE` set to the URL of a Redis server, all three are on that one,
-//! and a challenge of one node may be answered at another.
+//! Once each node has a store of its own; once all three are on one Redis server, and a challenge of one node may be answered
+//! at another.
 
+use crate::servers;
 use crate::support::Bed;
 use crate::support::hand::Hand;
 use imscript::cli::network::{Card, DOMAIN, free_address};
@@ -14,12 +15,10 @@ use std::time::Duration;
 const TERMINALS: u8 = 6;
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
-fn config(name: &str, at: SocketAddr) -> String {
-    let store = match std::env::var("IMSCRIPT_TEST_STORE") {
-        Ok(url) => {
-            format!("[store]\nkind = \"redis\"\nurls = [{url:?}]\nprefix = \"rolling-{}\"\n", std::process::id())
-        }
-        Err(_) => String::new(),
+fn config(name: &str, at: SocketAddr, shared: Option<&str>) -> String {
+    let store = match shared {
+        Some(url) => format!("[store]\nkind = \"redis\"\nurls = [{url:?}]\nkey_file = \"key\"\n"),
+        None => String::new(),
     };
     format!(
         "domain = \"{DOMAIN}\"\nroles = [\"scscf\", \"bsf\", \"hss\"]\nlisten = [\"udp:{at}\"]\ndata_dir = \"{name}\"\n\
@@ -48,13 +47,29 @@ fn register(hand: &mut Hand, nodes: &[SocketAddr], at: usize) -> Option<usize> {
 
 #[test]
 fn three_nodes_started_anew_one_after_the_other_fail_no_registration() {
+    rolling_restart(None);
+}
+
+#[test]
+fn nor_do_three_nodes_on_one_store() {
+    if servers::installed() {
+        rolling_restart(Some(&servers::Server::start(&[]).url()));
+    }
+}
+
+fn rolling_restart(shared: Option<&str>) {
     let mut bed = Bed::empty("127.0.0.1");
     let nodes = NAMES.map(|_| free_address([127, 0, 0, 1].into()).unwrap());
     let cards: Vec<Card> = (1..=TERMINALS).map(Card::number).collect();
+    crate::support::key_file(&bed.path("key"));
     for (name, at) in NAMES.into_iter().zip(nodes) {
-        bed.start_node(name, &config(name, at)).unwrap();
+        bed.start_node(name, &config(name, at, shared)).unwrap();
+        if shared.is_some() && name != NAMES[0] {
+            continue; // they have the same subscribers
+        }
+        let file = format!("{name}.toml");
         for card in &cards {
-            let mut args = vec!["subscriber", "add", "--data-dir", name, "--impi", &card.impi, "--impu", &card.impu];
+            let mut args = vec!["subscriber", "add", "--config", &file, "--impi", &card.impi, "--impu", &card.impu];
             args.extend(["--algorithm", "milenage", "--k", &card.k, "--opc", &card.opc]);
             bed.imscript_ok(&args);
         }
@@ -85,7 +100,7 @@ fn three_nodes_started_anew_one_after_the_other_fail_no_registration() {
                 let (status, took) = bed.signal(name, "TERM");
                 assert!(status.success() && took < Duration::from_secs(6), "{name}: {status} after {took:?}");
                 bed.kill(name);
-                bed.start_node(name, &config(name, at)).unwrap();
+                bed.start_node(name, &config(name, at, shared)).unwrap();
             }
         }));
         ended.store(true, Ordering::Relaxed);

@@ -44,6 +44,11 @@ impl Hand {
         }
     }
 
+    /// Its contact URI.
+    pub fn contact(&self) -> String {
+        format!("sip:hand@{}", self.socket.local_addr().unwrap())
+    }
+
     /// Sends a REGISTER with these further header lines (each ended by CRLF) and body; its final answer.
     pub fn register(&mut self, authorization: &str, more: &str, body: &[u8]) -> Message<'static> {
         self.send(authorization, more, body);

@@ -290,7 +290,8 @@ impl EmbeddedHss {
             if !entity::is_subscriber(&entity) {
                 return Err(HssError::UserUnknown);
             }
-            if let Some(row) = entity::stored_sqn(&entity).filter(|row| *row > sqn) {
+            // Whoever wanted the same at the same time may have written it.
+            if let Some(row) = entity::stored_sqn(&entity).filter(|row| *row >= sqn) {
                 record.auc().reload(row);
                 return Ok(());
             }
