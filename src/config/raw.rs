@@ -1,5 +1,7 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
+mod store;
+
 use super::*;
 use crate::policy::finding::Findings;
 use serde::Deserialize;
@@ -48,7 +50,7 @@ pub(super) struct Raw {
     #[serde(default)]
     reload: RawReload,
     #[serde(default)]
-    store: RawStore,
+    store: store::RawStore,
     #[serde(default)]
     shutdown: RawShutdown,
     #[serde(skip)]
@@ -133,19 +135,6 @@ struct RawReload {
     shadow: Option<Spanned<u32>>,
     probation: Text,
     require_tests: Option<bool>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStore {
-    kind: Text,
-    durability: Text,
-    urls: Option<Spanned<Vec<Spanned<String>>>>,
-    prefix: Text,
-    ca: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    old_key_file: Option<PathBuf>,
-    ind: Option<Spanned<u8>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -323,45 +312,6 @@ impl Raw {
             Some(text) => self.read(text, |text| drain(text).ok_or("drain: a time such as \"5s\", 5 minutes at most")),
             None => Ok(Duration::from_secs(5)),
         }
-    }
-
-    fn store(&self, beside: &impl Fn(PathBuf) -> PathBuf) -> Result<Store, ConfigError> {
-        let raw = &self.store;
-        let kind = raw.kind.as_ref().map_or("sqlite", |kind| kind.get_ref());
-        let kind = match (kind, &raw.urls, &raw.kind) {
-            ("memory", None, _) => StoreKind::Memory,
-            ("sqlite", None, _) => StoreKind::Sqlite,
-            ("memory" | "sqlite", Some(urls), _) => return self.fault(urls.span(), "urls: are for kind = \"redis\""),
-            ("redis", Some(urls), _) if !urls.get_ref().is_empty() => StoreKind::Redis(Redis {
-                urls: self.read_all(urls.get_ref(), store::url)?,
-                prefix: match &raw.prefix {
-                    Some(text) => self.read(text, store::prefix)?,
-                    None => "imscript".to_string(),
-                },
-                ca: raw.ca.clone().map(beside),
-            }),
-            ("redis", _, Some(kind)) => return self.fault(kind.span(), "kind = \"redis\" needs urls"),
-            (_, _, kind) => {
-                let span = kind.as_ref().map_or(0..0, Spanned::span);
-                return self.fault(span, "kind: one of sqlite, redis, memory");
-            }
-        };
-        let durability = match &raw.durability {
-            Some(text) => self.read(text, str::parse)?,
-            None => Durability::Commit,
-        };
-        if let (StoreKind::Redis(_), None, Some(kind)) = (&kind, &raw.key_file, &raw.kind) {
-            return self.fault(
-                kind.span(),
-                "kind = \"redis\" needs key_file, the same for all nodes, for example one of `openssl rand -hex 32`",
-            );
-        }
-        let ind = match &raw.ind {
-            Some(ind) if *ind.get_ref() > 31 => return self.fault(ind.span(), "ind: 0 to 31"),
-            ind => ind.as_ref().map(|ind| *ind.get_ref()),
-        };
-        let [key_file, old_key_file] = [&raw.key_file, &raw.old_key_file].map(|file| file.clone().map(beside));
-        Ok(Store { kind, durability, key_file, old_key_file, ind })
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {

@@ -6,6 +6,7 @@
 
 use super::authenticate::Remembered;
 use super::fail_over::Circumstances;
+use super::outcome::LegOutcome;
 use super::register::Asked;
 use super::scscf::{Refusal, Scscf};
 use super::table::{Leg, Outstanding};
@@ -14,7 +15,6 @@ use crate::answer::Task;
 use crate::broadcast::ext::{Ext, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::identify::Portion;
-use crate::broadcast::media;
 use crate::broadcast::peer::Peer;
 use crate::gba::bootstrap::Bootstrap;
 use crate::gba::naf_id::NafId;
@@ -27,50 +27,6 @@ use crate::sip::{HeaderName, Message, RequestWriter};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the 200 says of the broadcast registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LegOutcome {
-    pub state: RegState,
-    /// Whether the request had anything to do with broadcast.
-    pub asked: bool,
-    pub cause: Option<String>,
-    pub btid: Option<crate::gba::btid::Btid>,
-    /// Content-Type and body of the broadcast server's answer.
-    pub body: Option<(String, Vec<u8>)>,
-    /// The server that has just been told of the IMS registration by the forwarded request itself.
-    pub told: Option<String>,
-}
-
-impl LegOutcome {
-    pub fn none() -> Self {
-        LegOutcome { state: RegState::NotRegistered, asked: false, cause: None, btid: None, body: None, told: None }
-    }
-
-    /// What is so already.
-    pub(super) fn standing(leg: &Leg) -> Self {
-        LegOutcome { state: leg.state, asked: true, btid: leg.btid.clone(), ..Self::none() }
-    }
-
-    fn failed(cause: impl Into<String>) -> Self {
-        LegOutcome { state: RegState::Failed, asked: true, cause: Some(cause.into()), ..Self::none() }
-    }
-
-    /// `Bcast-Ext` of the 200.
-    pub(super) fn header(&self) -> Option<String> {
-        self.asked.then(|| {
-            let ext =
-                Ext { state: Some(self.state), cause: self.cause.clone(), btid: self.btid.clone(), ..Ext::default() };
-            ext.to_string()
-        })
-    }
-
-    /// The ServiceResponse, where the terminal's Accept lists it; nothing else that a server answers goes on.
-    pub(super) fn body_for(&self, request: &Message<'_>) -> Option<(String, Vec<u8>)> {
-        let wanted = request.list(HeaderName::Accept).any(|value| media::is(value, media::PROVISIONING));
-        self.body.clone().filter(|(kind, _)| wanted && media::is(kind.as_bytes(), media::PROVISIONING))
-    }
-}
-
 /// One forwarding, owned: it may outlive the request.
 #[derive(Clone)]
 pub(super) struct Job {
@@ -79,8 +35,8 @@ pub(super) struct Job {
     pub(super) peer: Peer,
     pub(super) naf: NafId,
     pub(super) what: Arc<Outstanding>,
-    mode: Mode,
-    expires: u32,
+    pub(super) mode: Mode,
+    pub(super) expires: u32,
     pub(super) bootstrap: Arc<Bootstrap>,
     /// The leg that this job is for; it gives up when another one has taken its place.
     pub(super) serial: u64,
@@ -374,7 +330,7 @@ impl Scscf {
     }
 
     /// Attempts with growing pauses, until the server has answered, the leg is another's, or Ks is gone.
-    async fn forward_until_done(&self, job: Job, trigger: &Message<'_>, again: bool) {
+    pub(super) async fn forward_until_done(&self, job: Job, trigger: &Message<'_>, again: bool) {
         let serial = job.serial;
         if self.shared.keeping.running.insert(serial) {
             self.forward_again_and_again(job, trigger, again).await;
@@ -451,34 +407,6 @@ impl Scscf {
         if let Some(leg) = closed.flatten() {
             self.end_at_server(&job.impi, job.peer.clone(), &leg);
         }
-    }
-
-    /// Takes up what a leg has outstanding, if no job of this node is at it: after a restart, or because the node that
-    /// was at it says nothing any more.
-    pub(super) fn resume(&self, impi: &Impi) {
-        let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
-        let Some(what) = leg.outstanding.clone() else { return };
-        let keys = leg.btid.as_ref().and_then(|btid| self.shared.bootstraps.get(btid, self.now()));
-        let (Some(bootstrap), Some(peer)) = (keys, self.shared.server(&leg.server)) else { return };
-        tracing::info!(%impi, server = peer.name, "what is outstanding to a broadcast server is taken up again");
-        let job = Job {
-            impi: impi.clone(),
-            impu: leg.impu,
-            peer: peer.clone(),
-            naf: leg.naf,
-            what,
-            mode: Mode::Subsequent,
-            expires: self.expires_left(impi),
-            bootstrap,
-            serial: leg.serial,
-            circumstances: None,
-        };
-        let me = self.clone();
-        let trigger = RequestWriter::new("REGISTER", &job.peer.uri).finish();
-        (self.spawn)(Box::pin(async move {
-            let Ok(trigger) = Message::parse_owned(trigger) else { return };
-            me.forward_until_done(job, &trigger, false).await;
-        }));
     }
 
     /// The user has gone to another server.

@@ -5,7 +5,7 @@
 
 use super::authenticate::{Authenticated, Remembered, Verdict, refusal_of};
 use super::content;
-use super::leg::LegOutcome;
+use super::outcome::LegOutcome;
 use super::registration::{BindingError, Plan, Registration};
 use super::scscf::{Refusal, Scscf, Shared, sip_uri};
 use super::turn::{Turn, view};

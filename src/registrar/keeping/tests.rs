@@ -1,4 +1,6 @@
+use super::merge::merged;
 use super::*;
+use crate::registrar::Registration;
 use crate::registrar::binding::Binding;
 use crate::sip::transaction::{Source, Transport};
 
