@@ -357,6 +357,20 @@ fn a_restarted_node_has_everybody_registered_who_was() {
 }
 
 #[test]
+fn with_durability_memory_registrations_end_with_the_process_and_subscribers_do_not() {
+    let mut bed = Bed::empty("127.0.0.1");
+    let listen = format!("\"udp:{}\"", bed.ims);
+    whole_node(&mut bed, &listen, "[store]\ndurability = \"memory\"\n");
+    let card = bed.subscriber_with("yes");
+    assert_both(&bed, &card, &bed.terminal("register", &card, &["--naf-id", NAF]).unwrap());
+    bed.signal("ims", "TERM");
+    std::thread::sleep(std::time::Duration::from_secs(1)); // the HSS counts in seconds
+    whole_node(&mut bed, &listen, "[store]\ndurability = \"memory\"\n");
+    bed.assert_states(&card.impi, "not_registered", "not_registered");
+    assert_both(&bed, &card, &bed.terminal("register", &card, &["--naf-id", NAF]).unwrap());
+}
+
+#[test]
 fn a_removed_subscriber_is_deregistered_at_both() {
     let bed = Bed::start(&Plan::default());
     let card = bed.subscriber_with("yes");

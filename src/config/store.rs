@@ -52,7 +52,7 @@ pub enum Durability {
     Commit,
     /// It is on disk a bounded time later.
     WriteBehind,
-    /// It ends with the process.
+    /// It ends with the process; subscribers and what plugins store do not.
     Memory,
 }
 
@@ -74,9 +74,12 @@ impl Store {
     pub fn to_open(&self, data_dir: &Path) -> Kind {
         let sqlite = |durability| Kind::Sqlite { dir: data_dir.to_path_buf(), durability };
         match (&self.kind, self.durability) {
-            (StoreKind::Memory, _) | (StoreKind::Sqlite, Durability::Memory) => Kind::Memory,
+            (StoreKind::Memory, _) => Kind::Memory,
             (StoreKind::Sqlite, Durability::Commit) => sqlite(sqlite::Durability::Commit),
-            (StoreKind::Sqlite, Durability::WriteBehind) => sqlite(sqlite::Durability::WriteBehind),
+            // Subscribers and what plugins keep are on disk all the same.
+            (StoreKind::Sqlite, Durability::WriteBehind | Durability::Memory) => {
+                sqlite(sqlite::Durability::WriteBehind)
+            }
             (StoreKind::Redis(redis), _) => Kind::Redis(redis::Options {
                 urls: redis.urls.clone(),
                 prefix: redis.prefix.clone(),

@@ -291,7 +291,10 @@ impl Kept for Users {
 
 /// What a store that fails means to a terminal.
 pub(super) fn not_kept(why: StoreError) -> Refusal {
-    tracing::debug!(%why, "not kept");
+    match &why {
+        StoreError::Damaged { .. } => tracing::error!(%why, "a user cannot be served"),
+        why => tracing::debug!(%why, "not kept"),
+    }
     Refusal::because(503, "state cannot be kept now").with(HeaderName::RetryAfter, 5)
 }
 

@@ -104,3 +104,9 @@ pub(super) fn settings(config: &Config, listening: &[Listen], peers: Vec<Peer>) 
         servers: peers.into(),
     }
 }
+
+/// A thread that reads what a store has, beside the traffic.
+pub(super) fn reader(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    let started = std::thread::Builder::new().name(name.into()).spawn(work);
+    started.map(drop).map_err(|why| StartError::Worker(why.to_string()))
+}

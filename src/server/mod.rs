@@ -17,7 +17,7 @@ mod ua;
 mod worker;
 
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Durability};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
@@ -170,6 +170,11 @@ impl Node {
         let metrics: Arc<Metrics> = Arc::default();
         let store = store::open::node(&config.store.to_open(&config.data_dir), clock)?;
         let seal = Arc::new(config.store.seal(&config.data_dir)?);
+        // Where users and keys are kept.
+        let users: Arc<dyn Store> = match config.store.durability {
+            Durability::Memory if store.nature() == Nature::Durable => Arc::new(store::Memory::new(clock)),
+            _ => store.clone(),
+        };
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
@@ -180,6 +185,10 @@ impl Node {
                     metrics: metrics.clone(),
                 };
                 let opened = EmbeddedHss::open(store.clone(), seal.clone(), settings, clock.now())?;
+                if users.nature() != store.nature() {
+                    let (hss, now) = (opened.clone(), clock.now());
+                    from_config::reader("hss-forget", move || hss.forget_registrations(now))?;
+                }
                 embedded = Some(opened.clone());
                 Some(opened as Arc<dyn Hss>)
             }
@@ -190,7 +199,9 @@ impl Node {
             true => store.clone(),
             false => Arc::new(store::Memory::new(clock)),
         };
-        space::take_over(&config.data_dir, &*kept)?;
+        if kept.nature() != Nature::Volatile {
+            space::take_over(&config.data_dir, &*kept)?;
+        }
         let spaces = Spaces::open(kept)?;
         let host = Arc::new(Host::new(metrics, spaces.clone(), hss.clone()).with_http(http_client));
         let peers = peers(&config, &listening, &bsm_listening)?;
@@ -202,11 +213,10 @@ impl Node {
                 let bootstraps = Arc::new(Bootstraps::new(MAX_BOOTSTRAPS));
                 let mut shared =
                     Shared::new(settings, hss.clone(), bootstraps, config.max_challenges, config.reg_await_auth, clock);
-                shared.keep_in(store.clone(), seal.clone());
-                if store.nature() == Nature::Durable {
+                shared.keep_in(users.clone(), seal.clone());
+                if users.nature() == Nature::Durable {
                     let users = shared.keeping.users.clone();
-                    let reader = std::thread::Builder::new().name("users-load".into()).spawn(move || users.load());
-                    reader.map_err(|why| StartError::Worker(why.to_string()))?;
+                    from_config::reader("users-load", move || users.load())?;
                 }
                 Some(Arc::new(shared))
             }
@@ -217,8 +227,8 @@ impl Node {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
-                let (store, seal) = (store.clone(), seal.clone());
-                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), store, seal)?;
+                let (users, seal) = (users.clone(), seal.clone());
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), users, seal)?;
                 Some(Arc::new(shared))
             }
             None => None,

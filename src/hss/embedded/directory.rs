@@ -128,6 +128,12 @@ impl Directory {
         self.by_impi.len()
     }
 
+    /// No lock is held while `each` runs.
+    pub(super) fn for_each(&self, mut each: impl FnMut(&Arc<Record>)) {
+        let all: Vec<Arc<Record>> = self.by_impi.iter().map(|record| record.clone()).collect();
+        all.iter().for_each(&mut each);
+    }
+
     /// Whether the record counts as what lies in the store.
     pub(super) fn is_fresh(&self, record: &Record) -> bool {
         !self.shared || self.present().saturating_sub(record.read) < FRESH

@@ -182,6 +182,30 @@ impl EmbeddedHss {
         }
     }
 
+    /// For a node whose registrar keeps nothing over a restart: who was registered before `started` is so no more. It
+    /// blocks until all subscribers are read.
+    pub fn forget_registrations(&self, started: Now) {
+        self.filled();
+        let start = started.unix.as_secs();
+        self.directory.for_each(|record| {
+            let mut registration = record.registration();
+            let before = registration.clone();
+            if registration.ims_since.is_none_or(|since| since < start) && registration.ims != RegState::NotRegistered {
+                (registration.ims, registration.ims_since) = (RegState::NotRegistered, Some(start));
+            }
+            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since < start)
+                && broadcast.state != RegState::NotRegistered
+            {
+                (broadcast.state, broadcast.since) = (RegState::NotRegistered, start);
+            }
+            let changed = *registration != before;
+            drop(registration);
+            if changed {
+                self.writer.record(record);
+            }
+        });
+    }
+
     /// Number of subscribers in memory.
     pub fn len(&self) -> usize {
         self.directory.len()
