@@ -6,7 +6,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Name of the database inside the data folder.
 pub const FILE_NAME: &str = "imscript.db";
@@ -84,14 +84,22 @@ fn wait_a_little(times: i32) -> bool {
     u128::from(times.unsigned_abs()) < BUSY.as_millis()
 }
 
+/// How long a lock is waited for: the one before may be on its way out, or have just begun a child that has it until its
+/// own program runs.
+const LOCK_FOR: Duration = Duration::from_secs(1);
+
 /// Held while a node runs; the kernel lets it go even after a kill.
 pub(super) fn lock(dir: &Path) -> Result<File, SqliteError> {
     let path = dir.join(LOCK_NAME);
     let failed = |cause| SqliteError::DataDir { path: path.clone(), cause };
     let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SqliteError::InUse(dir.into())),
-        Err(TryLockError::Error(cause)) => Err(failed(cause)),
+    let end = Instant::now() + LOCK_FOR;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => return Err(SqliteError::InUse(dir.into())),
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
     }
 }
