@@ -64,6 +64,8 @@ fn a_good_file_is_taken_and_shown_without_secrets() {
     let dir = tempfile::tempdir().unwrap();
     let done = import(dir.path(), &good_file());
     assert!(done.ok && done.out.starts_with("imported 4 subscribers"), "{}{}", done.out, done.err);
+    let mode = |name: &str| std::os::unix::fs::MetadataExt::mode(&dir.path().join(name).metadata().unwrap()) & 0o777;
+    assert_eq!((mode("data"), mode("data/imscript.db"), mode("data/store.key")), (0o700, 0o600, 0o600));
 
     let a = json(&run(dir.path(), &["show", "a@home1.net", "--json"]));
     assert_eq!(a["impus"], serde_json::json!(["sip:A@home1.net", "sip:a@home1.net", "tel:+1201"]));

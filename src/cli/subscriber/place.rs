@@ -5,6 +5,7 @@ use crate::hss::embedded::{Subscribers, legacy};
 use crate::store::Seal;
 use crate::store::open;
 use anyhow::{Context, bail};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -57,6 +58,11 @@ impl Place {
 
 /// The key that the configuration names, or the folder's own.
 pub(super) fn seal(config: &Config) -> anyhow::Result<Seal> {
-    std::fs::create_dir_all(&config.data_dir).with_context(|| config.data_dir.display().to_string())?;
+    // For the owner's eyes only, as the node makes it.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
+        .with_context(|| config.data_dir.display().to_string())?;
     Ok(config.store.seal(&config.data_dir)?)
 }
