@@ -313,7 +313,7 @@ impl Node {
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
         let handle = node.reloader.as_ref().map(Reloader::handle);
-        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone());
+        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone(), store.clone());
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }

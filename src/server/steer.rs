@@ -6,6 +6,7 @@ use super::drain::Life;
 use super::reload::{Handle, How};
 use crate::metrics::Metrics;
 use crate::observe::lines::Serving;
+use crate::store::Store;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,13 @@ use std::time::Duration;
 const CALL: Duration = Duration::from_millis(500);
 
 /// `policy`: the loader; None where the node's policy is compiled in. `metrics`: those of the node and its plugins.
-pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>, serving: Serving, life: Arc<Life>) -> Handler {
+pub(super) fn handler(
+    policy: Option<Handle>,
+    metrics: Arc<Metrics>,
+    serving: Serving,
+    life: Arc<Life>,
+    store: Arc<dyn Store>,
+) -> Handler {
     Arc::new(move |request, reply| match (&policy, request) {
         (policy, Request::Metrics {}) => {
             let generations = policy.as_ref().map(|policy| policy.board().metrics()).unwrap_or_default();
@@ -22,7 +29,7 @@ pub(super) fn handler(policy: Option<Handle>, metrics: Arc<Metrics>, serving: Se
         }
         (policy, Request::Status {}) => {
             let policy = policy.as_ref().map(|policy| policy.board().status());
-            reply.done(status(&life, policy));
+            reply.done(status(&life, &*store, policy));
         }
         (Some(policy), request) => steer(policy, request, reply),
         (None, request) => without(&request, reply),
@@ -44,14 +51,20 @@ fn without(request: &Request, reply: Reply) {
     reply.failed(Problem::new(request.verb(), "this node's policy is compiled in: there are no generations"));
 }
 
-/// "ready"; "draining": it takes nothing new; "degraded": a worker does not answer.
-fn status(life: &Life, policy: Option<Value>) -> Value {
+/// "ready"; "draining": it takes nothing new; "degraded": a worker does not answer, or a part of the store.
+fn status(life: &Life, store: &dyn Store, policy: Option<Value>) -> Value {
     let silent = life.silent(CALL);
-    let state = match (life.is_draining(), silent.is_empty()) {
+    let ill = store.health().into_iter().filter(|part| !part.reads || !part.writes);
+    let ill: Vec<Value> = ill
+        .map(|part| json!({ "part": part.part, "reads": part.reads, "writes": part.writes, "why": part.why }))
+        .collect();
+    let state = match (life.is_draining(), silent.is_empty() && ill.is_empty()) {
         (true, _) => "draining",
         (false, false) => "degraded",
         (false, true) => "ready",
     };
     let (pid, in_flight) = (std::process::id(), life.in_flight());
-    json!({ "pid": pid, "state": state, "silent_workers": silent, "in_flight": in_flight, "policy": policy })
+    json!({
+        "pid": pid, "state": state, "silent_workers": silent, "store": ill, "in_flight": in_flight, "policy": policy,
+    })
 }

@@ -150,6 +150,11 @@ fn when_the_whole_store_is_away_that_is_said_at_once_and_what_was_acknowledged_i
     assert_eq!(hand.register(&answer, "", b"").status(), 200);
     cluster.servers.iter().for_each(|server| server.signal("STOP"));
     let mut other = Hand::new(&cards[1], at[0]);
+    let status = |bed: &Bed| {
+        let output = bed.imscript(&["status", "--config", "one.toml"]).unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert!(status(&bed).0, "ready");
     // The first finds out; from then on it is known.
     wait_for(|| (register(&mut other, at[0], at[0]).0 == 503).then_some(()));
     let took = (0..5).map(|_| register(&mut other, at[0], at[0])).map(|(status, took)| {
@@ -158,7 +163,10 @@ fn when_the_whole_store_is_away_that_is_said_at_once_and_what_was_acknowledged_i
     });
     let fastest = took.min().unwrap();
     assert!(fastest < Duration::from_millis(200), "{fastest:?}");
+    let (ready, said) = status(&bed);
+    assert!(!ready && said.starts_with("degraded") && said.contains("is away"), "{said}");
     cluster.servers.iter().for_each(|server| server.signal("CONT"));
+    wait_for(|| status(&bed).0.then_some(()));
     wait_for(|| (register(&mut other, at[0], at[1]).0 == 200).then_some(()));
     let (status, _) = register(&mut hand, at[2], at[1]);
     assert_eq!(status, 200);

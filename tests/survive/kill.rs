@@ -92,6 +92,9 @@ impl User {
                 continue;
             }
             let mut hand = self.telephone(ims, Some(&mut card));
+            // The system may give it a port that another one has had.
+            let contact = hand.contact();
+            self.gone.retain(|gone| *gone != contact);
             let outcome = self.register(&mut hand, "");
             std::mem::swap(&mut hand.usim, &mut card.usim);
             match outcome {
