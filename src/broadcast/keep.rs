@@ -203,7 +203,7 @@ impl Bsm {
         let at = self.state.changed_at(impu);
         let saved = self.changed(impu).await;
         if let Err(why) = &saved {
-            tracing::info!(%impu, %why, "a change is not saved, and undone");
+            tracing::debug!(%impu, %why, "a change is not saved, and undone");
             if self.state.undo(impu, before, at) {
                 self.state.keeper.undone(&key_of(impu));
             }
