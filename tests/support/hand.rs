@@ -9,6 +9,7 @@ use imscript::sip::Message;
 use imscript::terminal::challenge::{self, Challenge, Protected, SecretKind};
 use imscript::terminal::usim::{Failure, SqnArray, Usim};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub struct Hand {
@@ -30,7 +31,9 @@ impl Hand {
         let keys = KeySet::Milenage { k: key(&card.k), opc: key(&card.opc) };
         let socket = UdpSocket::bind((ims.ip(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        let call_id = format!("hand-{}-{}", std::process::id(), socket.local_addr().unwrap().port());
+        // The system gives a port again that was let go; a Call-ID is never used twice.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let call_id = format!("hand-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         Hand {
             card: card.clone(),
             usim: Usim::new(keys, SqnArray::fresh()),
