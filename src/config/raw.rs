@@ -4,8 +4,7 @@ mod store;
 
 use super::*;
 use crate::policy::finding::Findings;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, de::IgnoredAny};
 use std::ops::Range;
 use toml::Spanned;
 
