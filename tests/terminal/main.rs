@@ -11,7 +11,7 @@ use imscript::sip::HeaderName;
 use imscript::terminal::client::Settings;
 use imscript::terminal::usim::{SqnArray, Usim};
 use imscript::terminal::*;
-use registrar::{IMPI, K, OPC, Registrar, Shared, tcp, tls, udp, udp_at, unhex};
+use registrar::{IMPI, K, OPC, Registrar, Shared, tcp, tls, udp, udp_and_tcp, udp_at, unhex};
 use std::time::Duration;
 
 fn card(opc: &str, sqn: SqnArray) -> Credentials {
@@ -204,8 +204,7 @@ async fn large_requests_go_over_tcp_or_fall_back_to_udp() {
     ue.register(&with_naf(Some(payload.as_bytes()))).await.unwrap();
     assert!(header(&network, 0, HeaderName::Via).unwrap().starts_with("SIP/2.0/UDP"), "TCP is refused there");
 
-    let (server, network) = udp(Registrar::new());
-    tcp(server.strip_prefix("udp:").unwrap(), network.clone());
+    let (server, network) = udp_and_tcp(Registrar::new());
     let mut ue = terminal(&server, card(OPC, SqnArray::fresh())).await;
     ue.register(&with_naf(Some(payload.as_bytes()))).await.unwrap();
     for index in [0, 1] {

@@ -242,7 +242,25 @@ pub(crate) fn udp(registrar: Registrar) -> (String, Shared) {
 }
 
 pub(crate) fn udp_at(address: &str, registrar: Registrar) -> (String, Shared) {
-    let socket = UdpSocket::bind(address).unwrap();
+    on_socket(UdpSocket::bind(address).unwrap(), registrar)
+}
+
+/// Serves both transports at one port. What UDP has free, a TCP connection of another test may hold.
+pub(crate) fn udp_and_tcp(registrar: Registrar) -> (String, Shared) {
+    let (socket, listener) = std::iter::repeat_with(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(socket.local_addr().unwrap());
+        (socket, listener)
+    })
+    .take(50)
+    .find_map(|(socket, listener)| Some((socket, listener.ok()?)))
+    .expect("a port free for both");
+    let (server, shared) = on_socket(socket, registrar);
+    accept(listener, shared.clone());
+    (server, shared)
+}
+
+fn on_socket(socket: UdpSocket, registrar: Registrar) -> (String, Shared) {
     let server = format!("udp:{}", socket.local_addr().unwrap());
     let shared = Arc::new(Mutex::new(registrar));
     let registrar = shared.clone();
@@ -260,12 +278,16 @@ pub(crate) fn udp_at(address: &str, registrar: Registrar) -> (String, Shared) {
 pub(crate) fn tcp(address: &str, shared: Shared) -> String {
     let listener = TcpListener::bind(address).unwrap();
     let server = format!("tcp:{}", listener.local_addr().unwrap());
+    accept(listener, shared);
+    server
+}
+
+fn accept(listener: TcpListener, shared: Shared) {
     std::thread::spawn(move || {
         while let Ok((stream, source)) = listener.accept() {
             serve(stream, source, &shared);
         }
     });
-    server
 }
 
 pub(crate) fn tls(config: Arc<rustls::ServerConfig>, shared: Shared) -> String {
