@@ -88,6 +88,7 @@ pub mod broadcast;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod diameter;
 mod file;
 pub mod gba;
 pub mod harness;

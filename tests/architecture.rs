@@ -13,6 +13,7 @@ const RANKS: &[(&str, u8)] = &[
     ("metrics", 0),
     ("sip", 0),
     ("aka", 0),
+    ("diameter", 0),
     ("gba::kdf", 0),
     ("gba::btid", 0),
     ("gba::naf_id", 0),

@@ -1,0 +1,24 @@
+//! Diameter (RFC 6733): the codec over octets and its dictionary.
+//!
+//! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`]: values and octets, no I/O, no clock.
+
+pub mod avp;
+pub mod dictionary;
+pub mod fault;
+pub mod message;
+mod write;
+
+pub use avp::{Avp, Avps, Def, Kind};
+pub use fault::{Fault, ResultCode};
+pub use message::{Header, Message, frame_len};
+pub use write::{Origin, TooLong, Writer, answer_to, refusal_of, request};
+
+/// Largest message and AVP that is read or written.
+pub const MAX_MESSAGE: usize = 256 * 1024;
+/// AVPs of a message, those in groups counted.
+pub const MAX_AVPS: usize = 4096;
+/// How deep groups may lie in one another.
+pub const MAX_DEPTH: usize = 8;
+
+#[cfg(test)]
+mod tests;
