@@ -24,6 +24,7 @@ const RANKS: &[(&str, u8)] = &[
     ("store", 1),
     ("policy", 1),
     ("registrar", 2),
+    ("icscf", 2),
     ("broadcast", 2),
     ("gba", 2),
     ("sip::transport", 3),
