@@ -263,6 +263,15 @@ fn load_checks_every_answer() {
     assert!(output.status.success() && result["server_cpu_us_per_registration"].is_number(), "{result}");
     assert!((10..=17).contains(&result["registrations"].as_u64().unwrap()), "{result}");
 
+    // Refreshes: what is counted are second registrations of terminals that are registered.
+    let output = imscript(&[&base[..], &["--users", "20", "--warm-up", "--duration", "0.2", "--rate", "100"]].concat());
+    let result = json(&output);
+    assert!(output.status.success() && result["warm_up_errors"] == 0, "{result}");
+    assert!((15..=21).contains(&result["registrations"].as_u64().unwrap()), "{result}");
+    // A terminal's pause counts.
+    let output = imscript(&[&base[..], &["--users", "5", "--pause", "40"]].concat());
+    assert!(json(&output)["p50_ms"].as_f64().unwrap() >= 40.0, "{output:?}");
+
     // A 200 that does not say what it must is an error, and so is a wrong key.
     network.lock().unwrap().broadcast = None;
     let output = imscript(&[&base[..], &["--users", "10", NAF[0], NAF[1]]].concat());
