@@ -118,12 +118,12 @@ pub fn key_file(path: &Path) {
 
 /// Polls until there is an outcome.
 pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(15);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "what was waited for did not happen within 15 s");
+        assert!(Instant::now() < end, "what was waited for did not happen within a minute");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -45,7 +45,7 @@ fn ask(hand: &mut Hand, first: SocketAddr, second: SocketAddr, more: &str) -> (u
     let mut once = |hand: &mut Hand, at: SocketAddr, authorization: &str| {
         let begun = Instant::now();
         hand.ims = at;
-        let answer = hand.insist(authorization, more, 3).expect("an answer");
+        let answer = hand.insist(authorization, more, 6).expect("an answer");
         longest = longest.max(begun.elapsed());
         answer
     };
@@ -114,7 +114,7 @@ fn a_dead_master_costs_its_own_users_a_moment_and_the_others_nothing() {
     let (mut refused, mut longest) = (0, Duration::ZERO);
     let mut back = vec![false; cards.len()];
     while !back.iter().all(|back| *back) {
-        assert!(begun.elapsed() < Duration::from_secs(15), "not back: {back:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "not back: {back:?}");
         for (i, hand) in hands.iter_mut().enumerate() {
             let (status, took) = register(hand, at[i % 3], at[(i + 1) % 3]);
             longest = longest.max(took);

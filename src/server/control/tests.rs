@@ -13,7 +13,7 @@ fn served(handler: impl Fn(Request, Reply) + Send + Sync + 'static) -> (TempDir,
 
 fn connect(control: &Control) -> Client {
     let client = Client::connect(control.path()).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     client
 }
 
