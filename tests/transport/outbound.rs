@@ -220,7 +220,8 @@ fn a_request_that_nobody_waits_for_is_not_sent_again() {
 fn two_nodes_talk_over_every_transport_and_family() {
     worker(async {
         for listen in ["udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0"] {
-            let asked = Asked::at_once();
+            let asked = Asked::held();
+            asked.release();
             let (_server, bound) = node(&[listen], asked.clone());
             let node = client();
             let to = hop(bound[0].transport, bound[0].addr);

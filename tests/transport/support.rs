@@ -67,7 +67,7 @@ impl Asked {
     pub(crate) fn held() -> Rc<Asked> {
         Rc::new(Asked { held: Some(Rc::new(Semaphore::new(0))), ..Asked::default() })
     }
-    /// Answers what it holds, and what comes later at once.
+    /// Answers what it holds, and what comes later, in a task of its own.
     pub(crate) fn release(&self) {
         self.held.as_ref().unwrap().add_permits(1000);
     }
@@ -97,6 +97,7 @@ impl Handler for Asked {
             Some(held) => {
                 let (request, source) = (request.into_owned(), source.clone());
                 Answer::later(async move {
+                    tokio::task::yield_now().await;
                     held.acquire().await.unwrap().forget();
                     Some(ok(&request, &source))
                 })

@@ -87,7 +87,7 @@ fn silent_clients_keep_nobody_out_for_long() {
     let _silent: Vec<Client> = (0..CLIENTS).map(|_| connect(&control)).collect();
     let began = std::time::Instant::now();
     assert_eq!(ask(&connect(&control), "{\"v\":1,\"verb\":\"status\"}\n"), [Answer::Done(json!({}))]);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]
