@@ -114,9 +114,9 @@ pub fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<
 
 /// Sends a request over UDP and gives back the first answer.
 pub fn exchange_from(socket: &UdpSocket, request: &str, to: SocketAddr) -> Message<'static> {
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket.send_to(request.as_bytes(), to).unwrap();
     let mut buffer = vec![0; 65536];
-    let (length, _) = socket.recv_from(&mut buffer).expect("an answer within 10 s");
+    let (length, _) = socket.recv_from(&mut buffer).expect("an answer within a minute");
     Message::parse_owned(buffer[..length].to_vec()).unwrap()
 }

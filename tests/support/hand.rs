@@ -12,6 +12,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Nothing takes that long, but the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub struct Hand {
     pub card: Card,
     pub usim: Usim,
@@ -30,7 +33,7 @@ impl Hand {
     pub fn new(card: &Card, ims: SocketAddr) -> Hand {
         let keys = KeySet::Milenage { k: key(&card.k), opc: key(&card.opc) };
         let socket = UdpSocket::bind((ims.ip(), 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         // The system gives a port again that was let go; a Call-ID is never used twice.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let call_id = format!("hand-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -82,7 +85,7 @@ impl Hand {
 
     pub fn receive(&mut self) -> Message<'static> {
         let mut buffer = vec![0; 65536];
-        let (length, _) = self.socket.recv_from(&mut buffer).expect("an answer within 10 s");
+        let (length, _) = self.socket.recv_from(&mut buffer).expect("an answer within a minute");
         self.heard.extend_from_slice(&buffer[..length]);
         Message::parse_owned(buffer[..length].to_vec()).unwrap()
     }
