@@ -72,6 +72,9 @@ pub(super) struct Contacts {
     /// Serial of the last leg that was ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub closed: u64,
+    /// Why nothing is left, as long as nobody has been told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -117,6 +120,11 @@ pub(super) struct Gone {
 }
 
 impl Gone {
+    /// Whether that is the same contact.
+    pub(super) fn is(&self, other: &Gone) -> bool {
+        self.uri == other.uri && self.instance == other.instance && self.reg_id == other.reg_id
+    }
+
     pub(super) fn was(&self, binding: &Binding) -> bool {
         match (&self.instance, &binding.instance) {
             (Some(mine), Some(theirs)) => **mine == **theirs && self.reg_id == binding.reg_id,

@@ -21,6 +21,9 @@ pub trait Kept {
     /// What lies in the store is newer than what this node knew, or is read for the first time: takes over what is newer
     /// there. Without fields: the store has nothing of it, or has lost it.
     fn reconcile(&self, key: &Key, entity: &Entity) -> Result<(), StoreError>;
+
+    /// On a shared store: what was described last is saved.
+    fn saved(&self, _key: &Key) {}
 }
 
 type Told = oneshot::Sender<Result<(), StoreError>>;
@@ -147,6 +150,7 @@ impl Keeper {
             let met = match self.store.save(save).await {
                 Ok(Saved::Done(version)) => {
                     self.failed.remove(key);
+                    kept.saved(key);
                     if self.saved(key, wanted, version) {
                         return;
                     }

@@ -13,41 +13,46 @@ impl Users {
     pub(super) fn reconcile_shared(
         &self,
         impi: &Impi,
+        exists: bool,
         theirs: Option<Whole>,
         gone: Vec<Gone>,
         keys: Vec<(Arc<Bootstrap>, Duration)>,
         times: Times,
     ) {
         let mut gone = gone;
-        let mine_closed = match self.trails.get(impi.as_str()) {
-            Some(trail) => {
-                gone.extend(trail.gone.iter().cloned());
-                trail.closed
-            }
-            None => 0,
-        };
-        let mut left = None;
+        let now = times.to_store(times.mono);
+        let stored = theirs.as_ref().is_some_and(|theirs| !theirs.registration.bindings.is_empty());
+        let (mut left, mut mine_closed) = (None, 0);
         self.table.merge(impi, |mine| {
+            if let Some(trail) = self.trails.get(impi.as_str()) {
+                // Also what was taken out here a moment ago and has yet to be saved.
+                let mine = mine.iter().flat_map(|mine| &mine.registration.bindings);
+                let mine: Vec<Gone> = mine.map(|binding| gone_of(binding, times)).collect();
+                gone.extend(trail.gone.iter().cloned());
+                gone.extend(trail.left(&mine, now));
+                mine_closed = trail.closed;
+            }
             let merged = merged(impi, mine, theirs, &gone, mine_closed, times);
-            left.clone_from(&merged);
-            merged
+            left = Some(merged.clone());
+            Some(merged)
         });
+        let over = left.take_if(|whole| whole.registration.bindings.is_empty()).filter(|_| stored);
+        self.end_is_met(impi, exists, left.is_some(), over.map(|whole| (whole.registration.impus, whole.leg)));
         let present =
             left.as_ref().map_or(Vec::new(), |w| w.registration.bindings.iter().map(|b| gone_of(b, times)).collect());
-        let now = times.to_store(times.mono);
         gone.retain(|gone| gone.until > now);
         gone.sort_by(|a, b| (&a.uri, a.at).cmp(&(&b.uri, b.at)));
         gone.dedup_by(|b, a| {
-            a.uri == b.uri && a.instance == b.instance && a.reg_id == b.reg_id && {
+            a.is(b) && {
                 a.at = a.at.max(b.at);
                 true
             }
         });
         let closed = left.as_ref().map_or(mine_closed, |whole| whole.closed);
-        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed });
+        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed, stored, said: stored });
         let mine = self.bootstraps.held(impi);
         let newest = |all: Option<u64>| all.unwrap_or(0);
-        if left.is_none_or(|whole| whole.registration.bindings.is_empty()) && keys.is_empty() {
+        if left.is_none() && keys.is_empty() {
             self.bootstraps.remove(impi);
         } else if newest(keys.first().map(|(k, _)| k.expires)) > newest(mine.first().map(|(k, _)| k.expires)) {
             self.bootstraps.put_back(impi, keys);
@@ -64,7 +69,7 @@ pub(super) fn merged(
     gone: &[Gone],
     mine_closed: u64,
     times: Times,
-) -> Option<Whole> {
+) -> Whole {
     let nobody = || Whole {
         registration: Registration { impi: impi.clone(), impus: Arc::new([]), bindings: Vec::new() },
         leg: None,
@@ -92,5 +97,5 @@ pub(super) fn merged(
     };
     let closed = out.closed;
     out.leg = out.leg.filter(|leg| leg.serial > closed);
-    (!out.registration.bindings.is_empty()).then_some(out)
+    out
 }

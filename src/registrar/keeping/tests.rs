@@ -31,11 +31,8 @@ fn whole(bindings: Vec<Binding>) -> Option<Whole> {
 
 fn outcome(mine: Option<Whole>, theirs: Option<Whole>, gone: &[Gone]) -> Vec<(String, u32)> {
     let merged = merged(&Impi::from("a@home1.net"), mine, theirs, gone, 0, TIMES);
-    let mut all: Vec<_> = merged
-        .into_iter()
-        .flat_map(|whole| whole.registration.bindings)
-        .map(|binding| (binding.uri.to_string(), binding.cseq))
-        .collect();
+    let mut all: Vec<_> =
+        merged.registration.bindings.into_iter().map(|binding| (binding.uri.to_string(), binding.cseq)).collect();
     all.sort();
     all
 }
