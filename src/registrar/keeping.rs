@@ -7,7 +7,7 @@
 //! claims them ([`Scscf::due`]).
 
 use super::document::{
-    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, keys_text, read_keys,
+    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, Untold, keys_text, read_keys,
 };
 use super::register::Busy;
 use super::scscf::{Refusal, Scscf};
@@ -46,6 +46,8 @@ pub struct Users {
     trails: DashMap<Impi, Trail>,
     /// Ends of registrations that have yet to be stored or told, on a shared store.
     endings: DashMap<Impi, Ending>,
+    /// Whose they are: this process, by a number that no other has.
+    me: u64,
     /// Until when the index of a shared store leads to a user.
     indexed: DashMap<Key, u64>,
     /// Users that were read since the start, until all are.
@@ -59,6 +61,7 @@ pub struct Users {
 
 #[derive(Default)]
 struct Trail {
+    /// Those that are there; `at`: since when.
     bindings: Vec<Gone>,
     gone: Vec<Gone>,
     closed: u64,
@@ -93,6 +96,7 @@ impl Keeping {
             clock,
             trails: DashMap::new(),
             endings: DashMap::new(),
+            me: ending::number(),
             indexed: DashMap::new(),
             met: DashSet::new(),
             loaded,
@@ -128,6 +132,17 @@ impl Users {
 
     fn is_shared(&self) -> bool {
         self.store.nature() == Nature::Shared
+    }
+
+    /// For what a REGISTER is about to change ([`super::binding::Binding::since`]). Nodes differ about the store's clock by a few milliseconds,
+    /// on busy machines by more, and what one acknowledges after another must not look like the earlier.
+    pub(super) fn since(&self, impi: &Impi) -> u64 {
+        let times = self.times();
+        let known = self
+            .trails
+            .get(impi.as_str())
+            .map_or(0, |trail| trail.bindings.iter().chain(&trail.gone).map(|gone| gone.at).max().unwrap_or(0));
+        times.to_store(times.mono).max(known + 1)
     }
 
     /// Reads all users of a store of the node's own, beside the traffic. It blocks: a thread's whole work.
@@ -182,11 +197,12 @@ impl Users {
 
     /// An end that has yet to be stored or told, for the save that is about to be made. It is nobody's to tell if the
     /// store has no contacts either: another node ended them.
-    fn ending(&self, impi: &Impi, registered: bool) -> Option<(String, Arc<[Impu]>, Option<Leg>)> {
+    fn ending(&self, impi: &Impi, registered: bool) -> Option<(Untold, Arc<[Impu]>, Option<Leg>)> {
         let stored = self.trails.get(impi.as_str()).is_some_and(|trail| trail.stored);
         let mut ending = self.endings.get_mut(impi.as_str())?;
         ending.said = !registered && (stored || ending.stored);
-        ending.said.then(|| (ending.cause.clone(), ending.impus.clone(), ending.leg.clone()))
+        let untold = || Untold { cause: ending.cause.clone(), by: self.me };
+        ending.said.then(|| (untold(), ending.impus.clone(), ending.leg.clone()))
     }
 
     fn unreadable(key: &Key, why: Unreadable) -> StoreError {
@@ -195,10 +211,10 @@ impl Users {
 }
 
 impl Trail {
-    /// What this node knew and has no longer, before its time.
+    /// What this node knew and has no longer, and others may have.
     fn left(&self, present: &[Gone], now: u64) -> Vec<Gone> {
         let left = |old: &&Gone| old.until > now && !present.iter().any(|new| new.is(old));
-        self.bindings.iter().filter(left).map(|old| Gone { at: now, ..old.clone() }).collect()
+        self.bindings.iter().filter(left).cloned().collect()
     }
 }
 
@@ -207,8 +223,8 @@ fn gone_of(contact: &crate::registrar::binding::Binding, times: Times) -> Gone {
         uri: contact.uri.to_string(),
         instance: contact.instance.as_deref().map(str::to_owned),
         reg_id: contact.reg_id,
-        at: 0,
-        until: times.to_store(contact.until),
+        at: contact.since,
+        until: times.to_store(contact.latest),
     }
 }
 
@@ -239,7 +255,7 @@ impl Kept for Users {
         if self.is_shared() {
             let (present, closed) = match &mut found {
                 Some((contacts, _, present, outstanding)) => {
-                    first = present.iter().map(|b| b.until).min().unwrap_or(u64::MAX);
+                    first = contacts.contacts.iter().map(|contact| contact.until).min().unwrap_or(u64::MAX);
                     if *outstanding {
                         first = first.min(now + OUTSTANDING_FOR.as_millis() as u64);
                     }
@@ -258,11 +274,12 @@ impl Kept for Users {
             match &mut found {
                 Some((contacts, ..)) => (contacts.gone, contacts.closed) = (gone, closed),
                 None if !gone.is_empty() || ending.is_some() => {
-                    let (cause, impus, leg) =
-                        ending.map_or((None, None, None), |(cause, impus, leg)| (Some(cause), Some(impus), leg));
-                    let impus =
-                        impus.iter().flat_map(|impus| impus.iter()).map(|impu| impu.as_str().to_owned()).collect();
-                    let contacts = Contacts { impus, contacts: Vec::new(), gone, closed, ending: cause };
+                    let (ending, impus, leg) = match ending {
+                        Some((ending, impus, leg)) => (Some(ending), impus, leg),
+                        None => (None, Arc::default(), None),
+                    };
+                    let impus = impus.iter().map(|impu| impu.as_str().to_owned()).collect();
+                    let contacts = Contacts { impus, contacts: Vec::new(), gone, closed, ending };
                     found = Some((contacts, leg.as_ref().map(LegDocument::of), Vec::new(), false));
                 }
                 None => {}
@@ -305,10 +322,14 @@ impl Kept for Users {
         let context = seal::context(key, KEYS);
         let read = |text| read_keys(text, &impi, &self.seal, &context, times);
         let keys = entity.field(KEYS).map(read).transpose().map_err(damaged)?.unwrap_or_default();
-        let (gone, closed) = contacts.map_or((Vec::new(), 0), |contacts| (contacts.gone, contacts.closed));
+        let (gone, closed, untold) = match contacts {
+            Some(Contacts { gone, closed, ending, .. }) => (gone, closed, ending),
+            None => (Vec::new(), 0, None),
+        };
         let theirs = registration.map(|registration| Whole { registration, leg, closed });
         if self.is_shared() {
-            self.reconcile_shared(&impi, entity.exists(), theirs, gone, keys, times);
+            let by_another = entity.exists() && untold.is_none_or(|untold| untold.by != self.me);
+            self.reconcile_shared(&impi, by_another, theirs, gone, keys, times);
         } else if self.met.insert(impi.clone()) {
             if theirs.as_ref().is_some_and(|t| t.leg.as_ref().is_some_and(|leg| leg.outstanding.is_some())) {
                 self.to_resume().push(impi.clone());
@@ -488,7 +509,8 @@ impl Scscf {
         if matches!(self.shared.hss.broadcast_subscription(&impi).await, Err(HssError::UserUnknown)) {
             return self.withdraw(vec![impi]);
         }
-        let Some(busy) = Busy::enter(&self.shared, &impi) else { return };
+        // Saved as he is, he is due again at once, and not only when the claim has run out.
+        let Some(busy) = Busy::enter(&self.shared, &impi) else { return self.keep(&impi) };
         if self.shared.table.with(impi.as_str(), |held| held.is_none()) {
             return self.take_up_end(&impi).await;
         }

@@ -353,10 +353,10 @@ impl Scscf {
         request: &Message<'_>,
         source: &Source,
     ) -> Result<Registration, Refusal> {
-        let mono = self.now().mono;
+        let (mono, since) = (self.now().mono, self.shared.keeping.users.since(&asked.impi));
         let limits = &self.shared.settings.limits;
         let (result, leg) = self.shared.table.update(&asked.impi, &profile.impus, |registration| {
-            registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
+            registration.apply(plan, request, source, limits, mono, since).map(|()| registration.clone())
         });
         if let Some(leg) = leg {
             // A mix of removals, or contacts that were over already, can leave nothing bound.
@@ -385,11 +385,11 @@ impl Scscf {
         if !previous.impus.contains(&asked.impu) {
             return Err(Refusal::because(403, "public identity is not this user's"));
         }
-        let mono = self.now().mono;
+        let (mono, since) = (self.now().mono, self.shared.keeping.users.since(&asked.impi));
         let limits = &self.shared.settings.limits;
         self.may_end(&asked.impi, "unregistered");
         let (result, leg) = self.shared.table.update(&asked.impi, &previous.impus, |registration| {
-            registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
+            registration.apply(plan, request, source, limits, mono, since).map(|()| registration.clone())
         });
         let over = self.shared.table.with(asked.impi.as_str(), |held| held.is_none());
         if !over {

@@ -219,14 +219,17 @@ impl Keeper {
         }
     }
 
-    /// An entity that was read: takes it over, unless this node knows it already or is about to save something newer,
-    /// which will meet it.
+    /// An entity that was read: takes it over, unless this node knows it or a later one already. While a save is under way
+    /// too: who reads must see what others have had acknowledged, and the save meets it once more.
     pub fn take_over(&self, key: &Key, kept: &dyn Kept, entity: &Entity) -> Result<(), StoreError> {
         if self.nature != Nature::Shared {
             return if entity.exists() { kept.reconcile(key, entity) } else { Ok(()) };
         }
         match self.known.get(key) {
-            Some(known) if known.saving || known.version == entity.version => return Ok(()),
+            Some(known) if known.version == entity.version => return Ok(()),
+            // Read before the last save.
+            Some(known) if entity.exists() && entity.version < known.version => return Ok(()),
+            Some(known) if known.saving && !entity.exists() => return Ok(()),
             None if !entity.exists() => return Ok(()),
             _ => {}
         }

@@ -212,7 +212,11 @@ impl<'a> User<'a> {
             _ => {
                 assert_eq!(self.both([Ask::Soon, Ask::Soon], nodes), [true; 2]);
                 for node in at {
-                    wait_for(|| self.told(node).unwrap_or_default().is_empty().then_some(()));
+                    let end = Instant::now() + Duration::from_secs(10);
+                    while let Some(told) = self.told(node).filter(|told| !told.is_empty()) {
+                        assert!(Instant::now() < end, "still there: {told:?} after {:?}", self.did);
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
                 }
                 self.ended(at, "time that passed");
             }

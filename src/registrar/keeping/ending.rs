@@ -29,18 +29,25 @@ pub(super) struct Ending {
     pub(super) stored: bool,
 }
 
+pub(super) fn number() -> u64 {
+    let mut octets = [0; 8];
+    // Without entropy two nodes may be alike, and then an end that both make at once may be told twice.
+    let _ = getrandom::fill(&mut octets);
+    u64::from_ne_bytes(octets)
+}
+
 impl Users {
     fn end(&self, impi: &Impi, impus: Arc<[Impu]>, leg: Option<Leg>, cause: &str) {
         let cause = cause.to_owned();
         self.endings.insert(impi.clone(), Ending { impus, leg, cause, said: false, stored: false });
     }
 
-    /// What this node found to be over is over, is not, or has been ended by another, as the entity that it has met says.
+    /// What this node found to be over is over, is not, or was ended `by_another`, as the entity that it has met says.
     /// `over`: the last of its contacts, if nothing is left of them.
     pub(super) fn end_is_met(
         &self,
         impi: &Impi,
-        exists: bool,
+        by_another: bool,
         registered: bool,
         over: Option<(Arc<[Impu]>, Option<Leg>)>,
     ) {
@@ -56,8 +63,7 @@ impl Users {
                 });
                 ending.leg = leg.or_else(|| ending.leg.take());
             }
-            // A store that has lost the user does not say that another node has ended him.
-            None if exists => drop(self.endings.remove_if(impi.as_str(), |_, ending| !ending.stored)),
+            None if by_another => drop(self.endings.remove_if(impi.as_str(), |_, ending| !ending.stored)),
             None => {}
         }
     }
@@ -149,7 +155,7 @@ impl Scscf {
 
 fn untold(entity: &Entity) -> Option<Ending> {
     let contacts = Contacts::read(entity.field(CONTACTS)?).ok()?;
-    let cause = contacts.ending.filter(|_| contacts.contacts.is_empty())?;
+    let cause = contacts.ending.filter(|_| contacts.contacts.is_empty())?.cause;
     let leg = entity.field(LEG).and_then(|text| LegDocument::read(text).ok());
     let impus = contacts.impus.into_iter().map(Impu::new).collect();
     Some(Ending { impus, leg, cause, said: true, stored: true })

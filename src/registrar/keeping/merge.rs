@@ -13,7 +13,7 @@ impl Users {
     pub(super) fn reconcile_shared(
         &self,
         impi: &Impi,
-        exists: bool,
+        by_another: bool,
         theirs: Option<Whole>,
         gone: Vec<Gone>,
         keys: Vec<(Arc<Bootstrap>, Duration)>,
@@ -22,7 +22,7 @@ impl Users {
         let mut gone = gone;
         let now = times.to_store(times.mono);
         let stored = theirs.as_ref().is_some_and(|theirs| !theirs.registration.bindings.is_empty());
-        let (mut left, mut mine_closed) = (None, 0);
+        let (mut left, mut mine_closed, mut said) = (None, 0, false);
         self.table.merge(impi, |mine| {
             if let Some(trail) = self.trails.get(impi.as_str()) {
                 // Also what was taken out here a moment ago and has yet to be saved.
@@ -30,14 +30,14 @@ impl Users {
                 let mine: Vec<Gone> = mine.map(|binding| gone_of(binding, times)).collect();
                 gone.extend(trail.gone.iter().cloned());
                 gone.extend(trail.left(&mine, now));
-                mine_closed = trail.closed;
+                (mine_closed, said) = (trail.closed, trail.said);
             }
             let merged = merged(impi, mine, theirs, &gone, mine_closed, times);
             left = Some(merged.clone());
             Some(merged)
         });
         let over = left.take_if(|whole| whole.registration.bindings.is_empty()).filter(|_| stored);
-        self.end_is_met(impi, exists, left.is_some(), over.map(|whole| (whole.registration.impus, whole.leg)));
+        self.end_is_met(impi, by_another, left.is_some(), over.map(|whole| (whole.registration.impus, whole.leg)));
         let present =
             left.as_ref().map_or(Vec::new(), |w| w.registration.bindings.iter().map(|b| gone_of(b, times)).collect());
         gone.retain(|gone| gone.until > now);
@@ -49,12 +49,11 @@ impl Users {
             }
         });
         let closed = left.as_ref().map_or(mine_closed, |whole| whole.closed);
-        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed, stored, said: stored });
-        let mine = self.bootstraps.held(impi);
-        let newest = |all: Option<u64>| all.unwrap_or(0);
-        if left.is_none() && keys.is_empty() {
+        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed, stored, said });
+        let newest = |all: &[(Arc<Bootstrap>, Duration)]| all.first().map(|(_, until)| *until);
+        if left.is_none() {
             self.bootstraps.remove(impi);
-        } else if newest(keys.first().map(|(k, _)| k.expires)) > newest(mine.first().map(|(k, _)| k.expires)) {
+        } else if newest(&keys) > newest(&self.bootstraps.held(impi)) {
             self.bootstraps.put_back(impi, keys);
         }
     }
@@ -81,14 +80,18 @@ pub(super) fn merged(
     }
     for binding in mine.registration.bindings {
         match out.registration.bindings.iter_mut().find(|other| other.is(&binding)) {
-            Some(other) if binding.is_newer_than(other) => *other = binding,
-            Some(_) => {}
+            Some(other) => {
+                let latest = binding.latest.max(other.latest);
+                if binding.is_newer_than(other) {
+                    *other = binding;
+                }
+                other.latest = latest;
+            }
             None if binding.until > times.mono => out.registration.bindings.push(binding),
             None => {}
         }
     }
-    let out_stays = |gone: &Gone, since: Duration| times.to_store(since) <= gone.at;
-    out.registration.bindings.retain(|b| !gone.iter().any(|gone| gone.was(b) && out_stays(gone, b.since)));
+    out.registration.bindings.retain(|b| !gone.iter().any(|gone| gone.was(b) && b.since <= gone.at));
     out.closed = out.closed.max(mine.closed).max(mine_closed);
     let age = |leg: &Leg| (leg.serial, leg.changes);
     out.leg = match (out.leg, mine.leg) {

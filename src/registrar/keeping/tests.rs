@@ -18,7 +18,8 @@ fn binding(uri: &str, call_id: &str, cseq: u32, since: u64) -> Binding {
         call_id: call_id.as_bytes().into(),
         cseq,
         until: Duration::from_secs(since + 600),
-        since: Duration::from_secs(since),
+        latest: Duration::from_secs(since + 600),
+        since: TIMES.to_store(Duration::from_secs(since)),
         source: Source { transport: Transport::Udp, addr, local: addr, peer_names: [].into() },
     }
 }
