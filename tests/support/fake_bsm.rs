@@ -56,6 +56,11 @@ impl FakeBsm {
         self.received.lock().unwrap().clone()
     }
 
+    /// What has come after the first `known`.
+    pub fn received_since(&self, known: usize) -> Vec<Vec<u8>> {
+        self.received.lock().unwrap().iter().skip(known).cloned().collect()
+    }
+
     /// The `n`th request (from 0) for which `wanted` holds, once it has come.
     pub fn request(&self, n: usize, wanted: impl Fn(&Message<'_>) -> bool) -> Message<'static> {
         wait_for(|| {
