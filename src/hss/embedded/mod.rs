@@ -335,7 +335,9 @@ impl EmbeddedHss {
             | Assignment::TimeoutDeregistration
             | Assignment::AdministrativeDeregistration => Some(RegState::NotRegistered),
             // A stranger who fails to authenticate must not change what the user has.
-            Assignment::AuthenticationFailure | Assignment::AuthenticationTimeout => None,
+            Assignment::AuthenticationFailure | Assignment::AuthenticationTimeout | Assignment::UnregisteredUser => {
+                None
+            }
         };
         if let Some(state) = state {
             let mut registration = record.registration();
