@@ -6,7 +6,7 @@
 
 use super::datetime;
 use super::ext::{parse_services, services_text, state_token};
-use super::xml::{self, Element, XmlError, escape};
+use crate::xml::{self, Element, XmlError, escape};
 use crate::gba::btid::{Btid, BtidError};
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, NafIdError, UaId};

@@ -3,7 +3,7 @@
 //! The schema is known only in part: the root's local name picks the operation, namespaces do not matter on input,
 //! unknown elements are skipped. The terminal's own octets are never rewritten, only read.
 
-use super::xml::{self, Element, XmlError, escape};
+use crate::xml::{self, Element, XmlError, escape};
 use crate::hss::BroadcastSubscription;
 use std::fmt::Write;
 
