@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn an_element_is_passed_on_as_it_came() {
-        let document = "\u{feff}<s:A xmlns:s='u' xmlns:x='1&amp;2'><s:B a='1'><x:c>&lt;é</x:c><![CDATA[]]></s:B><s:D/></s:A>";
+        let document =
+            "\u{feff}<s:A xmlns:s='u' xmlns:x='1&amp;2'><s:B a='1'><x:c>&lt;é</x:c><![CDATA[]]></s:B><s:D/></s:A>";
         let root = parse(document.as_bytes()).unwrap();
         let copy = |name| root.child(name).unwrap().copy(document.as_bytes(), &[&root]);
         let declared = "xmlns:s=\"u\" xmlns:x=\"1&amp;2\"";

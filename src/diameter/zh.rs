@@ -1,0 +1,143 @@
+//! Zh (TS 29.109 clause 4): a BSF asks an HSS for an authentication vector and the user's security settings.
+//!
+//! Read from a checked [`Message`] and written behind the head that [`super::request`] or [`super::answer_to`] makes.
+
+pub mod guss;
+
+pub use guss::{Guss, UiccType, Uss};
+
+use super::dictionary::{
+    CONFIDENTIALITY_KEY, GBA_USERSECSETTINGS, GUSS_TIMESTAMP, INTEGRITY_KEY, PUBLIC_IDENTITY, SIP_AUTH_DATA_ITEM,
+    SIP_AUTHENTICATE, SIP_AUTHENTICATION_SCHEME, SIP_AUTHORIZATION, USER_NAME,
+};
+use super::fault::Fault;
+use super::{Avps, Message, Writer};
+use crate::aka::vector::{AkaVector, Autn, Auts, Key128, Rand, Res};
+use crate::identity::{Impi, Impu};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// SIP-Authentication-Scheme on Zh (TS 29.109 §4.2).
+pub const SCHEME: &str = "Digest-AKAv1-MD5";
+
+/// MAR
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MultimediaAuthRequest {
+    pub impi: Impi,
+    pub impu: Option<Impu>,
+    /// RAND and AUTS of a failed synchronisation.
+    pub resync: Option<(Rand, Auts)>,
+    /// Of the security settings that the BSF has, since 1970.
+    pub guss_timestamp: Option<Duration>,
+}
+
+impl MultimediaAuthRequest {
+    pub fn read(message: &Message<'_>) -> Result<Self, Fault> {
+        let avps = message.avps();
+        let item = avps.get(&SIP_AUTH_DATA_ITEM);
+        let resync = match item.and_then(|item| item.group().get(&SIP_AUTHORIZATION)) {
+            Some(avp) => Some(split(avp.data).ok_or_else(|| avp.bad_value())?),
+            None => None,
+        };
+        Ok(MultimediaAuthRequest {
+            impi: Impi::from(message.identity(&USER_NAME)?),
+            impu: avps.text(&PUBLIC_IDENTITY)?.map(Impu::from),
+            resync,
+            guss_timestamp: timestamp(avps)?,
+        })
+    }
+
+    pub fn write(&self, to: &mut Writer) {
+        to.text(&USER_NAME, self.impi.as_str());
+        if let Some(impu) = &self.impu {
+            to.text(&PUBLIC_IDENTITY, impu.as_str());
+        }
+        to.group(&SIP_AUTH_DATA_ITEM, |item| {
+            item.text(&SIP_AUTHENTICATION_SCHEME, SCHEME);
+            if let Some((rand, auts)) = &self.resync {
+                item.octets(&SIP_AUTHORIZATION, &[&rand.0[..], &auts.0].concat());
+            }
+        });
+        if let Some(since) = self.guss_timestamp {
+            to.time(&GUSS_TIMESTAMP, since);
+        }
+    }
+}
+
+/// MAA
+#[derive(Debug, Clone)]
+pub struct MultimediaAuthAnswer {
+    pub impi: Option<Impi>,
+    pub vector: AkaVector,
+    /// GBA-UserSecSettings, which [`Guss::parse`] reads; None: none, or the BSF has them.
+    pub guss: Option<Vec<u8>>,
+    /// When the settings last changed, where the HSS tells it.
+    pub guss_timestamp: Option<Duration>,
+}
+
+impl MultimediaAuthAnswer {
+    /// Of a successful answer.
+    pub fn read(message: &Message<'_>) -> Result<Self, Fault> {
+        let avps = message.avps();
+        Ok(MultimediaAuthAnswer {
+            impi: avps.text(&USER_NAME)?.map(Impi::from),
+            vector: vector(avps.require(&SIP_AUTH_DATA_ITEM)?.group())?,
+            guss: avps.octets(&GBA_USERSECSETTINGS).map(<[u8]>::to_vec),
+            guss_timestamp: timestamp(avps)?,
+        })
+    }
+
+    pub fn write(&self, to: &mut Writer) {
+        if let Some(impi) = &self.impi {
+            to.text(&USER_NAME, impi.as_str());
+        }
+        let AkaVector { rand, autn, xres, ck, ik } = &self.vector;
+        to.group(&SIP_AUTH_DATA_ITEM, |item| {
+            item.text(&SIP_AUTHENTICATION_SCHEME, SCHEME)
+                .octets(&SIP_AUTHENTICATE, &[rand.0, autn.0].concat())
+                .octets(&SIP_AUTHORIZATION, xres.as_bytes())
+                .octets(&CONFIDENTIALITY_KEY, &ck.0)
+                .octets(&INTEGRITY_KEY, &ik.0);
+        });
+        if let Some(guss) = &self.guss {
+            to.octets(&GBA_USERSECSETTINGS, guss);
+        }
+        if let Some(since) = self.guss_timestamp {
+            to.time(&GUSS_TIMESTAMP, since);
+        }
+    }
+}
+
+fn vector(item: Avps<'_>) -> Result<AkaVector, Fault> {
+    let authenticate = item.require(&SIP_AUTHENTICATE)?;
+    let (rand, autn) = match authenticate.data.split_first_chunk::<16>() {
+        Some((rand, autn)) => (Rand(*rand), Autn(autn.try_into().map_err(|_| authenticate.bad_value())?)),
+        None => return Err(authenticate.bad_value()),
+    };
+    let authorization = item.require(&SIP_AUTHORIZATION)?;
+    let key = |def| {
+        let avp = item.require(def)?;
+        let octets: Zeroizing<[u8; 16]> = Zeroizing::new(avp.data.try_into().map_err(|_| avp.bad_value())?);
+        Ok(Key128(*octets))
+    };
+    Ok(AkaVector {
+        rand,
+        autn,
+        xres: Res::try_from(authorization.data).map_err(|_| authorization.bad_value())?,
+        ck: key(&CONFIDENTIALITY_KEY)?,
+        ik: key(&INTEGRITY_KEY)?,
+    })
+}
+
+/// RAND || AUTS
+fn split(octets: &[u8]) -> Option<(Rand, Auts)> {
+    let (rand, auts) = octets.split_first_chunk::<16>()?;
+    Some((Rand(*rand), Auts(auts.try_into().ok()?)))
+}
+
+fn timestamp(avps: Avps<'_>) -> Result<Option<Duration>, Fault> {
+    avps.get(&GUSS_TIMESTAMP).map(|avp| avp.time()).transpose()
+}
+
+#[cfg(test)]
+mod tests;
