@@ -52,15 +52,15 @@ impl MultimediaAuthRequest {
         if let Some(impu) = &self.impu {
             to.text(&PUBLIC_IDENTITY, impu.as_str());
         }
+        if let Some(since) = self.guss_timestamp {
+            to.time(&GUSS_TIMESTAMP, since);
+        }
         to.group(&SIP_AUTH_DATA_ITEM, |item| {
             item.text(&SIP_AUTHENTICATION_SCHEME, SCHEME);
             if let Some((rand, auts)) = &self.resync {
                 item.octets(&SIP_AUTHORIZATION, &[&rand.0[..], &auts.0].concat());
             }
         });
-        if let Some(since) = self.guss_timestamp {
-            to.time(&GUSS_TIMESTAMP, since);
-        }
     }
 }
 
