@@ -15,6 +15,7 @@ const RANKS: &[(&str, u8)] = &[
     ("sip", 0),
     ("aka", 0),
     ("diameter", 0),
+    ("xml", 0),
     ("diameter::exchange", 1),
     ("gba::kdf", 0),
     ("gba::btid", 0),

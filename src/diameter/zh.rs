@@ -6,19 +6,16 @@ pub mod guss;
 
 pub use guss::{Guss, UiccType, Uss};
 
+use super::cx::{AuthItem, Given, Scheme};
 use super::dictionary::{
-    CONFIDENTIALITY_KEY, GBA_USERSECSETTINGS, GUSS_TIMESTAMP, INTEGRITY_KEY, PUBLIC_IDENTITY, SIP_AUTH_DATA_ITEM,
-    SIP_AUTHENTICATE, SIP_AUTHENTICATION_SCHEME, SIP_AUTHORIZATION, USER_NAME,
+    GBA_USERSECSETTINGS, GUSS_TIMESTAMP, PUBLIC_IDENTITY, SIP_AUTH_DATA_ITEM, SIP_AUTHENTICATION_SCHEME,
+    SIP_AUTHORIZATION, USER_NAME,
 };
 use super::fault::Fault;
 use super::{Avps, Message, Writer};
-use crate::aka::vector::{AkaVector, Autn, Auts, Key128, Rand, Res};
+use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::identity::{Impi, Impu};
 use std::time::Duration;
-use zeroize::Zeroizing;
-
-/// SIP-Authentication-Scheme on Zh (TS 29.109 §4.2).
-pub const SCHEME: &str = "Digest-AKAv1-MD5";
 
 /// MAR
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +53,7 @@ impl MultimediaAuthRequest {
             to.time(&GUSS_TIMESTAMP, since);
         }
         to.group(&SIP_AUTH_DATA_ITEM, |item| {
-            item.text(&SIP_AUTHENTICATION_SCHEME, SCHEME);
+            item.text(&SIP_AUTHENTICATION_SCHEME, Scheme::Aka.as_str());
             if let Some((rand, auts)) = &self.resync {
                 item.octets(&SIP_AUTHORIZATION, &[&rand.0[..], &auts.0].concat());
             }
@@ -79,9 +76,11 @@ impl MultimediaAuthAnswer {
     /// Of a successful answer.
     pub fn read(message: &Message<'_>) -> Result<Self, Fault> {
         let avps = message.avps();
+        let item = avps.require(&SIP_AUTH_DATA_ITEM)?;
+        let Given::Aka(vector) = AuthItem::read(item.group())?.given else { return Err(item.bad_value()) };
         Ok(MultimediaAuthAnswer {
             impi: avps.text(&USER_NAME)?.map(Impi::from),
-            vector: vector(avps.require(&SIP_AUTH_DATA_ITEM)?.group())?,
+            vector,
             guss: avps.octets(&GBA_USERSECSETTINGS).map(<[u8]>::to_vec),
             guss_timestamp: timestamp(avps)?,
         })
@@ -91,14 +90,7 @@ impl MultimediaAuthAnswer {
         if let Some(impi) = &self.impi {
             to.text(&USER_NAME, impi.as_str());
         }
-        let AkaVector { rand, autn, xres, ck, ik } = &self.vector;
-        to.group(&SIP_AUTH_DATA_ITEM, |item| {
-            item.text(&SIP_AUTHENTICATION_SCHEME, SCHEME)
-                .octets(&SIP_AUTHENTICATE, &[rand.0, autn.0].concat())
-                .octets(&SIP_AUTHORIZATION, xres.as_bytes())
-                .octets(&CONFIDENTIALITY_KEY, &ck.0)
-                .octets(&INTEGRITY_KEY, &ik.0);
-        });
+        AuthItem { number: None, given: Given::Aka(self.vector.clone()) }.write(to);
         if let Some(guss) = &self.guss {
             to.octets(&GBA_USERSECSETTINGS, guss);
         }
@@ -106,27 +98,6 @@ impl MultimediaAuthAnswer {
             to.time(&GUSS_TIMESTAMP, since);
         }
     }
-}
-
-fn vector(item: Avps<'_>) -> Result<AkaVector, Fault> {
-    let authenticate = item.require(&SIP_AUTHENTICATE)?;
-    let (rand, autn) = match authenticate.data.split_first_chunk::<16>() {
-        Some((rand, autn)) => (Rand(*rand), Autn(autn.try_into().map_err(|_| authenticate.bad_value())?)),
-        None => return Err(authenticate.bad_value()),
-    };
-    let authorization = item.require(&SIP_AUTHORIZATION)?;
-    let key = |def| {
-        let avp = item.require(def)?;
-        let octets: Zeroizing<[u8; 16]> = Zeroizing::new(avp.data.try_into().map_err(|_| avp.bad_value())?);
-        Ok(Key128(*octets))
-    };
-    Ok(AkaVector {
-        rand,
-        autn,
-        xres: Res::try_from(authorization.data).map_err(|_| authorization.bad_value())?,
-        ck: key(&CONFIDENTIALITY_KEY)?,
-        ik: key(&INTEGRITY_KEY)?,
-    })
 }
 
 /// RAND || AUTS

@@ -2,7 +2,10 @@
 
 use super::guss::GussError;
 use super::*;
-use crate::diameter::dictionary::{DESTINATION_REALM, application, command};
+use crate::aka::vector::{Autn, Key128, Res};
+use crate::diameter::dictionary::{
+    CONFIDENTIALITY_KEY, DESTINATION_REALM, INTEGRITY_KEY, SIP_AUTHENTICATE, application, command,
+};
 use crate::diameter::fault::base;
 use crate::diameter::{Header, Origin, answer_to, request};
 
@@ -80,7 +83,8 @@ fn vectors_of_wrong_lengths_are_refused() {
     let lengths = |authenticate: usize, authorization: usize, ck: usize| {
         let mut writer = Writer::new(header);
         writer.group(&SIP_AUTH_DATA_ITEM, |item| {
-            item.octets(&SIP_AUTHENTICATE, &vec![0; authenticate])
+            item.text(&SIP_AUTHENTICATION_SCHEME, Scheme::Aka.as_str())
+                .octets(&SIP_AUTHENTICATE, &vec![0; authenticate])
                 .octets(&SIP_AUTHORIZATION, &vec![0; authorization])
                 .octets(&CONFIDENTIALITY_KEY, &vec![0; ck])
                 .octets(&INTEGRITY_KEY, &[0; 16]);
