@@ -366,7 +366,7 @@ impl EmbeddedHss {
                 self.writer.record(record);
             }
         }
-        Profile { impus: record.subscriber.impus.clone(), broadcast: record.subscriber.broadcast.clone() }
+        Profile::new(record.subscriber.impus.clone(), record.subscriber.broadcast.clone())
     }
 
     fn update(&self, record: &Arc<Record>, state: BroadcastState, now: Now) {
