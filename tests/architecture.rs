@@ -11,6 +11,7 @@ const RANKS: &[(&str, u8)] = &[
     ("file", 0),
     ("identity", 0),
     ("metrics", 0),
+    ("xml", 0),
     ("sip", 0),
     ("aka", 0),
     ("diameter", 0),

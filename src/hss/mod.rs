@@ -6,6 +6,7 @@
 pub mod embedded;
 pub mod profile;
 pub mod remote;
+pub mod repository;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
 

@@ -84,7 +84,7 @@ mod tests {
     fn each_is_used_once_in_order_and_within_its_time() {
         let (kept, alice) = (Vectors::new(10, HOUR), Impi::from("alice"));
         kept.keep(&alice, vectors(1..4), Duration::ZERO);
-        let mut next = |at: Duration| kept.take(&alice, at).map(|vector| vector.rand.0[0]);
+        let next = |at: Duration| kept.take(&alice, at).map(|vector| vector.rand.0[0]);
         assert_eq!((next(Duration::ZERO), next(HOUR / 2), next(HOUR)), (Some(1), Some(2), None));
         assert!(kept.kept.is_empty());
         kept.keep(&alice, vectors(1..4), HOUR);
