@@ -202,6 +202,26 @@ impl Bootstraps {
         }
     }
 
+    /// The subscriber may receive something else from now on; whether that is so.
+    pub fn resubscribe(&self, impi: &Impi, subscription: &BroadcastSubscription) -> bool {
+        let Some(btid) = self.by_impi.get(impi).map(|of| of.current.clone()) else { return false };
+        let Some(mut held) = self.by_btid.get_mut(&btid).filter(|held| held.bootstrap.subscription != *subscription)
+        else {
+            return false;
+        };
+        let Bootstrap { impi, impus, ks, rand, btid, expires, .. } = &*held.bootstrap;
+        held.bootstrap = Arc::new(Bootstrap {
+            impi: impi.clone(),
+            impus: impus.clone(),
+            ks: ks.clone(),
+            rand: *rand,
+            btid: btid.clone(),
+            expires: *expires,
+            subscription: subscription.clone(),
+        });
+        true
+    }
+
     /// Deregistration: Ks goes, and the one before it.
     pub fn remove(&self, impi: &Impi) {
         if let Some((_, of)) = self.by_impi.remove(impi) {

@@ -85,7 +85,7 @@ impl Store {
         if !user.impus.contains(impu) {
             return Err(HssError::IdentitiesDontMatch);
         }
-        Ok(Profile { impus: user.impus.clone().into(), broadcast: user.broadcast.clone() })
+        Ok(Profile::new(user.impus.clone(), user.broadcast.clone()))
     }
 
     /// splitmix64: the same seed, the same challenges.
@@ -133,6 +133,7 @@ impl Hss for TestHss {
         let what = match kind {
             Assignment::Registration => "SAR registration",
             Assignment::ReRegistration => "SAR re-registration",
+            Assignment::UnregisteredUser => "SAR unregistered-user",
             Assignment::UserDeregistration => "SAR user-deregistration",
             Assignment::TimeoutDeregistration => "SAR timeout-deregistration",
             Assignment::AdministrativeDeregistration => "SAR administrative-deregistration",

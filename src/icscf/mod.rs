@@ -12,7 +12,8 @@ pub mod select;
 #[cfg(test)]
 mod tests;
 
-use crate::hss::{AuthorizationType, HssError, Locate, Located};
+use crate::diameter::cx::Authorization;
+use crate::hss::{HssError, Locate, Located};
 use crate::identity::{Impi, Impu};
 use crate::registrar::Scscf;
 use crate::registrar::authenticate::refusal_of;
@@ -91,7 +92,7 @@ impl Icscf {
     async fn register(&self, request: &Message<'_>, source: &Source) -> Result<Vec<u8>, Refusal> {
         self.check_way(request)?;
         let asked = self.read(request)?;
-        let mut kind = if asked.leaves { AuthorizationType::Deregistration } else { AuthorizationType::Registration };
+        let mut kind = if asked.leaves { Authorization::Deregistration } else { Authorization::Registration };
         let mut located = self.authorize(&asked, kind).await?;
         let mut tried = Vec::new();
         let mut failure = Refusal::new(504).with(HeaderName::RetryAfter, 5);
@@ -110,8 +111,8 @@ impl Icscf {
                     }
                 }
                 // The one assigned fails, or is none of ours: by its capabilities another is found (§5.3.1.3).
-                None if kind == AuthorizationType::Registration && located.server.is_some() => {
-                    kind = AuthorizationType::RegistrationAndCapabilities;
+                None if kind == Authorization::Registration && located.server.is_some() => {
+                    kind = Authorization::RegistrationAndCapabilities;
                     located = Located { server: None, ..self.authorize(&asked, kind).await? };
                 }
                 _ => break,
@@ -148,6 +149,7 @@ impl Icscf {
         };
         let located = self.hss.location_info(&Impu::new(impu), originating).await.map_err(|error| match error {
             HssError::UserUnknown => Refusal::new(404),
+            HssError::NotRegistered => Refusal::because(480, error),
             error => refusal_of(error),
         })?;
         let first = candidates(&located, &self.settings.servers).into_iter().next();
@@ -157,13 +159,9 @@ impl Icscf {
         self.send(request, source, server, Kind::Other).await
     }
 
-    async fn authorize(&self, asked: &Asked, kind: AuthorizationType) -> Result<Located, Refusal> {
+    async fn authorize(&self, asked: &Asked, kind: Authorization) -> Result<Located, Refusal> {
         let asking = self.hss.user_authorization(&asked.impi, &asked.impu, &asked.visited_network, kind);
-        asking.await.map_err(|error| match error {
-            // Who deregisters and is not registered has nothing to leave (§5.3.1.2).
-            HssError::NotRegistered => Refusal::because(403, "not registered"),
-            error => refusal_of(error),
-        })
+        asking.await.map_err(refusal_of)
     }
 
     fn check_way(&self, request: &Message<'_>) -> Result<(), Refusal> {

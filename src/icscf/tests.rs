@@ -34,12 +34,12 @@ impl Locate for Hss {
         impi: &'a Impi,
         impu: &'a Impu,
         visited_network: &'a str,
-        kind: AuthorizationType,
+        kind: Authorization,
     ) -> Answer<'a, Result<Located, HssError>> {
         let question = match kind {
-            AuthorizationType::Registration => "registration",
-            AuthorizationType::Deregistration => "deregistration",
-            AuthorizationType::RegistrationAndCapabilities => "capabilities",
+            Authorization::Registration => "registration",
+            Authorization::Deregistration => "deregistration",
+            Authorization::RegistrationAndCapabilities => "capabilities",
         };
         self.answer(question, format!("{impi} {impu} {visited_network}"))
     }

@@ -240,6 +240,7 @@ impl Kept for Users {
         let mut found = self.table.with_whole(impi.as_str(), |registration, leg, closed| {
             let contacts = Contacts {
                 impus: registration.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
+                barred: registration.barred.iter().map(|impu| impu.as_str().to_owned()).collect(),
                 contacts: registration.bindings.iter().map(|b| Contact::of(b, times)).collect(),
                 gone: Vec::new(),
                 closed,
@@ -279,7 +280,7 @@ impl Kept for Users {
                         None => (None, Arc::default(), None),
                     };
                     let impus = impus.iter().map(|impu| impu.as_str().to_owned()).collect();
-                    let contacts = Contacts { impus, contacts: Vec::new(), gone, closed, ending };
+                    let contacts = Contacts { impus, barred: Vec::new(), contacts: Vec::new(), gone, closed, ending };
                     found = Some((contacts, leg.as_ref().map(LegDocument::of), Vec::new(), false));
                 }
                 None => {}
