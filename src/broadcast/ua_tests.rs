@@ -10,6 +10,7 @@ fn post(bed: &Bed, authorization: Option<String>, body: &[u8]) -> HttpResponse {
         authorization,
         content_type: Some(media::PROVISIONING.into()),
         body: body.to_vec(),
+        ..HttpRequest::default()
     }))
 }
 

@@ -9,11 +9,11 @@ pub mod control;
 mod drain;
 mod due;
 mod from_config;
+mod http;
 pub(crate) mod receive;
 mod reload;
 mod steer;
 pub mod systemd;
-mod ua;
 mod worker;
 
 use crate::clock::Clock;

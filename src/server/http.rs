@@ -1,7 +1,7 @@
-//! The HTTP listener of the broadcast role (Ua), on the worker that holds it.
+//! HTTP listeners, each on the worker that holds it: Ua of the broadcast role, Ub of the BSF.
 
-use crate::broadcast::server::Bsm;
-use crate::broadcast::ua;
+use crate::answer::Task;
+use crate::http::server::{self, Handler};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -21,11 +21,11 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_secs(60);
 
 /// Starts to serve on this thread's `LocalSet`.
-pub(super) fn serve(listener: TcpListener, bsm: Rc<Bsm>) -> std::io::Result<()> {
+pub(super) fn serve(listener: TcpListener, handler: Handler, spawn: Rc<dyn Fn(Task)>) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (calls, receiver) = mpsc::channel(WAITING);
-    tokio::task::spawn_local(ua::serve(bsm, receiver));
-    tokio::task::spawn_local(accept(listener, ua::router(calls)));
+    tokio::task::spawn_local(server::serve(handler, spawn, receiver));
+    tokio::task::spawn_local(accept(listener, server::router(calls)));
     Ok(())
 }
 
