@@ -27,7 +27,6 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
 pub mod ua;
-pub mod xml;
 
 use std::future::Future;
 use std::pin::Pin;
