@@ -1,6 +1,6 @@
 //! Diameter (RFC 6733): the codec over octets and its dictionary.
 //!
-//! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`]: values and octets, no I/O, no clock; rank 1: [`exchange`], the seam to
+//! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`], [`zn`]: values and octets, no I/O, no clock; rank 1: [`exchange`], the seam to
 //! those who have the connections.
 
 pub mod avp;
@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod fault;
 pub mod message;
 mod write;
+pub mod zn;
 
 pub use avp::{Avp, Avps, Def, Kind};
 pub use fault::{Fault, ResultCode};
