@@ -14,6 +14,7 @@ use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::Now;
 use crate::diameter::cx::Authorization;
+use crate::gba::guss::Guss;
 use crate::identity::{Impi, Impu};
 use std::sync::Arc;
 
@@ -161,6 +162,16 @@ pub trait Locate: Send + Sync {
     fn location_info<'a>(&'a self, impu: &'a Impu, originating: bool) -> Answer<'a, Result<Located, HssError>>;
 }
 
+/// What the BSF gets for a bootstrapping (Zh MAA).
+#[derive(Debug, Clone)]
+pub struct Bootstrapping {
+    pub vector: AkaVector,
+    /// The user's public identities, default first.
+    pub impus: Arc<[Impu]>,
+    pub broadcast: BroadcastSubscription,
+    pub settings: Guss,
+}
+
 pub trait Hss: Send + Sync {
     /// Whether the last question was not answered: what is asked now may fail, or take its time to.
     fn is_away(&self) -> bool {
@@ -212,6 +223,24 @@ pub trait Hss: Send + Sync {
 
     /// Which private identity a public one belongs to, for a REGISTER without Authorization.
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>>;
+
+    /// Zh MAR/MAA (TS 29.109 §5.1): a vector for a bootstrapping, and what is set for this subscriber. Where the HSS has no
+    /// settings of the kind, it is made of what it tells the others.
+    fn bootstrapping<'a>(
+        &'a self,
+        impi: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        Answer::later(async move {
+            let UserData { impus, broadcast, .. } = self.user_data(impi.as_str()).await?;
+            let impu = impus.first().ok_or(HssError::UserUnknown)?;
+            match self.multimedia_auth(impi, impu, AuthScheme::DigestAka, resync, now).await? {
+                AuthItem::Aka(vector) => Ok(Bootstrapping { vector, impus, broadcast, settings: Guss::default() }),
+                AuthItem::Digest { .. } => Err(HssError::SchemeNotSupported),
+            }
+        })
+    }
 
     /// Sh UDR: what is known of the user with this identity, private or public.
     fn user_data<'a>(&'a self, _identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {

@@ -1,7 +1,7 @@
 //! What becomes of a user whom another node of a shared store has changed meanwhile.
 
 use super::{Trail, Users, gone_of};
-use crate::gba::bootstrap::Bootstrap;
+use crate::gba::bootstrap::{Bootstrap, Made};
 use crate::identity::Impi;
 use crate::registrar::Registration;
 use crate::registrar::document::{Gone, Times};
@@ -16,7 +16,7 @@ impl Users {
         by_another: bool,
         theirs: Option<Whole>,
         gone: Vec<Gone>,
-        keys: Vec<(Arc<Bootstrap>, Duration)>,
+        mut keys: Vec<(Arc<Bootstrap>, Duration)>,
         times: Times,
     ) {
         let mut gone = gone;
@@ -52,8 +52,11 @@ impl Users {
         self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed, stored, said });
         let newest = |all: &[(Arc<Bootstrap>, Duration)]| all.first().map(|(_, until)| *until);
         if left.is_none() {
-            self.bootstraps.remove(impi);
-        } else if newest(&keys) > newest(&self.bootstraps.held(impi)) {
+            // What came over Ub is no registration's, so it stays.
+            self.bootstraps.end_registration(impi);
+            keys.retain(|(bootstrap, _)| bootstrap.made == Made::OverUb);
+        }
+        if newest(&keys) > newest(&self.bootstraps.held(impi)) {
             self.bootstraps.put_back(impi, keys);
         }
     }
