@@ -1,11 +1,12 @@
 //! The HSS as its clients see it (rank 1): the S-CSCF's Cx questions and the broadcast
 //! side's Sh/Zh ones, by their 3GPP names, behind one trait that may answer later.
 //!
-//! [`embedded`] is the node's own subscriber store and AuC.
+//! [`embedded`] is the node's own subscriber store and AuC, [`serve`] answers foreign nodes from it over Diameter.
 
 pub mod embedded;
 pub mod profile;
 pub mod repository;
+pub mod serve;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
 
