@@ -55,6 +55,12 @@ pub enum HssError {
     /// DIAMETER_ERROR_IDENTITIES_DONT_MATCH
     #[error("the public identity does not belong to the private one")]
     IdentitiesDontMatch,
+    /// DIAMETER_ERROR_ROAMING_NOT_ALLOWED
+    #[error("roaming from that network is not allowed")]
+    RoamingNotAllowed,
+    /// DIAMETER_ERROR_IDENTITY_NOT_REGISTERED
+    #[error("the identity is not registered, and nothing serves it unregistered")]
+    NotRegistered,
     /// DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED
     #[error("authentication scheme not supported for this subscriber")]
     SchemeNotSupported,
@@ -90,6 +96,47 @@ pub struct UserData {
     pub ims_since: Option<u64>,
     /// The broadcast registration, and since when it is so; None: there never was one.
     pub registration: Option<(BroadcastState, u64)>,
+}
+
+/// User-Authorization-Type (TS 29.229 §6.3.24).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorizationType {
+    Registration,
+    Deregistration,
+    /// As a registration, and the capabilities are wanted also where an S-CSCF is assigned.
+    RegistrationAndCapabilities,
+}
+
+/// Where a user is served (UAA and LIA): the S-CSCF assigned, or what one must be able to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Located {
+    /// SIP URI of the S-CSCF.
+    pub server: Option<String>,
+    pub capabilities: Capabilities,
+}
+
+/// Server-Capabilities (TS 29.229 §6.3.4); what the numbers mean is the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    pub mandatory: Vec<u32>,
+    pub optional: Vec<u32>,
+    /// S-CSCFs to prefer, best first.
+    pub servers: Vec<String>,
+}
+
+/// What an I-CSCF asks the HSS (TS 29.228 §6.1.1, §6.1.4).
+pub trait Locate: Send + Sync {
+    /// UAR/UAA: may this user register, or deregister, from there, and where?
+    fn user_authorization<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        visited_network: &'a str,
+        kind: AuthorizationType,
+    ) -> Answer<'a, Result<Located, HssError>>;
+
+    /// LIR/LIA: who serves this identity, for a request to it, or from it (`originating`)?
+    fn location_info<'a>(&'a self, impu: &'a Impu, originating: bool) -> Answer<'a, Result<Located, HssError>>;
 }
 
 pub trait Hss: Send + Sync {

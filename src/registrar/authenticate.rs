@@ -408,10 +408,12 @@ impl DigestParams<'_> {
 }
 
 /// What the HSS's refusals mean to the terminal (TS 24.229 §5.4.1.2).
-pub(super) fn refusal_of(error: HssError) -> Refusal {
+pub(crate) fn refusal_of(error: HssError) -> Refusal {
     match error {
         HssError::UserUnknown => Refusal::because(403, "user unknown"),
         HssError::IdentitiesDontMatch => Refusal::because(403, "public identity is not this user's"),
+        HssError::RoamingNotAllowed => Refusal::because(403, "roaming from there is not allowed"),
+        HssError::NotRegistered => Refusal::because(480, "not registered"),
         HssError::SchemeNotSupported => Refusal::because(403, "authentication scheme not supported"),
         HssError::ResyncRefused => Refusal::because(403, "resynchronisation refused"),
         HssError::NoVector(why) => {

@@ -96,7 +96,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Applies a plan wholly or not at all.
+    /// Applies a plan wholly or not at all. `since`: the number that contacts made or refreshed get.
     pub fn apply(
         &mut self,
         plan: &Plan<'_>,
@@ -104,6 +104,7 @@ impl Registration {
         source: &Source,
         limits: &Limits,
         mono: Duration,
+        since: u64,
     ) -> Result<(), BindingError> {
         let call_id = request.call_id().unwrap_or_default();
         let cseq = request.cseq().map(|c| c.number).unwrap_or(0);
@@ -133,6 +134,8 @@ impl Registration {
                         }
                         (None, 0) => {}
                         (at, _) => {
+                            let until = mono + Duration::from_secs(u64::from(*granted));
+                            let before = at.and_then(|i| next.get(i)).map(|old| old.latest);
                             let fresh = Binding {
                                 uri: contact.uri_text.into(),
                                 params: contact.params.clone().into(),
@@ -142,8 +145,9 @@ impl Registration {
                                 path: path_of(request),
                                 call_id: call_id.into(),
                                 cseq,
-                                until: mono + Duration::from_secs(u64::from(*granted)),
-                                since: mono,
+                                until,
+                                latest: before.unwrap_or(until).max(until),
+                                since,
                                 source: source.clone(),
                             };
                             match at {

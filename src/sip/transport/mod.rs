@@ -24,6 +24,7 @@ mod udp;
 
 pub use address::{AddressError, Listen, default_port};
 pub use bind::{BindError, Sockets, bind};
+pub(crate) use tls::subject_names;
 pub use tls::{Identity, Tls, TlsError, TlsFiles};
 
 use crate::answer::Answer;
@@ -317,6 +318,10 @@ impl Worker {
             Direction::In => &self.counters.received,
             Direction::Out => &self.counters.sent,
         });
+        self.show(direction, bytes, transport, addr);
+    }
+
+    fn show(&self, direction: Direction, bytes: &[u8], transport: Transport, addr: SocketAddr) {
         if let Some(observer) = self.observer.get() {
             observer(direction, bytes, &Peer { transport, addr });
         }
