@@ -1,12 +1,14 @@
 //! The HSS as its clients see it (rank 1): the S-CSCF's Cx questions and the broadcast
 //! side's Sh/Zh ones, by their 3GPP names, behind one trait that may answer later.
 //!
-//! [`embedded`] is the node's own subscriber store and AuC, [`remote`] a foreign HSS over Diameter.
+//! [`embedded`] is the node's own subscriber store and AuC, which [`serve`] shows to foreign nodes over Diameter; [`remote`] is a
+//! foreign HSS.
 
 pub mod embedded;
 pub mod profile;
 pub mod remote;
 pub mod repository;
+pub mod serve;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
 
