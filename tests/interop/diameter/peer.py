@@ -3,6 +3,7 @@ does what it reads on its standard input, one JSON object a line. It ends when t
 
 import datetime
 import json
+import os
 import socket
 import sys
 import threading
@@ -138,6 +139,30 @@ class Peer(Node):
             return None
         return answer
 
+    def receive_dwr(self, conn, message):
+        super().receive_dwr(conn, message)
+        tell(got="DWR", avps=describe(message))
+
+    def receive_dwa(self, conn, message):
+        super().receive_dwa(conn, message)
+        tell(answered="DWR", avps=describe(message))
+
+    def receive_dpr(self, conn, message):
+        super().receive_dpr(conn, message)
+        tell(got="DPR", avps=describe(message))
+
+    def receive_dpa(self, conn, message):
+        super().receive_dpa(conn, message)
+        tell(answered="DPR", avps=describe(message))
+
+    def receive_cer(self, conn, message):
+        super().receive_cer(conn, message)
+        tell(got="CER", avps=describe(message))
+
+    def receive_cea(self, conn, message):
+        super().receive_cea(conn, message)
+        tell(answered="CER", avps=describe(message))
+
     def fault(self, name):
         with self.lock:
             for at, fault in enumerate(self.faults):
@@ -242,9 +267,17 @@ class Peer(Node):
                     for connection in list(self.connections.values()):
                         connection.close()
                     tell(done="drop")
+                case "dpr":
+                    for connection in list(self.connections.values()):
+                        self.send_dpr(connection)
+                    tell(done="dpr")
+                case "dwr":
+                    for connection in list(self.connections.values()):
+                        self.send_dwr(connection)
+                    tell(done="dwr")
                 case other:
                     threading.Thread(target=commands[other], kwargs=order, daemon=True).start()
-        self.stop(wait_timeout=2)
+        os._exit(0)  # its threads would go on for seconds
 
 
 def free_port():
