@@ -4,14 +4,14 @@
 """
 
 import argparse
+import re
 
 from diameter.message import constants as c
 
 from milenage import Card
-from peer import CX, SH, TGPP, ZH, Peer, avp, find, first, run, tell
+from peer import CX, SH, TGPP, ZH, Peer, avp, experimental, find, first, run, tell
 
-NO_USER = [avp(c.AVP_EXPERIMENTAL_RESULT, [
-    avp(c.AVP_VENDOR_ID, TGPP, 0), avp(c.AVP_EXPERIMENTAL_RESULT_CODE, 5001, 0)], 0)]
+NO_USER = [experimental(5001)]
 SUCCESS = avp(c.AVP_RESULT_CODE, 2001, 0)
 
 PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
@@ -30,11 +30,6 @@ CRITERION = """<InitialFilterCriteria><Priority>0</Priority>
 GUSS = """<?xml version="1.0" encoding="UTF-8"?>
 <guss id="{impi}"><bsfInfo><uiccType>GBA</uiccType><lifeTime>3600</lifeTime></bsfInfo>
 <ussList><uss id="1" type="4" nafGroup="bcast"><uids><uid>{impu}</uid></uids><flags/></uss></ussList></guss>"""
-
-
-def experimental(code):
-    return avp(c.AVP_EXPERIMENTAL_RESULT, [
-        avp(c.AVP_VENDOR_ID, TGPP, 0), avp(c.AVP_EXPERIMENTAL_RESULT_CODE, code, 0)], 0)
 
 
 class Hss:
@@ -149,7 +144,6 @@ class Hss:
         card = self.user(message)
         if card is None:
             return NO_USER
-        import re
         data = first(message, (c.AVP_TGPP_SH_USER_DATA, TGPP))
         found = re.search(rb"<RepositoryData>.*</RepositoryData>", data, re.S)
         service = re.search(rb"<ServiceIndication>([^<]*)<", data)

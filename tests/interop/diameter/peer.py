@@ -21,8 +21,12 @@ NAMES = {
 }
 
 
+SPEAKING = threading.Lock()
+
+
 def tell(**event):
-    print(json.dumps(event), flush=True)
+    with SPEAKING:
+        print(json.dumps(event), flush=True)
 
 
 def avp(code, value, vendor=TGPP, mandatory=True):
@@ -34,6 +38,11 @@ def raw(code, octets, vendor=0, mandatory=True):
     made = Avp(code, vendor, octets)
     made.is_mandatory = mandatory
     return made
+
+
+def experimental(code):
+    return avp(c.AVP_EXPERIMENTAL_RESULT, [
+        avp(c.AVP_VENDOR_ID, TGPP, 0), avp(c.AVP_EXPERIMENTAL_RESULT_CODE, code, 0)], 0)
 
 
 def plain(value):
@@ -296,5 +305,8 @@ def run(make, commands):
         except OSError:
             if attempt == 9:
                 raise
+    if node.tcp_port is None:
+        for application in node.served.values():
+            application.wait_for_ready(15)
     tell(ready=node.tcp_port or 0)
     node.obey(commands(node))
