@@ -103,6 +103,7 @@ pub mod server;
 pub mod sip;
 pub mod store;
 pub mod terminal;
+pub mod xml;
 
 /// The programs in the book.
 #[cfg(doctest)]

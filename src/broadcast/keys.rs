@@ -6,13 +6,13 @@
 
 use super::datetime;
 use super::ext::{parse_services, services_text, state_token};
-use super::xml::{self, Element, XmlError, escape};
 use crate::gba::btid::{Btid, BtidError};
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, NafIdError, UaId};
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
 use crate::sip::Uri;
+use crate::xml::{self, Element, XmlError, escape};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write;

@@ -28,7 +28,6 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
 pub mod ua;
-pub mod xml;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -3,8 +3,8 @@
 //! The schema is known only in part: the root's local name picks the operation, namespaces do not matter on input,
 //! unknown elements are skipped. The terminal's own octets are never rewritten, only read.
 
-use super::xml::{self, Element, XmlError, escape};
 use crate::hss::BroadcastSubscription;
+use crate::xml::{self, Element, XmlError, escape};
 use std::fmt::Write;
 
 /// Namespace written in requests and answers.

@@ -86,6 +86,9 @@ struct Add {
     /// Broadcast subscription: yes, no, or service ids separated by commas
     #[arg(long, value_name = "yes|no|ID,ID", default_value = "no")]
     broadcast: String,
+    /// Service profile of the configuration that foreign nodes are told over Diameter
+    #[arg(long, value_name = "NAME", default_value = "")]
+    service: String,
     /// Replace the subscriber if it exists; its states stay, and its SQN while the keys stay
     #[arg(long)]
     replace: bool,
@@ -96,8 +99,8 @@ struct Add {
 /// The whole file is checked before anything is stored. If the program is ended while it stores, a part of the file is
 /// there, each subscriber of it whole; the same command with --replace completes it.
 ///
-/// The header line names the columns, in any order: impi,impu,algorithm,k,opc,op,sqn,amf,password,broadcast.
-/// Several impus are separated by spaces. algorithm: milenage, tuak, digest. Either opc or op; for TUAK TOPc or TOP.
+/// The header line names the columns, in any order: impi,impu,algorithm,k,opc,op,sqn,amf,password,broadcast,
+/// service. Several impus are separated by spaces. algorithm: milenage, tuak, digest. Either opc or op; for TUAK TOPc or TOP.
 /// sqn: 12 hex digits, the highest that the card has accepted; empty for a fresh card. broadcast: yes, no, or service
 /// ids separated by spaces or ";".
 #[derive(clap::Args)]
@@ -173,6 +176,7 @@ impl Add {
             amf: self.amf.as_deref().unwrap_or_default(),
             password: &password,
             broadcast: &self.broadcast,
+            service: &self.service,
         };
         fields.subscriber().map_err(|error| anyhow::anyhow!("--{error}"))
     }

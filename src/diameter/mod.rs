@@ -1,14 +1,17 @@
 //! Diameter (RFC 6733): the codec over octets and its dictionary.
 //!
-//! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`]: values and octets, no I/O, no clock; rank 1: [`exchange`], the seam to
-//! those who have the connections.
+//! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`]: values and octets, no I/O, no clock, and with types the messages of
+//! an application, for both sides: [`cx`], [`sh`], [`zh`]; rank 1: [`exchange`], the seam to those who have the connections.
 
 pub mod avp;
+pub mod cx;
 pub mod dictionary;
 pub mod exchange;
 pub mod fault;
 pub mod message;
+pub mod sh;
 mod write;
+pub mod zh;
 
 pub use avp::{Avp, Avps, Def, Kind};
 pub use fault::{Fault, ResultCode};

@@ -85,7 +85,7 @@ impl Store {
         if !user.impus.contains(impu) {
             return Err(HssError::IdentitiesDontMatch);
         }
-        Ok(Profile { impus: user.impus.clone().into(), broadcast: user.broadcast.clone() })
+        Ok(Profile::new(user.impus.clone(), user.broadcast.clone()))
     }
 
     /// splitmix64: the same seed, the same challenges.

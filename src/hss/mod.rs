@@ -5,6 +5,7 @@
 
 pub mod embedded;
 pub mod profile;
+pub mod repository;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
 

@@ -46,7 +46,7 @@ impl FakeHss {
         if !user.impus.contains(impu) {
             return Err(HssError::IdentitiesDontMatch);
         }
-        Ok(Profile { impus: user.impus.clone().into(), broadcast: user.broadcast.clone() })
+        Ok(Profile::new(user.impus.clone(), user.broadcast.clone()))
     }
 }
 

@@ -94,7 +94,12 @@ fn json_of(stored: &Stored, secrets: bool) -> Value {
             BroadcastSubscription::All => json!(true),
             BroadcastSubscription::Services(ids) => json!(ids.to_vec()),
         },
-        "ims": { "state": registration.ims.as_str(), "since": registration.ims_since.map(rfc3339) },
+        "service": *subscriber.service,
+        "ims": {
+            "state": registration.ims.as_str(),
+            "since": registration.ims_since.map(rfc3339),
+            "scscf": registration.serving.as_ref().map(|serving| serving.scscf.as_str()),
+        },
         "broadcast_registration": {
             "state": broadcast.map(|b| b.state).unwrap_or_default().as_str(),
             "since": broadcast.map(|b| rfc3339(b.since)),
@@ -134,9 +139,15 @@ fn text_of(stored: &Stored, secrets: bool) -> String {
         }
     }
     line("broadcast", &crate::hss::embedded::subscriber::broadcast_text(&subscriber.broadcast));
+    if !subscriber.service.is_empty() {
+        line("service", &subscriber.service);
+    }
     let since = |since: Option<u64>| since.map(|since| format!(" since {}", rfc3339(since))).unwrap_or_default();
     let registration = &stored.registration;
     line("ims", &format!("{}{}", registration.ims.as_str(), since(registration.ims_since)));
+    if let Some(serving) = &registration.serving {
+        line("s-cscf", &serving.scscf);
+    }
     match &registration.broadcast {
         None => line("broadcast registration", "not_registered"),
         Some(broadcast) => {

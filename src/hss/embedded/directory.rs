@@ -5,8 +5,9 @@
 //! away.
 
 use super::auc::Auc;
+use super::foreign::{self, Change, Observer};
 use super::local::Local;
-use super::subscriber::{Registration, Stored, StoredSqn, Subscriber};
+use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watcher};
 use crate::clock::Now;
 use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
@@ -33,6 +34,8 @@ struct Live {
 #[derive(Debug)]
 pub(super) struct Record {
     pub subscriber: Subscriber,
+    /// Who is told over Sh when the subscriber's data change.
+    pub watchers: Arc<[Watcher]>,
     live: Arc<Live>,
     /// When it was read from the store, as [`Directory::present`].
     read: u64,
@@ -87,6 +90,7 @@ pub(super) struct Directory {
     present: AtomicU64,
     /// Removed while the node runs, not yet taken note of by the registrar.
     removed: Mutex<Vec<Impi>>,
+    pub observer: Observer,
     /// Removed while the directory was being filled: what the walk has read of them is out of date.
     gone: Mutex<HashSet<Impi>>,
 }
@@ -101,6 +105,7 @@ impl Directory {
             complete: AtomicBool::new(false),
             present: AtomicU64::new(0),
             removed: Mutex::default(),
+            observer: Observer::default(),
             gone: Mutex::default(),
         }
     }
@@ -175,8 +180,11 @@ impl Directory {
         }
         if let Some((impi, record)) = self.by_impi.remove(impi) {
             self.drop_impus_but(&record, &[]);
-            // Of a shared store the nodes are told by what is due of the user.
-            if !self.shared && record.registration().ims != RegState::NotRegistered {
+            let registration = record.registration().clone();
+            if let Some(serving) = registration.serving {
+                self.observer.tell(|| Change::Removed(foreign::Entry::of(record), serving));
+            } else if !self.shared && registration.ims != RegState::NotRegistered {
+                // Of a shared store the nodes are told by what is due of the user.
                 lock(&self.removed).push(impi);
             }
         }
@@ -217,12 +225,16 @@ impl Directory {
         }
         if let Some(old) = old {
             self.drop_impus_but(&old, &record.subscriber.impus);
+            let (was, is) = (&old.subscriber, &record.subscriber);
+            if was.impus != is.impus || was.broadcast != is.broadcast || was.service != is.service {
+                self.observer.tell(|| Change::Profile(foreign::Entry::of(record.clone())));
+            }
         }
         record
     }
 
     fn record(&self, stored: Stored, old: Option<&Record>) -> Arc<Record> {
-        let Stored { subscriber, sqn, registration } = stored;
+        let Stored { subscriber, sqn, registration, watchers } = stored;
         let sqn = sqn.unwrap_or(StoredSqn { step: 0, tick: 0, offset: 0 });
         let live = match old {
             Some(old) => {
@@ -239,7 +251,7 @@ impl Directory {
                 queued: AtomicBool::new(false),
             }),
         };
-        Arc::new(Record { subscriber, live, read: self.present() })
+        Arc::new(Record { subscriber, watchers, live, read: self.present() })
     }
 
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {

@@ -1,25 +1,32 @@
 //! A subscriber as the entity `subscriber` of the store, and back: fields of JSON text.
 //!
 //! `profile` is what is provisioned, with K and OPc or the password sealed in it; `sqn` is the generator at rest; `state`
-//! are both registrations. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
+//! are both registrations; `watchers` and `repository:NAME` are what application servers have subscribed to and left there
+//! over Sh. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
 //! entity `public-identity` names the subscriber; it counts only if that one's profile names the identity.
 
 use super::EmbeddedError;
 use super::field;
 use super::subscriber::{
-    BroadcastRegistration, Credentials, Registration, Stored, StoredSqn, Subscriber, broadcast_text,
+    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Watcher, broadcast_text,
 };
 use crate::aka::{Algorithm, Amf, KeySet};
 use crate::auth::digest::Password;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impu};
 use crate::store::{Class, Entity, Key, Save, Seal, seal};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use std::ops::Not;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub(super) const PROFILE: &str = "profile";
 pub(super) const SQN: &str = "sqn";
 pub(super) const STATE: &str = "state";
+pub(super) const WATCHERS: &str = "watchers";
+const REPOSITORY: &str = "repository:";
 const OWNER: &str = "owner";
 /// Name of the sealed value within the profile, in what binds it to its place.
 const SECRET: &str = "profile secret";
@@ -36,6 +43,8 @@ struct Profile {
     amf: String,
     impus: Vec<String>,
     broadcast: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    service: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +54,22 @@ struct State {
     ims_since: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     broadcast: Option<Broadcast>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    serving: Option<Served>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Served {
+    scscf: String,
+    host: String,
+    realm: String,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    authenticating: bool,
+    #[serde(default, skip_serializing_if = "Not::not")]
+    reassign: bool,
+    /// Base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restoration: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +80,15 @@ struct Broadcast {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     btid: Option<String>,
     since: u64,
+    #[serde(default)]
+    sequence: u16,
+}
+
+/// What an application server keeps here: the number of its last change, and `ServiceData` as XML.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Repository {
+    pub sequence: u16,
+    pub data: String,
 }
 
 pub(super) fn subscriber_key(impi: &Impi) -> Key {
@@ -83,6 +117,7 @@ pub(super) fn profile(subscriber: &Subscriber, seal: &Seal) -> Result<Fields, Em
         amf: subscriber.amf.0.iter().map(|octet| format!("{octet:02x}")).collect(),
         impus: subscriber.impus.iter().map(|impu| impu.as_str().into()).collect(),
         broadcast: broadcast_text(&subscriber.broadcast),
+        service: subscriber.service.to_string(),
     };
     Ok(vec![(PROFILE.into(), json(&profile))])
 }
@@ -99,8 +134,17 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration) -> Save {
         naf: b.naf_fqdn.clone(),
         btid: b.btid.clone(),
         since: b.since,
+        sequence: b.sequence,
     });
-    let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, broadcast };
+    let serving = registration.serving.as_deref().map(|serving| Served {
+        scscf: serving.scscf.clone(),
+        host: serving.host.clone(),
+        realm: serving.realm.clone(),
+        authenticating: serving.authenticating,
+        reassign: serving.reassign,
+        restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
+    });
+    let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, broadcast, serving };
     Save::some(subscriber_key(impi), vec![(STATE.into(), json(&state))])
 }
 
@@ -144,8 +188,33 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
         amf: amf(&profile.amf).ok_or_else(|| damaged("AMF"))?,
         sqn: None,
         broadcast: broadcast(&profile.broadcast).ok_or_else(|| damaged("broadcast subscription"))?,
+        service: profile.service.into(),
     };
-    Ok(Some(Stored { subscriber, sqn, registration: registration(entity) }))
+    Ok(Some(Stored { subscriber, sqn, registration: registration(entity), watchers: watchers(entity) }))
+}
+
+pub(super) fn watchers(entity: &Entity) -> Arc<[Watcher]> {
+    let watchers: Option<Vec<Watcher>> = entity.field(WATCHERS).and_then(|field| serde_json::from_slice(field).ok());
+    watchers.unwrap_or_default().into()
+}
+
+/// The field of all watchers.
+pub(super) fn of_watchers(watchers: &[Watcher]) -> Fields {
+    vec![(WATCHERS.into(), if watchers.is_empty() { None } else { json(&watchers) })]
+}
+
+pub(super) fn repository(entity: &Entity, service: &str) -> Option<Repository> {
+    serde_json::from_slice(entity.field(&format!("{REPOSITORY}{service}"))?).ok()
+}
+
+/// How many services have data of the subscriber's here.
+pub(super) fn repositories(entity: &Entity) -> usize {
+    entity.fields.iter().filter(|(name, _)| name.starts_with(REPOSITORY)).count()
+}
+
+/// The field of a service's data; None: it goes.
+pub(super) fn of_repository(service: &str, repository: Option<&Repository>) -> Fields {
+    vec![(format!("{REPOSITORY}{service}").into(), repository.and_then(json))]
 }
 
 /// The profile sealed anew; None if its secret is sealed as it is to be.
@@ -168,12 +237,16 @@ pub(super) fn stored_sqn(entity: &Entity) -> Option<StoredSqn> {
 /// Nobody is registered where nothing, or nothing readable, is said.
 pub(super) fn registration(entity: &Entity) -> Registration {
     let state: Option<State> = entity.field(STATE).and_then(|field| serde_json::from_slice(field).ok());
-    let Some(State { ims, ims_since, broadcast }) = state else { return Registration::default() };
-    let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since }| {
+    let Some(State { ims, ims_since, broadcast, serving }) = state else { return Registration::default() };
+    let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since, sequence }| {
         let state = reg_state(&state);
-        Box::new(BroadcastRegistration { state, server, naf_fqdn: naf, btid, since })
+        Box::new(BroadcastRegistration { state, server, naf_fqdn: naf, btid, since, sequence })
     });
-    Registration { ims: reg_state(&ims), ims_since, broadcast }
+    let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, restoration }| {
+        let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());
+        Box::new(Serving { scscf, host, realm, authenticating, reassign, restoration })
+    });
+    Registration { ims: reg_state(&ims), ims_since, broadcast, serving }
 }
 
 fn place(impi: &Impi) -> String {

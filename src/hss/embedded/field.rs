@@ -41,6 +41,7 @@ pub struct Fields<'a> {
     pub amf: &'a str,
     pub password: &'a str,
     pub broadcast: &'a str,
+    pub service: &'a str,
 }
 
 impl Fields<'_> {
@@ -52,6 +53,7 @@ impl Fields<'_> {
             amf: amf(self.amf)?,
             sqn: sequence_number(self.sqn)?,
             broadcast: broadcast(self.broadcast)?,
+            service: service(self.service)?,
         })
     }
 
@@ -189,6 +191,14 @@ pub fn broadcast(text: &str) -> Result<BroadcastSubscription, FieldError> {
     Ok(BroadcastSubscription::Services(ids.into()))
 }
 
+/// Name of a service profile.
+pub fn service(text: &str) -> Result<Arc<str>, FieldError> {
+    if text.len() > 64 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        return Err(wrong("service", "a name of at most 64 letters, digits, \"-\", \"_\" and \".\" needed"));
+    }
+    Ok(text.into())
+}
+
 /// Octets of a hexadecimal field that may have one of the lengths in `octets`.
 fn secret_hex(column: &'static str, text: &str, octets: &[usize]) -> Result<Zeroizing<Vec<u8>>, FieldError> {
     if text.is_empty() {
@@ -272,6 +282,10 @@ mod tests {
             (Fields { impu: "urn:x:y", ..fields() }, "impu: \"urn:x:y\" is not a sip:, sips: or tel: URI"),
             (Fields { impu: "sip:u@h SIP:u@H", ..fields() }, "impu: sip:u@h is there twice"),
             (Fields { broadcast: "yes svc1", ..fields() }, "broadcast: yes or no and service ids as well"),
+            (
+                Fields { service: "a b", ..fields() },
+                "service: a name of at most 64 letters, digits, \"-\", \"_\" and \".\" needed",
+            ),
             (Fields { password: "x", ..fields() }, "password: only algorithm digest has one"),
             (
                 Fields { algorithm: "digest", password: "x", ..fields() },

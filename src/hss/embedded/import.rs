@@ -14,7 +14,8 @@ use std::collections::hash_map::Entry;
 use std::io::Read;
 use zeroize::Zeroizing;
 
-const COLUMNS: [&str; 10] = ["impi", "impu", "algorithm", "k", "opc", "op", "sqn", "amf", "password", "broadcast"];
+const COLUMNS: [&str; 11] =
+    ["impi", "impu", "algorithm", "k", "opc", "op", "sqn", "amf", "password", "broadcast", "service"];
 
 /// A line that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -225,7 +226,8 @@ fn subscriber(columns: &[usize], record: &ByteRecord) -> Result<Subscriber, Stri
             "sqn" => fields.sqn = trimmed,
             "amf" => fields.amf = trimmed,
             "password" => fields.password = value, // a blank may belong to it
-            _ => fields.broadcast = trimmed,
+            "broadcast" => fields.broadcast = trimmed,
+            _ => fields.service = trimmed,
         }
     }
     fields.subscriber().map_err(|error| format!("column {error}"))

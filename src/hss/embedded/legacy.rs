@@ -94,7 +94,8 @@ fn subscriber(row: &Row<'_>, impi: &str) -> rusqlite::Result<Option<Adopted>> {
     };
     let amf = Amf(octets(7)?.try_into().unwrap_or(Amf::IMS.0));
     let Some(broadcast) = entity::broadcast(row.get_ref(8)?.as_str().unwrap_or_default()) else { return Ok(None) };
-    let subscriber = Subscriber { impi: Impi::new(impi), impus: [].into(), credentials, amf, sqn: None, broadcast };
+    let (impi, impus, service) = (Impi::new(impi), [].into(), "".into());
+    let subscriber = Subscriber { impi, impus, credentials, amf, sqn: None, broadcast, service };
     Ok(Some((subscriber, sqn)))
 }
 

@@ -65,7 +65,7 @@ impl EmbeddedHss {
     }
 
     /// One entity after the other: they lie on different shards, of which one may be away.
-    async fn read_now(&self, sought: &Sought) -> Result<Result<Arc<Record>, HssError>, StoreError> {
+    pub(super) async fn read_now(&self, sought: &Sought) -> Result<Result<Arc<Record>, HssError>, StoreError> {
         match sought {
             Sought::Impi(impi) => self.read_impi(impi).await,
             Sought::Impu(impu) => self.read_impu(impu).await,

@@ -13,6 +13,7 @@ mod auc;
 mod directory;
 mod entity;
 pub mod field;
+pub mod foreign;
 pub mod import;
 mod issuer;
 pub mod legacy;
@@ -23,7 +24,9 @@ mod subscribers;
 mod thread;
 mod writer;
 
-pub use subscriber::{BroadcastRegistration, Credentials, Registration, Stored, StoredSqn, Subscriber};
+pub use subscriber::{
+    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Watcher,
+};
 pub use subscribers::{Conflict, Conflicts, Progress, Subscribers};
 
 use super::{
@@ -190,7 +193,11 @@ impl EmbeddedHss {
         self.directory.for_each(|record| {
             let mut registration = record.registration();
             let before = registration.clone();
-            if registration.ims_since.is_none_or(|since| since < start) && registration.ims != RegState::NotRegistered {
+            // An S-CSCF elsewhere keeps its users while this node is away.
+            if registration.serving.is_none()
+                && registration.ims_since.is_none_or(|since| since < start)
+                && registration.ims != RegState::NotRegistered
+            {
                 (registration.ims, registration.ims_since) = (RegState::NotRegistered, Some(start));
             }
             if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since < start)
@@ -337,33 +344,38 @@ impl EmbeddedHss {
             // A stranger who fails to authenticate must not change what the user has.
             Assignment::AuthenticationFailure | Assignment::AuthenticationTimeout => None,
         };
-        if let Some(state) = state {
+        let elsewhere = record.registration().serving.is_some();
+        if let Some(state) = state.filter(|state| *state == RegState::Registered || !elsewhere) {
             let mut registration = record.registration();
-            let changed = registration.ims != state;
+            // Who was served elsewhere is served here from now on.
+            let from = registration.serving.take();
+            let changed = registration.ims != state || from.is_some();
             if changed {
                 registration.ims = state;
                 registration.ims_since = Some(now.unix.as_secs());
             }
             drop(registration);
+            if let Some(from) = from {
+                self.directory.observer.tell(|| foreign::Change::Moved(foreign::Entry::of(record.clone()), from));
+            }
+            if changed {
+                self.directory.observer.tell(|| foreign::Change::State(foreign::Entry::of(record.clone())));
+            }
             // What is known of a shared store may be some seconds old.
             if changed || self.shared && kind != Assignment::ReRegistration {
                 self.writer.record(record);
             }
         }
-        Profile { impus: record.subscriber.impus.clone(), broadcast: record.subscriber.broadcast.clone() }
+        Profile::new(record.subscriber.impus.clone(), record.subscriber.broadcast.clone())
     }
 
     fn update(&self, record: &Arc<Record>, state: BroadcastState, now: Now) {
-        let BroadcastState { state, server, naf_fqdn, btid } = state;
         let mut registration = record.registration();
-        let since = match &registration.broadcast {
-            Some(old) if old.state == state => old.since,
-            _ => now.unix.as_secs(),
-        };
-        let new = Some(Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since }));
-        let changed = registration.broadcast != new;
-        registration.broadcast = new;
+        let changed = foreign::set_broadcast(&mut registration, state, now);
         drop(registration);
+        if changed {
+            self.directory.observer.tell(|| foreign::Change::Broadcast(foreign::Entry::of(record.clone())));
+        }
         if changed || self.shared {
             self.writer.record(record);
         }
@@ -427,7 +439,7 @@ fn user_data(record: &Record) -> UserData {
     let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
     let registration = record.registration().clone();
     let of_broadcast = |b: Box<BroadcastRegistration>| {
-        let BroadcastRegistration { state, server, naf_fqdn, btid, since } = *b;
+        let BroadcastRegistration { state, server, naf_fqdn, btid, since, .. } = *b;
         (BroadcastState { state, server, naf_fqdn, btid }, since)
     };
     UserData {

@@ -47,6 +47,8 @@ pub struct Subscriber {
     /// subscriber is replaced: the generator goes on, if the keys stay the same.
     pub sqn: Option<Sqn>,
     pub broadcast: BroadcastSubscription,
+    /// Which of the service profiles in the configuration is the subscriber's; empty: the one named `default`.
+    pub service: Arc<str>,
 }
 
 /// A subscriber's SQN generator at rest: the next SEQ is above `tick + offset - 1`. The greater one is the newer one: by
@@ -103,6 +105,47 @@ pub struct BroadcastRegistration {
     pub btid: Option<String>,
     /// Seconds since 1970.
     pub since: u64,
+    /// Of the repository data that application servers see (TS 29.328 §6.1.2).
+    pub sequence: u16,
+}
+
+/// The S-CSCF that a user is assigned to, if it is not this node's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Server-Name: its SIP URI.
+    pub scscf: String,
+    /// Origin-Host and Origin-Realm: where requests for it go.
+    pub host: String,
+    pub realm: String,
+    /// It has asked for vectors and not registered the user yet.
+    pub authenticating: bool,
+    /// It does not answer the I-CSCF: another one may take its place.
+    pub reassign: bool,
+    /// SCSCF-Restoration-Info as it came.
+    pub restoration: Option<Vec<u8>>,
+}
+
+/// An application server that is told when a subscriber's data change (Sh SNR).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watcher {
+    pub host: String,
+    pub realm: String,
+    /// The public identity that it named.
+    pub impu: String,
+    /// Numbers of Data-References.
+    pub data: Vec<i32>,
+    /// Service-Indications of repository data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
+    /// SIP URI of the server, for its filter criteria.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Seconds since 1970; None: for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// One notification and no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
 }
 
 /// Both registration states. They outlive the node that recorded them.
@@ -112,6 +155,8 @@ pub struct Registration {
     /// When `ims` last changed, in seconds since 1970; None: it never did.
     pub ims_since: Option<u64>,
     pub broadcast: Option<Box<BroadcastRegistration>>,
+    /// None: this node's own S-CSCF, if any.
+    pub serving: Option<Box<Serving>>,
 }
 
 /// A subscriber as it lies in the store.
@@ -121,6 +166,7 @@ pub struct Stored {
     /// None for `digest`.
     pub sqn: Option<StoredSqn>,
     pub registration: Registration,
+    pub watchers: Arc<[Watcher]>,
 }
 
 /// The text of a broadcast subscription: `no`, `yes`, or service ids separated by spaces.

@@ -1,12 +1,13 @@
-//! A small, bounded reading of XML: what comes from outside becomes a tree of local names, or a refusal.
+//! A small, bounded reading of XML (rank 0): what comes from outside becomes a tree of local names, or a refusal.
 //!
 //! No DTD and so no entities of one's own, no external anything; size, depth, nodes and attributes are limited.
-//! Namespaces are ignored (the schemas of the documents read here are known only in part), unknown elements are kept.
-//! Text is wiped when dropped, because a key document holds a key.
+//! Namespaces are ignored (the schemas of the documents read here are known only in part), unknown elements are kept, and
+//! with [`Element::copy`] passed on as they came. Text is wiped when dropped, because a key document holds a key.
 
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
+use std::ops::Range;
 use zeroize::Zeroizing;
 
 pub mod limits {
@@ -46,6 +47,10 @@ pub struct Element {
     pub children: Vec<Element>,
     /// All character data directly inside, in order.
     pub text: Zeroizing<String>,
+    /// Where its content lies in the document.
+    content: Range<usize>,
+    /// `xmlns` attributes as they came.
+    namespaces: Vec<(String, String)>,
 }
 
 impl Element {
@@ -57,9 +62,28 @@ impl Element {
         self.children.iter().filter(move |child| child.name == name)
     }
 
+    pub fn child(&self, name: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.name == name)
+    }
+
+    /// The element as text of its own, without its other attributes: its content as it came, and every namespace declared
+    /// that its prefixes may need. `within`: the elements around it, outermost first.
+    pub fn copy(&self, document: &[u8], within: &[&Element]) -> String {
+        let mut declared: Vec<&(String, String)> = Vec::new();
+        for element in within.iter().copied().chain([self]) {
+            for namespace in &element.namespaces {
+                declared.retain(|outer| outer.0 != namespace.0);
+                declared.push(namespace);
+            }
+        }
+        let declared: String = declared.iter().map(|(name, uri)| format!(" {name}=\"{}\"", escape(uri))).collect();
+        let content = document.get(self.content.clone()).and_then(|octets| std::str::from_utf8(octets).ok());
+        format!("<{0}{declared}>{1}</{0}>", self.name, content.unwrap_or_default())
+    }
+
     /// Trimmed text of the first child of that name.
     pub fn text_of(&self, name: &str) -> Option<&str> {
-        self.children.iter().find(|child| child.name == name).map(|child| child.text.trim())
+        self.child(name).map(|child| child.text.trim())
     }
 }
 
@@ -81,13 +105,17 @@ pub fn parse(document: &[u8]) -> Result<Element, XmlError> {
     if text.chars().any(|c| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{fffe}' | '\u{ffff}')) {
         return Err(XmlError::Malformed);
     }
-    let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mark = text.len() - bare.len();
+    let mut reader = Reader::from_str(bare);
     reader.config_mut().check_comments = true;
     let mut open: Vec<Element> = Vec::new();
     let mut root: Option<Element> = None;
     let mut nodes = 0usize;
     loop {
+        let before = position(&reader, mark);
         let event = reader.read_event().map_err(|_| XmlError::Malformed)?;
+        let after = position(&reader, mark);
         nodes += usize::from(matches!(event, Event::Start(_) | Event::Empty(_)));
         if nodes > limits::NODES {
             return Err(XmlError::TooManyNodes);
@@ -100,7 +128,7 @@ pub fn parse(document: &[u8]) -> Result<Element, XmlError> {
                 if open.is_empty() && root.is_some() {
                     return Err(XmlError::Malformed);
                 }
-                open.push(element(&start)?);
+                open.push(Element { content: after..after, ..element(&start)? });
             }
             Event::Empty(start) => {
                 if open.len() >= limits::DEPTH {
@@ -109,7 +137,8 @@ pub fn parse(document: &[u8]) -> Result<Element, XmlError> {
                 close(element(&start)?, &mut open, &mut root)?;
             }
             Event::End(_) => {
-                let done = open.pop().ok_or(XmlError::Malformed)?;
+                let mut done = open.pop().ok_or(XmlError::Malformed)?;
+                done.content.end = before;
                 close(done, &mut open, &mut root)?;
             }
             Event::Text(text) => add_text(&mut open, &text.xml10_content())?,
@@ -138,6 +167,10 @@ pub fn parse(document: &[u8]) -> Result<Element, XmlError> {
     }
 }
 
+fn position(reader: &Reader<&[u8]>, mark: usize) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX).saturating_add(mark)
+}
+
 fn element(start: &BytesStart<'_>) -> Result<Element, XmlError> {
     let mut element = Element { name: start.local_name().as_ref().to_string(), ..Element::default() };
     if element.name.is_empty() {
@@ -150,6 +183,8 @@ fn element(start: &BytesStart<'_>) -> Result<Element, XmlError> {
         }
         let name = attribute.key.as_ref();
         if name == "xmlns" || name.starts_with("xmlns:") {
+            let uri = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|_| XmlError::UnknownEntity)?;
+            element.namespaces.push((name.to_string(), uri.into_owned()));
             continue;
         }
         let value = attribute.normalized_value(XmlVersion::Explicit1_0).map_err(|_| XmlError::UnknownEntity)?;
@@ -220,6 +255,18 @@ mod tests {
         assert_eq!(root.text_of("B"), Some("t&A"));
         assert_eq!(root.named("C").count(), 1);
         assert_eq!(root.attributes.len(), 2);
+    }
+
+    #[test]
+    fn an_element_is_passed_on_as_it_came() {
+        let document =
+            "\u{feff}<s:A xmlns:s='u' xmlns:x='1&amp;2'><s:B a='1'><x:c>&lt;é</x:c><![CDATA[]]></s:B><s:D/></s:A>";
+        let root = parse(document.as_bytes()).unwrap();
+        let copy = |name| root.child(name).unwrap().copy(document.as_bytes(), &[&root]);
+        let declared = "xmlns:s=\"u\" xmlns:x=\"1&amp;2\"";
+        assert_eq!(copy("B"), format!("<B {declared}><x:c>&lt;é</x:c><![CDATA[]]></B>"));
+        assert_eq!(copy("D"), format!("<D {declared}></D>"));
+        assert!(parse(copy("B").as_bytes()).is_ok());
     }
 
     #[test]

@@ -1,4 +1,11 @@
-//! What the HSS says of a subscriber: implicit set, broadcast subscription, states.
+//! What the HSS says of a subscriber: implicit set, broadcast subscription, states. [`subscription`] has the document
+//! in which a foreign HSS says it.
+
+pub mod criteria;
+pub mod subscription;
+
+pub use criteria::{ApplicationServer, Criterion, Match, Part, Trigger, TriggerPoint};
+pub use subscription::{ImsSubscription, NotAProfile, PublicIdentity, ServiceProfile};
 
 use crate::identity::Impu;
 use std::sync::Arc;
@@ -8,7 +15,16 @@ use std::sync::Arc;
 pub struct Profile {
     /// The implicit registration set, default identity first (goes into P-Associated-URI).
     pub impus: Arc<[Impu]>,
+    /// Those of the set that can be registered and not told: barred from all else (TS 23.228 §5.2.1a).
+    pub barred: Arc<[Impu]>,
     pub broadcast: BroadcastSubscription,
+}
+
+impl Profile {
+    /// With no barred identity.
+    pub fn new(impus: impl Into<Arc<[Impu]>>, broadcast: BroadcastSubscription) -> Self {
+        Profile { impus: impus.into(), barred: Arc::new([]), broadcast }
+    }
 }
 
 /// What the subscriber may receive: `broadcast` in the import file.
