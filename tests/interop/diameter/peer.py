@@ -261,8 +261,22 @@ class Peer(Node):
             tell(unanswered=name, why=repr(why))
             return None
 
+    def ask_any(self, application, command, avps, destination=None):
+        """Any request: AVPs as [code, vendor, mandatory, octets in hexadecimal]."""
+        made = [raw(code, bytes.fromhex(octets), vendor, mandatory) for code, vendor, mandatory, octets in avps]
+        self.ask(application, command, 10, made, destination)
+
+    def send_octets(self, octets):
+        """Octets as they are, to all who are connected."""
+        for connection in list(self.connections.values()):
+            with connection.write_lock:
+                connection._write_buffer += bytes.fromhex(octets)
+            connection.demand_attention()
+        tell(done="octets")
+
     def obey(self, commands):
-        """Does what standard input says, then what `commands` knows by name, until it ends."""
+        """Does what standard input says, by these names or those of `commands`, until it ends."""
+        commands = {"ask": self.ask_any, "octets": self.send_octets, **commands}
         for line in sys.stdin:
             order = json.loads(line)
             match order.pop("do"):
