@@ -9,7 +9,7 @@ use super::state::BsmState;
 use crate::aka::vector::{Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::{Clock, Hands, Now};
-use crate::gba::bootstrap::{Bootstrap, Bootstraps};
+use crate::gba::bootstrap::{Bootstrap, Bootstraps, Holder, Made};
 use crate::gba::bsf::Bsf;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
@@ -24,7 +24,7 @@ use crate::sip::{HeaderName, Message, RequestWriter};
 use crate::store::seal::Seal;
 use crate::store::{Memory, Nature, Store};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -217,6 +217,9 @@ impl Decide for Tells {
 pub(crate) struct FakeHss {
     pub(crate) subscription: Mutex<BroadcastSubscription>,
     pub(crate) updates: Mutex<Vec<(String, RegState)>>,
+    /// What Zh gives, one after the other.
+    pub(crate) zh: Mutex<VecDeque<Result<Bootstrapping, HssError>>>,
+    pub(crate) resyncs: Mutex<Vec<(Rand, Auts)>>,
 }
 
 impl Hss for FakeHss {
@@ -250,6 +253,15 @@ impl Hss for FakeHss {
     ) -> Answer<'a, Result<(), HssError>> {
         self.updates.lock().unwrap().push((impu.to_string(), state.state));
         Answer::now(Ok(()))
+    }
+    fn bootstrapping<'a>(
+        &'a self,
+        _: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        _: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        self.resyncs.lock().unwrap().extend(resync);
+        Answer::now(self.zh.lock().unwrap().pop_front().unwrap_or(Err(HssError::UserUnknown)))
     }
     fn private_identity<'a>(&'a self, _: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
         Answer::now(Err(HssError::UserUnknown))
@@ -299,7 +311,11 @@ impl Bed {
             rand,
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
+            created: 0,
+            made: Made::ByRegistration,
+            holder: Holder::Me,
             subscription: BroadcastSubscription::All,
+            settings: Arc::default(),
         };
         let boot = bootstraps.put(boot, Duration::from_secs(3600), world.now()).unwrap();
         let mut bsm_peer = peer("bsm", Transport::Udp, BSM);

@@ -109,6 +109,8 @@ pub struct Config {
     pub reg_await_auth: Duration,
     pub max_challenges: usize,
     pub bsf_domain: String,
+    /// Ub over HTTP.
+    pub bsf_http: Option<SocketAddr>,
     pub key_lifetime: Duration,
     pub short_cut: ShortCut,
     /// Whether the broadcast extension is recognised at all.

@@ -94,6 +94,7 @@ struct RawBsf {
     domain: Text,
     key_lifetime: Option<Spanned<u64>>,
     short_cut: Text,
+    http: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -223,6 +224,10 @@ impl Raw {
         let registrar = &self.registrar;
         let reg_await_auth = self.number(&registrar.reg_await_auth, "reg_await_auth", 1..=3600, 240)?;
         let max_challenges = self.number(&registrar.max_challenges, "max_challenges", 1..=100_000_000, 200_000)?;
+        let bsf_http = self.http(&self.bsf.http)?;
+        if let (Some(text), false) = (&self.bsf.http, roles.bsf) {
+            return self.fault(text.span(), "[bsf] http: this node has no bsf role");
+        }
         let key_lifetime = self.number(&self.bsf.key_lifetime, "key_lifetime", 60..=31_536_000, 86_400)?;
         Ok(Config {
             roles,
@@ -247,6 +252,7 @@ impl Raw {
             reg_await_auth: Duration::from_secs(reg_await_auth),
             max_challenges,
             bsf_domain,
+            bsf_http,
             key_lifetime: Duration::from_secs(key_lifetime),
             short_cut,
             extension: self.broadcast.extension.unwrap_or(true),
@@ -407,12 +413,13 @@ impl Raw {
             // The same node: what it sends itself comes from an address of its own.
             (None, None) => own_addresses(ims_listen),
         };
-        let http = raw
-            .http
-            .as_ref()
-            .map(|t| self.read(t, |t| t.parse::<SocketAddr>().map_err(|_| "http: an address such as 127.0.0.1:8080")))
-            .transpose()?;
+        let http = self.http(&raw.http)?;
         Ok(Bsm { listen, http, naf, ims, ims_addresses, key_transport: self.key_transport(&raw.keys)? })
+    }
+
+    fn http(&self, text: &Text) -> Result<Option<SocketAddr>, ConfigError> {
+        let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| "http: an address such as 127.0.0.1:8080");
+        text.as_ref().map(|text| self.read(text, address)).transpose()
     }
 
     fn key_transport(&self, text: &Text) -> Result<KeyTransport, ConfigError> {

@@ -12,6 +12,7 @@ pub use profile::{BroadcastSubscription, Profile, RegState};
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::Now;
+use crate::gba::guss::Guss;
 use crate::identity::{Impi, Impu};
 use std::sync::Arc;
 
@@ -91,6 +92,16 @@ pub struct UserData {
     pub registration: Option<(BroadcastState, u64)>,
 }
 
+/// What the BSF gets for a bootstrapping (Zh MAA).
+#[derive(Debug, Clone)]
+pub struct Bootstrapping {
+    pub vector: AkaVector,
+    /// The user's public identities, default first.
+    pub impus: Arc<[Impu]>,
+    pub broadcast: BroadcastSubscription,
+    pub settings: Guss,
+}
+
 pub trait Hss: Send + Sync {
     /// MAR/MAA: a fresh vector (or password). With `resync`, MAC-S is verified first and the SQN follows the card's.
     fn multimedia_auth<'a>(
@@ -124,6 +135,24 @@ pub trait Hss: Send + Sync {
 
     /// Which private identity a public one belongs to, for a REGISTER without Authorization.
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>>;
+
+    /// Zh MAR/MAA (TS 29.109 §5.1): a vector for a bootstrapping, and what is set for this subscriber. Where the HSS has no
+    /// settings of the kind, it is made of what it tells the others.
+    fn bootstrapping<'a>(
+        &'a self,
+        impi: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        Answer::later(async move {
+            let UserData { impus, broadcast, .. } = self.user_data(impi.as_str()).await?;
+            let impu = impus.first().ok_or(HssError::UserUnknown)?;
+            match self.multimedia_auth(impi, impu, AuthScheme::DigestAka, resync, now).await? {
+                AuthItem::Aka(vector) => Ok(Bootstrapping { vector, impus, broadcast, settings: Guss::default() }),
+                AuthItem::Digest { .. } => Err(HssError::SchemeNotSupported),
+            }
+        })
+    }
 
     /// Sh UDR: what is known of the user with this identity, private or public.
     fn user_data<'a>(&'a self, _identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {

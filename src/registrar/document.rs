@@ -13,8 +13,9 @@ use super::table::{Leg, Outstanding};
 use crate::aka::Rand;
 use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::identify::Payload;
-use crate::gba::bootstrap::Bootstrap;
+use crate::gba::bootstrap::{Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
+use crate::gba::guss::Uss;
 use crate::gba::kdf::Ks;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
@@ -284,8 +285,21 @@ struct KeyOfUser {
     impus: Vec<String>,
     /// Seconds since 1970, as told to others.
     expires: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    created: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    over_ub: bool,
+    /// Ks is on the card (GBA_U).
+    #[serde(default, skip_serializing_if = "is_false")]
+    on_card: bool,
     until: u64,
     subscription: Subscription,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<Uss>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Serialize, Deserialize)]
@@ -310,12 +324,16 @@ pub(super) fn keys_text(
             rand: STANDARD.encode(bootstrap.rand.0),
             impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
             expires: bootstrap.expires,
+            created: bootstrap.created,
+            over_ub: bootstrap.made == Made::OverUb,
+            on_card: bootstrap.holder == Holder::Uicc,
             until: times.to_store(*until),
             subscription: match &bootstrap.subscription {
                 BroadcastSubscription::None => Subscription::None,
                 BroadcastSubscription::All => Subscription::All,
                 BroadcastSubscription::Services(ids) => Subscription::Services(ids.to_vec()),
             },
+            settings: bootstrap.settings.to_vec(),
         })
     };
     let all: Vec<KeyOfUser> = held.iter().map(one).collect::<Result<_, _>>()?;
@@ -341,11 +359,15 @@ pub(super) fn read_keys(
             rand: Rand(rand.ok_or(Unreadable::Value("RAND is not 16 octets"))?),
             btid: read_btid(&key.btid)?,
             expires: key.expires,
+            created: key.created,
+            made: if key.over_ub { Made::OverUb } else { Made::ByRegistration },
+            holder: if key.on_card { Holder::Uicc } else { Holder::Me },
             subscription: match key.subscription {
                 Subscription::None => BroadcastSubscription::None,
                 Subscription::All => BroadcastSubscription::All,
                 Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
             },
+            settings: key.settings.into(),
         };
         Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };

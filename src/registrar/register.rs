@@ -11,7 +11,7 @@ use super::scscf::{Refusal, Scscf, Shared, sip_uri};
 use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
-use crate::gba::bootstrap::{Access, Bootstrap};
+use crate::gba::bootstrap::{Access, Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
 use crate::hss::{Assignment, Profile};
@@ -218,7 +218,7 @@ impl Scscf {
         };
         if registration.bindings.is_empty() {
             // One contact both bound and removed: nothing is left of it.
-            self.shared.bootstraps.remove(&asked.impi);
+            self.shared.bootstraps.end_registration(&asked.impi);
             self.keep(&asked.impi);
             let _ = self.assign(asked, Assignment::UserDeregistration).await;
             return Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info));
@@ -286,7 +286,7 @@ impl Scscf {
             self.leave_server(&asked.impi, leg);
         }
         if fresh {
-            self.shared.bootstraps.remove(&asked.impi);
+            self.shared.bootstraps.end_registration(&asked.impi);
         }
         self.not_kept_is_undone(&asked.impi);
         self.keep(&asked.impi);
@@ -317,7 +317,11 @@ impl Scscf {
             rand: vector.rand,
             btid: Btid::new(&vector.rand, &settings.bsf_domain),
             expires: 0,
+            created: 0,
+            made: Made::ByRegistration,
+            holder: Holder::Me,
             subscription: profile.broadcast.clone(),
+            settings: Arc::default(),
         };
         match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.now()) {
             Ok(stored) => {
@@ -390,7 +394,7 @@ impl Scscf {
         let registration = result.map_err(refuse_contacts)?;
         let keys = self.shared.bootstraps.held(&asked.impi);
         if registration.bindings.is_empty() {
-            self.shared.bootstraps.remove(&asked.impi);
+            self.shared.bootstraps.end_registration(&asked.impi);
         }
         if let Err(refusal) = self.kept(&asked.impi).await {
             // He stays registered until it can be written down that he is not.

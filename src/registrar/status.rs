@@ -314,7 +314,13 @@ impl Scscf {
         }
         // These are not found any more once their time is over; this only gives the memory back.
         if tidy {
-            self.shared.bootstraps.sweep(now);
+            for impi in self.shared.bootstraps.sweep(now) {
+                // One who is registered is saved again with his next change; a shared store lets go by itself.
+                let registered = self.shared.table.with(impi.as_str(), |registration| registration.is_some());
+                if !registered && !self.shared.keeping.is_shared() {
+                    self.keep(&impi);
+                }
+            }
             self.shared.subscriptions.sweep(now.mono);
         }
     }
@@ -328,7 +334,7 @@ impl Scscf {
 
     pub(super) async fn expired(&self, ended: Expired) {
         let Expired { impi, registration, leg } = ended;
-        self.shared.bootstraps.remove(&impi);
+        self.shared.bootstraps.end_registration(&impi);
         self.keep(&impi);
         if let Some(leg) = leg {
             self.ims_ended(&impi, leg, "expired");

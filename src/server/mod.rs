@@ -9,11 +9,11 @@ pub mod control;
 mod drain;
 mod due;
 mod from_config;
+mod http;
 pub(crate) mod receive;
 mod reload;
 mod steer;
 pub mod systemd;
-mod ua;
 mod worker;
 
 use crate::clock::Clock;
@@ -88,6 +88,7 @@ pub struct Node {
     listening: Vec<Listen>,
     bsm_listening: Vec<Listen>,
     http: Option<SocketAddr>,
+    ub: Option<SocketAddr>,
     policy_name: String,
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
@@ -132,7 +133,10 @@ struct Parts {
     /// Number of the worker; the first, 0, also keeps the timers of the whole node.
     index: usize,
     life: Arc<Life>,
+    /// Ua of the broadcast role.
     http: Option<std::net::TcpListener>,
+    /// Ub of the BSF, with the settings that go with it.
+    ub: Option<(std::net::TcpListener, http::UbSettings)>,
 }
 
 impl Node {
@@ -233,16 +237,16 @@ impl Node {
             }
             None => None,
         };
-        let http = match config.bsm.as_ref().and_then(|b| b.http) {
-            Some(addr) => Some(listen_http(addr).map_err(|why| StartError::Http { addr, why })?),
-            None => None,
-        };
+        let mut http = listen_http(config.bsm.as_ref().and_then(|b| b.http))?;
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
+        let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
+        let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
         let (stop, stopped) = watch::channel(None);
         let mut node = Node {
             listening,
             bsm_listening,
             http: http_addr,
+            ub: ub_addr,
             policy_name,
             workers: Vec::new(),
             stop,
@@ -258,7 +262,6 @@ impl Node {
             clock,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
-        let mut http = http;
         let mut waiting = Vec::new();
         let (mailboxes, jobs) = reload::mailboxes(workers);
         for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
@@ -285,6 +288,7 @@ impl Node {
                 index,
                 life: node.life.clone(),
                 http: http.take(),
+                ub: ub.take(),
             };
             let (ready, is_ready) = std::sync::mpsc::channel();
             let stopped = stopped.clone();
@@ -359,6 +363,11 @@ impl Node {
         self.http
     }
 
+    /// Where the BSF answers terminals over HTTP (Ub).
+    pub fn ub(&self) -> Option<SocketAddr> {
+        self.ub
+    }
+
     /// `listening udp 127.0.0.1:5060 tcp 127.0.0.1:5060 bsm tcp 127.0.0.1:41001 policy …`
     pub fn ready_line(&self) -> String {
         let mut line = String::from("listening");
@@ -372,6 +381,9 @@ impl Node {
         }
         if let Some(http) = self.http {
             line.push_str(&format!(" http {http}"));
+        }
+        if let Some(ub) = self.ub {
+            line.push_str(&format!(" ub {ub}"));
         }
         line.push_str(&format!(" policy {}", self.policy_name));
         line
@@ -421,8 +433,12 @@ fn http_of_scripts(config: &Config) -> Result<Arc<dyn Fetch>, StartError> {
     Ok(Arc::new(client))
 }
 
-fn listen_http(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+fn listen_http(addr: Option<SocketAddr>) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(addr) = addr else { return Ok(None) };
+    let open = || {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    open().map(Some).map_err(|why| StartError::Http { addr, why })
 }

@@ -193,7 +193,12 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.state, parts.clock));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
-        super::ua::serve(listener, bsm.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
+        let handler = crate::broadcast::ua::handler(bsm.clone());
+        super::http::serve(listener, handler, spawn.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
+    }
+    if let (Some((listener, settings)), Some(scscf)) = (parts.ub, &scscf) {
+        let handler = settings.handler(scscf);
+        super::http::serve(listener, handler, spawn.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
     }
     let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
