@@ -19,7 +19,8 @@ fn inner(more: &str, body: &[u8]) -> Vec<u8> {
 /// A third-party REGISTER as Kamailio 5.6 writes it, with the P-Associated-URI that it garbles when there is more than one
 /// identity.
 fn kamailio(expires: u32, body: Option<(&str, &[u8])>) -> Vec<u8> {
-    let (kind, body) = body.map_or((String::new(), &b""[..]), |(kind, body)| (format!("Content-Type: {kind}\r\n"), body));
+    let (kind, body) =
+        body.map_or((String::new(), &b""[..]), |(kind, body)| (format!("Content-Type: {kind}\r\n"), body));
     let head = format!(
         "REGISTER sip:127.0.0.1:5070 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5060;branch=z9hG4bK5ed6.66a518b2.0\r\n\
          To: <sip:u@home1.net>\r\nFrom: <sip:127.0.0.1:5060>;tag=6fa0-702a\r\nCSeq: 10 REGISTER\r\n\

@@ -15,8 +15,8 @@ use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
-use crate::sip::{Message, Part};
 use crate::sip::transaction::Source;
+use crate::sip::{Message, Part};
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Programs that no one here wrote: whether they are there, and running them. Each is ended by its process id, with what it
 //! started itself.
 
-use super::support::wait_for;
+use super::support::{Bed, wait_for};
+use imscript::cli::network::Card;
 use imscript::sip::Message;
 use serde_json::Value;
 use std::fs::File;
@@ -209,4 +210,21 @@ pub fn options(port: u16) -> Option<u16> {
     let mut buffer = vec![0; 65536];
     let (length, _) = socket.recv_from(&mut buffer).ok()?;
     Some(Message::parse(&buffer[..length]).ok()?.status())
+}
+
+/// A card file with SQNs that no HSS here comes to by itself.
+pub fn advanced_card(bed: &Bed, card: &Card) -> String {
+    let file = bed.path("advanced.card");
+    let text = serde_json::json!({"impi": card.impi, "seq": [1_u64 << 41; 32]});
+    std::fs::write(&file, text.to_string()).unwrap();
+    file.display().to_string()
+}
+
+/// `imscript terminal bootstrap` with a card; its JSON result.
+pub fn bootstrap(bed: &Bed, bsf: &str, card: &Card, more: &[&str]) -> Value {
+    let mut args = vec!["terminal", "bootstrap", "--bsf", bsf, "--impi", &card.impi, "--json"];
+    args.extend(["--k", &card.k, "--opc", &card.opc]);
+    args.extend_from_slice(more);
+    let output = bed.imscript(&args).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
 }

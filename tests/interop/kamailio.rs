@@ -1,9 +1,9 @@
 //! Kamailio as S-CSCF and as I-CSCF.
 
 use super::foreign::{Program, Script, avp, fill, free_port, installed, options, python};
-use super::support::hand::Hand;
 use super::support::Bed;
 use super::support::flow::Flow;
+use super::support::hand::Hand;
 use imscript::cli::network::{Card, NAF, Plan};
 use imscript::gba::kdf::KsNaf;
 use serde_json::Value;
@@ -24,9 +24,11 @@ impl Kamailio {
             return None;
         }
         // A port that is taken meanwhile ends it at once.
-        (0..5).find_map(|attempt| Kamailio::attempt(name, folder.join(attempt.to_string()), hss_port, more)).or_else(|| {
-            panic!("kamailio does not start");
-        })
+        (0..5).find_map(|attempt| Kamailio::attempt(name, folder.join(attempt.to_string()), hss_port, more)).or_else(
+            || {
+                panic!("kamailio does not start");
+            },
+        )
     }
 
     fn attempt(name: &str, folder: PathBuf, hss_port: u16, more: &[(&str, String)]) -> Option<Kamailio> {
@@ -59,7 +61,11 @@ impl Kamailio {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        assert!(program.log().contains("Address already in use"), "kamailio: no HSS, or it has ended\n{}", program.log());
+        assert!(
+            program.log().contains("Address already in use"),
+            "kamailio: no HSS, or it has ended\n{}",
+            program.log()
+        );
         None
     }
 
@@ -94,7 +100,14 @@ fn a_foreign_s_cscf_registers_the_terminal_for_broadcast_too() {
     let hss = Script::start(
         &python,
         "hss.py",
-        &["--client", "scscf.home1.net", "--card", &card_of(&card), "--application-server", &format!("sip:{}", bed.bsm)],
+        &[
+            "--client",
+            "scscf.home1.net",
+            "--card",
+            &card_of(&card),
+            "--application-server",
+            &format!("sip:{}", bed.bsm),
+        ],
     );
     let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss.port, &[]) else { return };
     // The terminal bootstraps with our BSF, so there is a B-TID; then it registers with the foreign S-CSCF.
@@ -107,7 +120,8 @@ fn a_foreign_s_cscf_registers_the_terminal_for_broadcast_too() {
     let btid = imscript::gba::btid::Btid::new(&rand, "bsf.home1.net");
 
     let mut hand = Hand::new(&card, kamailio.address());
-    let portion = format!("Bcast-Ext: profile=\"1.0\";naf-id=\"{NAF}\";ua-id=0100000001;btid=\"{}\"\r\n", btid.as_str());
+    let portion =
+        format!("Bcast-Ext: profile=\"1.0\";naf-id=\"{NAF}\";ua-id=0100000001;btid=\"{}\"\r\n", btid.as_str());
     let mut response = hand.register(&hand.unanswered(), &portion, b"");
     for _ in 0..5 {
         if response.status() != 401 {

@@ -10,6 +10,8 @@ mod support;
 
 mod capture;
 mod foreign;
+mod freediameter;
 mod kamailio;
+mod python_diameter;
 mod sipp;
 mod tshark;

@@ -24,7 +24,14 @@ fn sipp(bed: &Bed, scenario: &str, transport: &str, server: SocketAddr, line: &s
     std::fs::write(bed.path("users.csv"), format!("SEQUENTIAL\n{line}\n")).unwrap();
     let port = imscript::cli::network::free_address(server.ip()).unwrap().port().to_string();
     let mut command = Command::new("sipp");
-    command.arg(server.to_string()).arg("-sf").arg(file(scenario)).args(["-inf", "users.csv", "-m", "1", "-t", transport]);
+    command.arg(server.to_string()).arg("-sf").arg(file(scenario)).args([
+        "-inf",
+        "users.csv",
+        "-m",
+        "1",
+        "-t",
+        transport,
+    ]);
     command.args(["-i", &server.ip().to_string(), "-p", &port, "-timeout", "20s", "-timeout_error", "-nostdin"]);
     if server.is_ipv6() {
         command.args(["-auth_uri", "home1.net"]); // by itself it leaves the brackets out
