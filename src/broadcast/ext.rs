@@ -197,7 +197,7 @@ pub(super) fn parse_services(text: &str) -> BroadcastSubscription {
 }
 
 /// As the value of a `services` parameter.
-pub(super) fn services_text(subscription: &BroadcastSubscription) -> String {
+pub(crate) fn services_text(subscription: &BroadcastSubscription) -> String {
     match subscription {
         BroadcastSubscription::None => String::new(),
         BroadcastSubscription::All => "*".to_string(),

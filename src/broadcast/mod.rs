@@ -1,8 +1,8 @@
 //! The broadcast side (rank 2): what the IMS server does for a broadcast server, and the broadcast server itself.
 //!
 //! IMS server: [`identify`] takes the broadcast portion out of a REGISTER (module 130), [`forward`] sends it on
-//! (module 135). Broadcast server: [`server`] keeps the registrations (140), [`retrieve`] asks the BSF for Ks_NAF (145),
-//! [`alert`] tells the IMS of changes (150), [`ua`] is its HTTP face, and the users outlive a restart in the store
+//! (module 135). Broadcast server: [`server`] keeps the registrations (140), [`retrieve`] asks the BSF for Ks_NAF (145), in
+//! SIP or over [`zn`], [`alert`] tells the IMS of changes (150), [`ua`] is its HTTP face, and the users outlive a restart in the store
 //! (`keep`). Between them travel [`ext`] (a header), [`keys`] (key documents) and [`provisioning`] (what the user wants
 //! to receive).
 
@@ -28,6 +28,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
 pub mod ua;
+pub mod zn;
 
 use std::future::Future;
 use std::pin::Pin;

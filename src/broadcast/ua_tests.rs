@@ -133,6 +133,7 @@ fn the_router_over_a_socket() {
         bed.bsm.config.clone(),
         bed.bsm.state.clone(),
         bed.bsm.outbound.clone(),
+        None,
         bed.bsm.decide.clone(),
         None,
         env,

@@ -10,11 +10,13 @@ use super::document::{
     CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, keys_text, read_keys,
 };
 use super::register::Busy;
-use super::scscf::{Refusal, Scscf};
+use super::scscf::{Refusal, Scscf, Shared};
 use super::table::{Table, Whole};
-use crate::clock::Clock;
+use crate::answer::Answer;
+use crate::clock::{Clock, Now};
 use crate::gba::bootstrap::{Bootstrap, Bootstraps};
 use crate::gba::btid::Btid;
+use crate::gba::zn::{Away, Find};
 use crate::hss::HssError;
 use crate::identity::{Impi, Impu};
 use crate::sip::HeaderName;
@@ -298,6 +300,53 @@ pub(super) fn not_kept(why: StoreError) -> Refusal {
     Refusal::because(503, "state cannot be kept now").with(HeaderName::RetryAfter, 5)
 }
 
+impl Shared {
+    /// Has the user as the store has him.
+    async fn fetch(&self, impi: &Impi) -> Result<(), StoreError> {
+        let Keeping { keeper, users, .. } = &self.keeping;
+        let missing = users.is_missing(impi);
+        keeper.fetch(&user_key(impi), &**users, missing).await?;
+        if missing {
+            users.met.insert(impi.clone()); // also one of whom there is nothing
+        }
+        Ok(())
+    }
+
+    async fn owner_of(&self, key: Key) -> Result<Option<Impi>, StoreError> {
+        let entity = self.keeping.keeper.store().load(vec![key]).await?.pop().unwrap_or_default();
+        Ok(entity.field(OWNER).and_then(|owner| std::str::from_utf8(owner).ok()).map(Impi::new))
+    }
+
+    /// Has the user of a B-TID as the store has him.
+    async fn fetch_by_btid(&self, btid: &Btid) -> Result<(), StoreError> {
+        if !self.keeping.is_shared() || self.bootstraps.get(btid, self.clock.now()).is_some() {
+            return Ok(());
+        }
+        match self.owner_of(Key::new(Class::Btid, btid.as_str())).await? {
+            Some(impi) => self.fetch(&impi).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// For those who come with a B-TID alone.
+impl Find for Shared {
+    fn find<'a>(&'a self, btid: &'a Btid, now: Now) -> Answer<'a, Result<Option<Arc<Bootstrap>>, Away>> {
+        if let Some(found) = self.bootstraps.get(btid, now) {
+            return Answer::now(Ok(Some(found)));
+        }
+        if !self.keeping.is_shared() {
+            // Until all are read, nobody can say that there is none.
+            let loaded = self.keeping.users.loaded.load(Ordering::Acquire);
+            return Answer::now(if loaded { Ok(None) } else { Err(Away) });
+        }
+        Answer::later(async move {
+            self.fetch_by_btid(btid).await.map_err(|_| Away)?;
+            Ok(self.bootstraps.get(btid, self.clock.now()))
+        })
+    }
+}
+
 impl Scscf {
     fn keeping(&self) -> &Keeping {
         &self.shared.keeping
@@ -305,13 +354,7 @@ impl Scscf {
 
     /// Has the user as the store has him.
     pub(super) async fn fetch(&self, impi: &Impi) -> Result<(), Refusal> {
-        let Keeping { keeper, users, .. } = self.keeping();
-        let missing = users.is_missing(impi);
-        keeper.fetch(&user_key(impi), &**users, missing).await.map_err(not_kept)?;
-        if missing {
-            users.met.insert(impi.clone()); // also one of whom there is nothing
-        }
-        Ok(())
+        self.shared.fetch(impi).await.map_err(not_kept)
     }
 
     /// Returns when the user is stored as he is now.
@@ -346,7 +389,7 @@ impl Scscf {
         let known = self.shared.table.private_identity(impu);
         let impi = match (known, self.keeping().is_shared()) {
             (Some(impi), _) => impi,
-            (None, true) => self.owner_of(Key::new(Class::Registered, impu)).await?,
+            (None, true) => self.shared.owner_of(Key::new(Class::Registered, impu)).await.ok()??,
             (None, false) => return None,
         };
         // A store that is away leaves us with what is in memory, which is how the user could be reached last.
@@ -382,17 +425,9 @@ impl Scscf {
 
     /// Has the user of a B-TID as the store has him.
     pub(super) async fn fetch_by_btid(&self, btid: &Btid) {
-        if !self.keeping().is_shared() || self.shared.bootstraps.get(btid, self.now()).is_some() {
-            return;
+        if let Err(why) = self.shared.fetch_by_btid(btid).await {
+            tracing::debug!(%why, "what this node has of a B-TID's user has to do");
         }
-        if let Some(impi) = self.owner_of(Key::new(Class::Btid, btid.as_str())).await {
-            let _ = self.fetch(&impi).await;
-        }
-    }
-
-    async fn owner_of(&self, key: Key) -> Option<Impi> {
-        let entity = self.keeping().keeper.store().load(vec![key]).await.ok()?.pop()?;
-        std::str::from_utf8(entity.field(OWNER)?).ok().map(Impi::new)
     }
 
     /// Leads others to this user.

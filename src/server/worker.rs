@@ -4,7 +4,7 @@ use super::drain::Gate;
 use super::{Decides, Parts, due, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
-use crate::broadcast::server::{Bsm, BsmConfig, Env};
+use crate::broadcast::server::{Bsm, BsmConfig, Env, Retrieval};
 use crate::broadcast::state::BsmState;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -61,6 +61,7 @@ impl BsmShared {
             ims: vec![ims],
             servers,
             bsf,
+            retrieval: Retrieval::Sip,
             bsf_domains: Vec::new(),
             offered: None,
             // The IMS server's own limit for the whole leg must not run out first.
@@ -187,7 +188,7 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         let clock = parts.clock;
         let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
         let BsmShared { config, state, hss } = &*shared;
-        Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
+        Bsm::new(config.clone(), state.clone(), outbound.clone(), None, policy.clone(), hss.clone(), env)
     });
     if parts.index == 0 {
         tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.state, parts.clock));
