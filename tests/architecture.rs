@@ -35,6 +35,7 @@ const RANKS: &[(&str, u8)] = &[
     ("gba", 2),
     ("sip::transport", 3),
     ("hss::embedded", 3),
+    ("hss::remote", 3),
     ("policy::lua", 3),
     ("broadcast::ua", 3),
     ("store::space", 3),

@@ -42,7 +42,7 @@ impl Secret {
     pub fn password(&self, algorithm: Algorithm) -> Option<Password> {
         match self {
             Secret::Aka(v) if algorithm.is_aka() => Some(Password::from_aka(algorithm, &v.xres, &v.ik, &v.ck)),
-            Secret::Password(password) if !algorithm.is_aka() => Some(password.clone()),
+            Secret::Password(password) if !algorithm.is_aka() && password.serves(algorithm) => Some(password.clone()),
             _ => None,
         }
     }

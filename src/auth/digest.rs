@@ -49,22 +49,48 @@ impl Algorithm {
     }
 }
 
-/// The digest password: octets, not text. Debug is redacted.
+/// The digest password: octets, not text; or in its place HA1, the hash of user, realm and password. Debug is redacted.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Password(Vec<u8>);
+pub struct Password {
+    octets: Vec<u8>,
+    /// The algorithm whose HA1 this is.
+    #[zeroize(skip)]
+    hashed: Option<Algorithm>,
+}
 
 impl Password {
     pub fn new(octets: impl Into<Vec<u8>>) -> Self {
-        Password(octets.into())
+        Password { octets: octets.into(), hashed: None }
+    }
+
+    /// HA1 in hexadecimal: good for this user, realm and algorithm alone. None: it is no hash of this algorithm.
+    pub fn ha1(algorithm: Algorithm, hex: &str) -> Option<Self> {
+        let digits = match algorithm {
+            Algorithm::Md5 => 32,
+            Algorithm::Sha256 => 64,
+            _ => return None,
+        };
+        let sound = hex.len() == digits && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+        sound.then(|| Password { octets: hex.to_ascii_lowercase().into_bytes(), hashed: Some(algorithm) })
     }
 
     /// What a response that carries `auts` is computed with (RFC 3310 §3.4).
     pub fn empty() -> Self {
-        Password(Vec::new())
+        Password::new(Vec::new())
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.octets
+    }
+
+    /// The algorithm of an HA1; None: it is the password itself.
+    pub fn hashed(&self) -> Option<Algorithm> {
+        self.hashed
+    }
+
+    /// Whether it is of use under `algorithm`.
+    pub fn serves(&self, algorithm: Algorithm) -> bool {
+        self.hashed.is_none_or(|hashed| hashed == algorithm)
     }
 
     /// The password that AKA gives for `algorithm`: RES itself, or the base64 of the PRF over RES||IK||CK.
@@ -168,7 +194,10 @@ impl Digest<'_> {
 
     /// RFC 7616 §3.4.1 to §3.4.3.
     fn compute_with<H: sha2::Digest>(&self, method: &[u8], password: &Password) -> Hex {
-        let ha1 = hash::<H>(&[self.username, self.realm, password.as_bytes()]);
+        let ha1 = match password.hashed {
+            Some(_) => Hex::of_digits(password.as_bytes()),
+            None => hash::<H>(&[self.username, self.realm, password.as_bytes()]),
+        };
         let Some(qop) = self.qop else {
             let ha2 = hash::<H>(&[method, self.uri]);
             return hash::<H>(&[ha1.as_bytes(), self.nonce, ha2.as_bytes()]);
@@ -210,6 +239,14 @@ impl Hex {
                 *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
             }
         }
+        hex
+    }
+
+    /// What is in hexadecimal already.
+    fn of_digits(text: &[u8]) -> Self {
+        let len = text.len().min(Hex::DIGITS);
+        let mut hex = Hex { digits: [b'0'; Hex::DIGITS], len };
+        hex.digits[..len].copy_from_slice(&text[..len]);
         hex
     }
 

@@ -243,6 +243,30 @@ impl Bootstraps {
         self.put_back(impi, all);
     }
 
+    /// The subscriber may receive something else from now on; whether that is so.
+    pub fn resubscribe(&self, impi: &Impi, subscription: &BroadcastSubscription) -> bool {
+        let Some(btid) = self.by_impi.get(impi).map(|of| of.current.clone()) else { return false };
+        let Some(mut held) = self.by_btid.get_mut(&btid).filter(|held| held.bootstrap.subscription != *subscription)
+        else {
+            return false;
+        };
+        let Bootstrap { impi, impus, ks, rand, btid, expires, created, made, holder, settings, .. } = &*held.bootstrap;
+        held.bootstrap = Arc::new(Bootstrap {
+            impi: impi.clone(),
+            impus: impus.clone(),
+            ks: ks.clone(),
+            rand: *rand,
+            btid: btid.clone(),
+            expires: *expires,
+            created: *created,
+            made: *made,
+            holder: *holder,
+            subscription: subscription.clone(),
+            settings: settings.clone(),
+        });
+        true
+    }
+
     /// Ks goes, and the one before it.
     pub fn remove(&self, impi: &Impi) {
         if let Some((_, of)) = self.by_impi.remove(impi) {

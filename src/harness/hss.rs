@@ -133,6 +133,7 @@ impl Hss for TestHss {
         let what = match kind {
             Assignment::Registration => "SAR registration",
             Assignment::ReRegistration => "SAR re-registration",
+            Assignment::UnregisteredUser => "SAR unregistered-user",
             Assignment::UserDeregistration => "SAR user-deregistration",
             Assignment::TimeoutDeregistration => "SAR timeout-deregistration",
             Assignment::AdministrativeDeregistration => "SAR administrative-deregistration",

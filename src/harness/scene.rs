@@ -82,6 +82,7 @@ pub struct Scene {
     pub visited_network: Option<String>,
     pub servers: Vec<ServerView>,
     pub all_or_nothing: bool,
+    pub hss_away: bool,
     pub unix: u64,
     pub portion: Option<OwnedPortion>,
     pub event: OwnedEvent,
@@ -170,6 +171,7 @@ impl Scene {
             visited_network,
             servers: servers.to_vec(),
             all_or_nothing,
+            hss_away: false,
             unix,
             portion,
         })
@@ -223,6 +225,7 @@ impl Scene {
             visited_network: self.visited_network.as_deref(),
             servers: &self.servers,
             all_or_nothing: self.all_or_nothing,
+            hss_away: self.hss_away,
             portion: view.as_ref(),
             unix: self.unix,
         };

@@ -1,10 +1,11 @@
 //! The HSS as its clients see it (rank 1): the S-CSCF's Cx questions and the broadcast
 //! side's Sh/Zh ones, by their 3GPP names, behind one trait that may answer later.
 //!
-//! [`embedded`] is the node's own subscriber store and AuC.
+//! [`embedded`] is the node's own subscriber store and AuC, [`remote`] a foreign HSS over Diameter.
 
 pub mod embedded;
 pub mod profile;
+pub mod remote;
 pub mod repository;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
@@ -40,11 +41,20 @@ pub enum AuthItem {
 pub enum Assignment {
     Registration,
     ReRegistration,
+    /// The profile is wanted for a user who is not registered.
+    UnregisteredUser,
     UserDeregistration,
     TimeoutDeregistration,
     AdministrativeDeregistration,
     AuthenticationFailure,
     AuthenticationTimeout,
+}
+
+/// User-Authorization-Type (TS 29.229 §6.3.24): for what a user wants to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    Registration,
+    Deregistration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +68,33 @@ pub enum HssError {
     /// DIAMETER_ERROR_AUTH_SCHEME_NOT_SUPPORTED
     #[error("authentication scheme not supported for this subscriber")]
     SchemeNotSupported,
+    /// DIAMETER_ERROR_ROAMING_NOT_ALLOWED
+    #[error("the user may not register from the visited network")]
+    RoamingNotAllowed,
+    /// DIAMETER_AUTHORIZATION_REJECTED
+    #[error("the user may not register")]
+    NotAuthorized,
+    /// DIAMETER_ERROR_IDENTITY_NOT_REGISTERED
+    #[error("the public identity is not registered")]
+    NotRegistered,
+    /// DIAMETER_ERROR_IDENTITY_ALREADY_REGISTERED
+    #[error("the public identity is registered with another private one")]
+    AlreadyRegistered,
+    /// The user needs an S-CSCF with capabilities that this one has not (TS 24.229 §5.3.1.3).
+    #[error("this server lacks what the user's profile needs")]
+    NoServer,
+    /// It tells the subscription with the profile, which it has not given yet.
+    #[error("the subscription is not known before the user is registered")]
+    NotTold,
+    /// Any other refusal, as it is called.
+    #[error("the HSS refuses: {0}")]
+    Refused(String),
+    /// An answer that cannot be made sense of.
+    #[error("the HSS's answer cannot be read: {0}")]
+    Garbled(String),
+    /// DIAMETER_TOO_BUSY, or too many questions are waiting already.
+    #[error("the HSS is too busy")]
+    Busy,
     /// MAC-S of a resynchronisation is wrong, or the RAND was not ours.
     #[error("resynchronisation refused")]
     ResyncRefused,
@@ -103,6 +140,24 @@ pub struct Bootstrapping {
 }
 
 pub trait Hss: Send + Sync {
+    /// Whether the last question was not answered: what is asked now may fail, or take its time to.
+    fn is_away(&self) -> bool {
+        false
+    }
+
+    /// UAR/UAA: whether the user may come in from this network, and to this server (TS 29.228 §6.1.1). An HSS that is
+    /// asked for vectors by a collocated S-CSCF decides that there.
+    fn authorize<'a>(
+        &'a self,
+        _impi: &'a Impi,
+        _impu: &'a Impu,
+        _visited_network: Option<&'a str>,
+        _entry: Entry,
+        _now: Now,
+    ) -> Answer<'a, Result<(), HssError>> {
+        Answer::now(Ok(()))
+    }
+
     /// MAR/MAA: a fresh vector (or password). With `resync`, MAC-S is verified first and the SQN follows the card's.
     fn multimedia_auth<'a>(
         &'a self,

@@ -47,6 +47,7 @@ struct KeptContext {
     source: Source,
     visited_network: Option<Box<str>>,
     all_or_nothing: bool,
+    hss_away: bool,
     /// Of the context, or the portion that the stage is about.
     portion: Option<Box<KeptPortion>>,
     unix: u64,
@@ -194,6 +195,7 @@ impl KeptContext {
             source: ctx.source.clone(),
             visited_network: ctx.visited_network.map(Into::into),
             all_or_nothing: ctx.all_or_nothing,
+            hss_away: ctx.hss_away,
             portion: portion.map(|portion| Box::new(KeptPortion::of(portion))),
             unix: ctx.unix,
         }
@@ -208,6 +210,7 @@ impl KeptContext {
             visited_network: self.visited_network.as_deref(),
             servers,
             all_or_nothing: self.all_or_nothing,
+            hss_away: self.hss_away,
             portion,
             unix: self.unix,
         }

@@ -108,6 +108,8 @@ pub struct Context<'a> {
     pub servers: &'a [ServerView],
     /// The terminal asked for all or nothing (`Require: bcast-ext`).
     pub all_or_nothing: bool,
+    /// The HSS did not answer when it was last asked.
+    pub hss_away: bool,
     /// The broadcast portion of the request, where it has one.
     pub portion: Option<&'a PortionView<'a>>,
     /// Seconds since 1970.
@@ -125,6 +127,7 @@ impl<'a> Context<'a> {
             visited_network: None,
             servers,
             all_or_nothing: false,
+            hss_away: false,
             portion: None,
             unix,
         }

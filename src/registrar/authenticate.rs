@@ -228,6 +228,11 @@ impl Scscf {
         let settings = &self.shared.settings;
         let now = self.now();
         let resyncs = u8::from(resync.is_some());
+        if resync.is_none() {
+            let visited = asked.visited_network.as_deref();
+            let allowed = self.shared.hss.authorize(&asked.impi, &asked.impu, visited, asked.entry, now).await;
+            allowed.map_err(refusal_of)?;
+        }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = if resync.is_some() { "MAR (AUTS)" } else { "MAR" });
         let item = self
             .shared
@@ -248,9 +253,10 @@ impl Scscf {
             }
         };
         let algorithms: Vec<Algorithm> = match offer {
-            Some(offer) => offer.into_iter().filter(|a| secret.password(*a).is_some()).collect(),
+            Some(offer) => offer,
             None => defaults.clone(),
         };
+        let algorithms: Vec<_> = algorithms.into_iter().filter(|a| secret.password(*a).is_some()).collect();
         if algorithms.is_empty() {
             return Err(Refusal::because(403, "no algorithm is left for this subscriber"));
         }
@@ -413,6 +419,15 @@ pub(super) fn refusal_of(error: HssError) -> Refusal {
         HssError::UserUnknown => Refusal::because(403, "user unknown"),
         HssError::IdentitiesDontMatch => Refusal::because(403, "public identity is not this user's"),
         HssError::SchemeNotSupported => Refusal::because(403, "authentication scheme not supported"),
+        HssError::RoamingNotAllowed => Refusal::because(403, "roaming not allowed"),
+        HssError::NotAuthorized | HssError::NotRegistered => Refusal::because(403, error),
+        HssError::AlreadyRegistered => Refusal::because(403, "public identity is registered by another user"),
+        HssError::NoServer => Refusal::new(600),
+        HssError::NotTold | HssError::Refused(_) | HssError::Garbled(_) => {
+            tracing::warn!(why = %error, "no sense in what the HSS says");
+            Refusal::new(500)
+        }
+        HssError::Busy => Refusal::new(480).with(HeaderName::RetryAfter, 5),
         HssError::ResyncRefused => Refusal::because(403, "resynchronisation refused"),
         HssError::NoVector(why) => {
             tracing::debug!(why, "no vector");

@@ -34,6 +34,9 @@ struct Document {
     aka: bool,
     /// Sealed: RAND, AUTN, CK, IK, XRES, or the password.
     secret: String,
+    /// The secret is HA1 of this algorithm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hashed: Option<String>,
     resyncs: u8,
     impu: String,
     keys_sent: bool,
@@ -142,6 +145,10 @@ fn write(challenge: &Challenge<Memo>, until: Duration, seal: &Seal, key: &Key) -
         algorithms: challenge.algorithms.iter().map(|a| a.as_str().to_owned()).collect(),
         aka,
         secret: seal.seal(&seal::context(key, FIELD), &secret)?,
+        hashed: match &challenge.secret {
+            Secret::Password(password) => password.hashed().map(|algorithm| algorithm.as_str().to_owned()),
+            Secret::Aka(_) => None,
+        },
         resyncs: challenge.resyncs,
         impu: challenge.memo.impu.as_str().to_owned(),
         keys_sent: challenge.memo.keys_sent,
@@ -155,9 +162,13 @@ fn write(challenge: &Challenge<Memo>, until: Duration, seal: &Seal, key: &Key) -
 fn read(text: &[u8], seal: &Seal, key: &Key) -> Option<(Challenge<Memo>, Duration)> {
     let document: Document = serde_json::from_slice(text).ok()?;
     let octets = seal.open(&seal::context(key, FIELD), &document.secret).ok()?;
-    let secret = match document.aka {
-        true => Secret::Aka(vector(&octets)?),
-        false => Secret::Password(Password::new(octets.as_slice())),
+    let secret = match (document.aka, &document.hashed) {
+        (true, _) => Secret::Aka(vector(&octets)?),
+        (false, None) => Secret::Password(Password::new(octets.as_slice())),
+        (false, Some(algorithm)) => {
+            let algorithm = Algorithm::from_bytes(algorithm.as_bytes())?;
+            Secret::Password(Password::ha1(algorithm, std::str::from_utf8(&octets).ok()?)?)
+        }
     };
     let found = match document.found {
         None => None,

@@ -66,6 +66,8 @@ impl Times {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Contacts {
     pub impus: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub barred: Vec<String>,
     pub contacts: Vec<Contact>,
     /// Taken out before their time; kept until then, so that no other node brings them back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -185,6 +187,7 @@ impl Contacts {
         Ok(Registration {
             impi: impi.clone(),
             impus: self.impus.drain(..).map(Impu::new).collect(),
+            barred: self.barred.drain(..).map(Impu::new).collect(),
             bindings: self.contacts.drain(..).map(|contact| contact.binding(times)).collect::<Result<_, _>>()?,
         })
     }

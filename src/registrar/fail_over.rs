@@ -94,6 +94,7 @@ impl Scscf {
             impu: job.impu.as_str(),
             visited_network: known.visited_network.as_deref(),
             all_or_nothing: known.all_or_nothing,
+            hss_away: self.shared.hss.is_away(),
             portion: Some(&portion),
             ..Context::arrival(&known.source, &self.shared.servers, self.now().unix.as_secs())
         };

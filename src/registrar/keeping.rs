@@ -205,6 +205,7 @@ impl Kept for Users {
         let mut found = self.table.with_whole(impi.as_str(), |registration, leg, closed| {
             let contacts = Contacts {
                 impus: registration.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
+                barred: registration.barred.iter().map(|impu| impu.as_str().to_owned()).collect(),
                 contacts: registration.bindings.iter().map(|b| Contact::of(b, times)).collect(),
                 gone: Vec::new(),
                 closed,
@@ -233,7 +234,8 @@ impl Kept for Users {
             match &mut found {
                 Some((contacts, ..)) => (contacts.gone, contacts.closed) = (gone, closed),
                 None if !gone.is_empty() => {
-                    let contacts = Contacts { impus: Vec::new(), contacts: Vec::new(), gone, closed };
+                    let contacts =
+                        Contacts { impus: Vec::new(), barred: Vec::new(), contacts: Vec::new(), gone, closed };
                     found = Some((contacts, None, Vec::new(), false));
                 }
                 None => {}

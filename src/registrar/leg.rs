@@ -4,7 +4,7 @@
 //! The IMS registration never waits longer than the leg's time, and never falls with it unless the
 //! terminal or the policy asked for all or nothing. What did not get through is tried again while Ks lives.
 
-use super::authenticate::Remembered;
+use super::authenticate::{Remembered, refusal_of};
 use super::fail_over::Circumstances;
 use super::outcome::LegOutcome;
 use super::register::Asked;
@@ -18,7 +18,7 @@ use crate::broadcast::identify::Portion;
 use crate::broadcast::peer::Peer;
 use crate::gba::bootstrap::Bootstrap;
 use crate::gba::naf_id::NafId;
-use crate::hss::{BroadcastState, Profile, RegState};
+use crate::hss::{BroadcastState, HssError, Profile, RegState};
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict::{self, KeyMovement, OnFailure, Order};
 use crate::policy::{Context, Decide};
@@ -104,7 +104,7 @@ impl Scscf {
                 return refuse(403, "no broadcast subscription");
             }
             // The IMS registration is made already and does not fall with this question.
-            Err(why) => return refuse(why.status, "subscription cannot be checked"),
+            Err(why) => return refuse(refusal_of(why).status, "subscription cannot be checked"),
         }
         let shown = view(&portion);
         let ctx = Context { portion: Some(&shown), ..turn.context(&self.shared, source) };
@@ -140,7 +140,10 @@ impl Scscf {
             payload: portion.payload.filter(|_| forward.payload),
             key: forward.key,
         });
-        let (serial, impu) = self.open_leg(&asked.impi, &asked.impu, peer, &portion.naf, &bootstrap, &what);
+        // The server is to know the user by an identity that others may know.
+        let shown = if profile.barred.contains(&asked.impu) { profile.impus.first() } else { None };
+        let shown = shown.unwrap_or(&asked.impu);
+        let (serial, impu) = self.open_leg(&asked.impi, shown, peer, &portion.naf, &bootstrap, &what);
         let mut job = Job {
             impi: asked.impi.clone(),
             impu,
@@ -199,7 +202,7 @@ impl Scscf {
         impi: &Impi,
         how: verdict::Subscription,
         portion: &Portion,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, HssError> {
         let mono = self.now().mono;
         let checks = &self.shared.subscriptions;
         match how {
@@ -213,7 +216,7 @@ impl Scscf {
             return Ok(true);
         }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "UDR broadcast subscription");
-        let found = self.shared.hss.broadcast_subscription(impi).await.map_err(super::authenticate::refusal_of)?;
+        let found = self.shared.hss.broadcast_subscription(impi).await?;
         tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = "UDA", subscribed = found.is_subscribed());
         let subscribed = found.is_subscribed();
         checks.record(impi, &wanted, found, mono);

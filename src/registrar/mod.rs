@@ -4,7 +4,7 @@
 //! * [`table`]: who is registered, shared by all workers, with the expiry queue
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
 //!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] and [`notice`] who is
-//!   told of changes, [`message`] MESSAGEs between terminal, broadcast server and BSF;
+//!   told of changes, `pushed` what the HSS begins, [`message`] MESSAGEs between terminal, broadcast server and BSF;
 //! * [`keeping`]: how users outlive the process and reach other nodes; `document`, their form in a store
 //!
 //!   [`bootstrapping`] takes up what was made over Ub; [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
@@ -21,6 +21,7 @@ pub mod leg;
 pub mod message;
 pub mod notice;
 mod outcome;
+mod pushed;
 pub mod register;
 pub mod registration;
 mod resume;

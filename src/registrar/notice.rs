@@ -68,7 +68,7 @@ impl Scscf {
 
     fn tell(&self, notice: Notice) {
         match notice {
-            Notice::Ims { impi, server } => self.tell_server(&impi, server),
+            Notice::Ims { impi, server } => self.tell_server(&impi, server, None),
             Notice::Ended { impi, server, leg } => self.end_at_server(&impi, server, &leg),
             Notice::Broadcast { server, naf, mut word, at } => {
                 let waited = self.now().mono.saturating_sub(at).as_secs();

@@ -14,7 +14,7 @@ use crate::broadcast::{identify, media};
 use crate::gba::bootstrap::{Access, Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
-use crate::hss::{Assignment, Profile};
+use crate::hss::{Assignment, Entry, HssError, Profile};
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict;
 use crate::policy::{Context, Kind};
@@ -28,6 +28,7 @@ pub struct Asked<'a> {
     pub impu: Impu,
     pub credentials: Option<AuthParams<'a>>,
     pub visited_network: Option<String>,
+    pub entry: Entry,
 }
 
 /// What becomes of one identity is worked on; a REGISTER meanwhile is told to wait.
@@ -59,7 +60,7 @@ impl Scscf {
     ) -> Result<Vec<u8>, Refusal> {
         let settings = &self.shared.settings;
         self.check_extensions(request)?;
-        let asked = self.read(request).await?;
+        let mut asked = self.read(request).await?;
         turn.identify(self, &asked.impi, &asked.impu);
         turn.visited_network.clone_from(&asked.visited_network);
         self.fetch(&asked.impi).await?;
@@ -71,6 +72,9 @@ impl Scscf {
         }
         let plan = Plan::read(request, &settings.limits, None).map_err(refuse_contacts)?;
         let kind = self.shared.table.with(asked.impi.as_str(), |r| plan.kind(r.map_or(&[], |r| &r.bindings)));
+        if kind == Kind::Deregister {
+            asked.entry = Entry::Deregistration;
+        }
         let portion = if settings.extension && kind != Kind::Deregister {
             identify::identify(request).map_err(|e| Refusal::because(e.status(), e))?
         } else {
@@ -87,11 +91,15 @@ impl Scscf {
             };
             (offer, turn.decide.verify(request, &ctx))
         };
-        if let (Some(portion), verdict::When::BeforeChallenge) = (&portion, verify.at)
-            && !self.is_subscribed(&asked.impi, verify.subscription, portion).await?
-            && portion.all_or_nothing
-        {
-            return Err(Refusal::because(403, "no broadcast subscription"));
+        if let (Some(portion), verdict::When::BeforeChallenge) = (&portion, verify.at) {
+            match self.is_subscribed(&asked.impi, verify.subscription, portion).await {
+                Ok(false) if portion.all_or_nothing => {
+                    return Err(Refusal::because(403, "no broadcast subscription"));
+                }
+                // It comes with the profile: asked again then.
+                Ok(_) | Err(HssError::NotTold) => {}
+                Err(why) => return Err(refusal_of(why)),
+            }
         }
         let authenticated = match self.authenticate(request, source, &asked, portion, offer).await? {
             Verdict::Challenge(response) => return Ok(response),
@@ -178,7 +186,7 @@ impl Scscf {
             .header(HeaderName::PVisitedNetworkId)
             .and_then(|v| std::str::from_utf8(v).ok())
             .map(|v| v.trim_matches('"').to_string());
-        Ok(Asked { impi, impu, credentials, visited_network })
+        Ok(Asked { impi, impu, credentials, visited_network, entry: Entry::Registration })
     }
 
     /// The way of a registration or refresh once the terminal is known.
@@ -205,8 +213,7 @@ impl Scscf {
         if let Plan::Query = plan {
             return Ok(self.told(request, source, asked, previous, authenticated.info));
         }
-        let kind = if previous.is_some() { Assignment::ReRegistration } else { Assignment::Registration };
-        let profile = self.assign(asked, kind).await?;
+        let profile = self.profile(asked, previous.as_ref()).await?;
         let registration = match self.bind(asked, &profile, &plan, request, source) {
             Ok(registration) => registration,
             Err(refusal) => {
@@ -267,11 +274,7 @@ impl Scscf {
         held: Option<Registration>,
         info: Option<String>,
     ) -> Vec<u8> {
-        let registration = held.filter(|held| held.impus.contains(&asked.impu)).unwrap_or_else(|| Registration {
-            impi: asked.impi.clone(),
-            impus: Arc::new([]),
-            bindings: Vec::new(),
-        });
+        let registration = held.filter(|held| held.has(&asked.impu)).unwrap_or_else(|| Registration::none(&asked.impi));
         let outcome = match self.shared.table.leg(asked.impi.as_str()) {
             Some(leg) if !registration.bindings.is_empty() => LegOutcome::standing(&leg),
             _ => LegOutcome::none(),
@@ -335,7 +338,29 @@ impl Scscf {
         }
     }
 
+    /// The profile from the HSS. Where that is away, a user who is registered and has shown who he is goes on with what
+    /// he has: a refresh changes nothing there.
+    async fn profile(&self, asked: &Asked<'_>, held: Option<&Registration>) -> Result<Profile, Refusal> {
+        let Some(held) = held else { return self.assign(asked, Assignment::Registration).await };
+        match self.server_assignment(asked, Assignment::ReRegistration).await {
+            Err(why @ (HssError::Unavailable(_) | HssError::Busy)) if held.has(&asked.impu) => {
+                tracing::info!(impi = %asked.impi, %why, "refreshed without the HSS");
+                let bootstrap = self.shared.bootstraps.of_impi(&asked.impi, self.now());
+                let broadcast = match self.shared.hss.broadcast_subscription(&asked.impi).await {
+                    Ok(told) => told,
+                    Err(_) => bootstrap.map(|held| held.subscription.clone()).unwrap_or_default(),
+                };
+                Ok(Profile { impus: held.impus.clone(), barred: held.barred.clone(), broadcast })
+            }
+            answer => answer.map_err(refusal_of),
+        }
+    }
+
     pub(super) async fn assign(&self, asked: &Asked<'_>, kind: Assignment) -> Result<Profile, Refusal> {
+        self.server_assignment(asked, kind).await.map_err(refusal_of)
+    }
+
+    async fn server_assignment(&self, asked: &Asked<'_>, kind: Assignment) -> Result<Profile, HssError> {
         let name = match kind {
             Assignment::Registration => "SAR REGISTRATION",
             Assignment::ReRegistration => "SAR RE_REGISTRATION",
@@ -346,7 +371,7 @@ impl Scscf {
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = name);
         let answer = self.shared.hss.server_assignment(&asked.impi, &asked.impu, kind, self.now()).await;
         tracing::trace!(target: "ladder", from = "HSS", to = "S-CSCF", what = if answer.is_ok() { "SAA" } else { "SAA (refused)" });
-        answer.map_err(refusal_of)
+        answer
     }
 
     fn bind(
@@ -360,6 +385,7 @@ impl Scscf {
         let mono = self.now().mono;
         let limits = &self.shared.settings.limits;
         let (result, leg) = self.shared.table.update(&asked.impi, &profile.impus, |registration| {
+            registration.barred.clone_from(&profile.barred);
             registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
         });
         if let Some(leg) = leg {
@@ -380,10 +406,10 @@ impl Scscf {
         let Some(previous) = self.shared.table.get(asked.impi.as_str()) else {
             // Nothing is registered, so it is as the terminal wants it. The identities are still checked.
             self.assign(asked, Assignment::UserDeregistration).await?;
-            let none = Registration { impi: asked.impi.clone(), impus: Arc::new([]), bindings: Vec::new() };
+            let none = Registration::none(&asked.impi);
             return Ok(self.accepted(request, source, &none, &LegOutcome::none(), authenticated.info));
         };
-        if !previous.impus.contains(&asked.impu) {
+        if !previous.has(&asked.impu) {
             return Err(Refusal::because(403, "public identity is not this user's"));
         }
         let mono = self.now().mono;

@@ -92,10 +92,22 @@ impl<'a> Plan<'a> {
 pub struct Registration {
     pub impi: Impi,
     pub impus: Arc<[Impu]>,
+    /// Of the implicit set, those that are barred: good for REGISTER, told to nobody.
+    pub barred: Arc<[Impu]>,
     pub bindings: Vec<Binding>,
 }
 
 impl Registration {
+    /// With no identity and no contact.
+    pub fn none(impi: &Impi) -> Self {
+        Registration { impi: impi.clone(), impus: Arc::new([]), barred: Arc::new([]), bindings: Vec::new() }
+    }
+
+    /// Whether it is of this public identity's set.
+    pub fn has(&self, impu: &Impu) -> bool {
+        self.impus.contains(impu) || self.barred.contains(impu)
+    }
+
     /// Applies a plan wholly or not at all.
     pub fn apply(
         &mut self,

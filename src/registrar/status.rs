@@ -12,7 +12,7 @@ use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::held::Step;
 use crate::broadcast::keys::BroadcastRegistration;
 use crate::broadcast::peer::Peer;
-use crate::hss::{Assignment, RegState};
+use crate::hss::{Assignment, BroadcastSubscription, RegState};
 use crate::identity::Impi;
 use crate::policy::verdict::{NotifyBy, Status};
 use crate::policy::{Decide, StatusEvent, System};
@@ -128,8 +128,9 @@ impl Scscf {
         self.policy.pin(impi.as_str()).unwrap_or_else(|| self.policy.clone())
     }
 
-    /// Third-party REGISTER without a key: the state alone, for as long as the IMS registration lasts.
-    pub(super) fn tell_server(&self, impi: &Impi, server: Peer) {
+    /// Third-party REGISTER without a key: the state alone, for as long as the IMS registration lasts; `services`: what
+    /// the user may receive, where that has changed.
+    pub(super) fn tell_server(&self, impi: &Impi, server: Peer, services: Option<BroadcastSubscription>) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
         let me = self.clone();
         let impi = impi.clone();
@@ -140,7 +141,7 @@ impl Scscf {
                 // Whatever has taken the leg's place tells its own.
                 let held = held.as_mut().filter(|held| held.serial == leg.serial && expires > 0)?;
                 let own = *held.server == *server.name;
-                let forward = me.state_alone(&server, &leg, expires);
+                let forward = Forward { services: services.as_ref(), ..me.state_alone(&server, &leg, expires) };
                 forward.request(if own { &mut held.dialog } else { &mut foreign }).ok()
             });
             me.keep(&impi); // the CSeq goes on after a restart
@@ -265,19 +266,21 @@ impl Scscf {
         self.shared.table.with(impi.as_str(), |r| r.map_or(0, |r| r.expires_in(mono)))
     }
 
-    /// These are no subscribers any more (network-initiated deregistration, TS 24.229 §5.4.1.5): contacts and keys go,
-    /// and the broadcast server is told.
+    /// These are no subscribers any more.
     pub fn withdraw(&self, impis: Vec<Impi>) {
-        for impi in impis {
-            self.shared.bootstraps.remove(&impi);
-            self.shared.subscriptions.forget(&impi);
-            let removed = self.shared.table.remove(&impi);
-            self.keep(&impi);
-            if let Some((_, leg)) = removed {
-                tracing::info!(%impi, "deregistered: no subscriber any more");
-                if let Some(leg) = leg {
-                    self.ims_ended(&impi, leg, "deactivated");
-                }
+        impis.iter().for_each(|impi| self.deactivate(impi, "no subscriber any more"));
+    }
+
+    /// Network-initiated deregistration (TS 24.229 §5.4.1.5): contacts and keys go, and the broadcast server is told.
+    pub(super) fn deactivate(&self, impi: &Impi, why: &str) {
+        self.shared.bootstraps.remove(impi);
+        self.shared.subscriptions.forget(impi);
+        let removed = self.shared.table.remove(impi);
+        self.keep(impi);
+        if let Some((_, leg)) = removed {
+            tracing::info!(%impi, why, "deregistered");
+            if let Some(leg) = leg {
+                self.ims_ended(impi, leg, "deactivated");
             }
         }
     }
@@ -309,6 +312,9 @@ impl Scscf {
             (self.spawn)(Box::pin(async move {
                 for (impi, challenge) in unanswered {
                     me.unanswered(&impi, &challenge).await;
+                    if me.shared.hss.is_away() {
+                        return; // nothing is lost: it keeps no state of those who were not let in
+                    }
                 }
             }));
         }

@@ -119,7 +119,7 @@ impl Table {
         change: impl FnOnce(&mut Registration) -> R,
     ) -> (R, Option<Leg>) {
         let mut entry = self.entries.entry(impi.clone()).or_insert_with(|| Entry {
-            registration: Registration { impi: impi.clone(), impus: impus.clone(), bindings: Vec::new() },
+            registration: Registration { impus: impus.clone(), ..Registration::none(impi) },
             leg: None,
             closed: 0,
             armed: None,

@@ -61,6 +61,7 @@ impl Turn {
             impu: self.impu.as_ref().map_or("", Impu::as_str),
             visited_network: self.visited_network.as_deref(),
             all_or_nothing: self.all_or_nothing,
+            hss_away: shared.hss.is_away(),
             ..Context::arrival(source, &shared.servers, self.began.unix.as_secs())
         }
     }

@@ -124,6 +124,7 @@ impl World {
             visited_network: None,
             servers: &self.env.servers,
             all_or_nothing: false,
+            hss_away: false,
             portion: None,
             unix: 1_700_000_000,
         }

@@ -46,6 +46,7 @@ pub(crate) fn ctx() -> Context<'static> {
         visited_network: None,
         servers: &SERVERS,
         all_or_nothing: false,
+        hss_away: false,
         portion: None,
         unix: 1_700_000_000,
     }

@@ -62,6 +62,7 @@ impl World {
             visited_network: self.visited_network,
             servers: &self.servers,
             all_or_nothing: self.all_or_nothing,
+            hss_away: false,
             portion: None,
             unix: 1_700_000_000,
         }

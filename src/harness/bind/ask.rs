@@ -80,7 +80,8 @@ fn scene(options: Option<Table>, servers: &[ServerView], unix: u64) -> mlua::Res
     if let Some(impi) = req.text("impi")? {
         scene.impi = impi;
     }
-    context(&mut scene, &Fields::new("ctx", table("ctx")?, &["visited_network", "all_or_nothing", "now", "servers"])?)?;
+    let known = ["visited_network", "all_or_nothing", "hss_away", "now", "servers"];
+    context(&mut scene, &Fields::new("ctx", table("ctx")?, &known)?)?;
     if let Some(portion) = table("portion")? {
         let known = ["naf_id", "ua_id", "profile", "payload", "payload_type"];
         scene.portion = Some(owned_portion(&Fields::new("portion", Some(portion), &known)?)?);
@@ -120,6 +121,7 @@ fn context(scene: &mut Scene, ctx: &Fields) -> mlua::Result<()> {
     if ctx.flag("all_or_nothing")? {
         scene.all_or_nothing = true;
     }
+    scene.hss_away = ctx.flag("hss_away")?;
     scene.unix = match ctx.value("now")? {
         Value::String(text) => {
             let text = text.to_str()?.to_owned();

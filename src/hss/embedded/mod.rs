@@ -342,7 +342,9 @@ impl EmbeddedHss {
             | Assignment::TimeoutDeregistration
             | Assignment::AdministrativeDeregistration => Some(RegState::NotRegistered),
             // A stranger who fails to authenticate must not change what the user has.
-            Assignment::AuthenticationFailure | Assignment::AuthenticationTimeout => None,
+            Assignment::AuthenticationFailure | Assignment::AuthenticationTimeout | Assignment::UnregisteredUser => {
+                None
+            }
         };
         let elsewhere = record.registration().serving.is_some();
         if let Some(state) = state.filter(|state| *state == RegState::Registered || !elsewhere) {

@@ -333,6 +333,7 @@ impl Desk {
             b"transport" => maybe(ctx.map(|ctx| ctx.source.transport.param())),
             b"visited_network" => maybe(ctx.and_then(|ctx| ctx.visited_network)),
             b"all_or_nothing" => Field::Truth(ctx.is_some_and(|ctx| ctx.all_or_nothing)),
+            b"hss_away" => Field::Truth(ctx.is_some_and(|ctx| ctx.hss_away)),
             b"now" => Field::Number(ctx.map(|ctx| ctx.unix).or(event.map(|event| event.unix))? as f64),
             b"generation" => Field::Number(self.generation as f64),
             b"portion" => portion_of(question).map_or(Field::Nil, |_| Field::Object(Object::Portion)),

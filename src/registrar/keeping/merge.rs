@@ -65,14 +65,11 @@ pub(super) fn merged(
     mine_closed: u64,
     times: Times,
 ) -> Option<Whole> {
-    let nobody = || Whole {
-        registration: Registration { impi: impi.clone(), impus: Arc::new([]), bindings: Vec::new() },
-        leg: None,
-        closed: 0,
-    };
+    let nobody = || Whole { registration: Registration::none(impi), leg: None, closed: 0 };
     let (mine, mut out) = (mine.unwrap_or_else(nobody), theirs.unwrap_or_else(nobody));
     if out.registration.impus.is_empty() {
         out.registration.impus = mine.registration.impus;
+        out.registration.barred = mine.registration.barred;
     }
     for binding in mine.registration.bindings {
         match out.registration.bindings.iter_mut().find(|other| other.is(&binding)) {

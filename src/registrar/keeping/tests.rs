@@ -25,7 +25,8 @@ fn binding(uri: &str, call_id: &str, cseq: u32, since: u64) -> Binding {
 
 fn whole(bindings: Vec<Binding>) -> Option<Whole> {
     let impi = Impi::from("a@home1.net");
-    let registration = Registration { impi, impus: Arc::new([Impu::from("sip:a@home1.net")]), bindings };
+    let registration =
+        Registration { impus: Arc::new([Impu::from("sip:a@home1.net")]), bindings, ..Registration::none(&impi) };
     Some(Whole { registration, leg: None, closed: 0 })
 }
 

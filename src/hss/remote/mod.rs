@@ -1,0 +1,374 @@
+//! A foreign HSS over Diameter (rank 3): [`Hss`] asked with Cx requests through an [`Exchange`].
+//!
+//! The S-CSCF sends MAR and SAR, and as the I-CSCF in the same box UAR. Vectors beyond the one that is needed are kept
+//! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
+//! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for.
+
+mod pushed;
+mod vectors;
+mod verdict;
+
+pub use pushed::{Push, Pushed};
+
+use super::profile::ImsSubscription;
+use super::{
+    Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Entry, Hss, HssError, Profile, RegState,
+    UserData,
+};
+use crate::aka::vector::{Auts, Rand};
+use crate::answer::Answer;
+use crate::auth::digest::{Algorithm, Password};
+use crate::clock::Now;
+use crate::diameter::cx::{self, Given, Maa, Mar, Saa, Sar, Scheme, ServerAssignment, SipDigest, Uaa, Uar};
+use crate::diameter::dictionary::{application, command};
+use crate::diameter::exchange::{Destination, Exchange, Reply};
+use crate::diameter::{Origin, Writer, request};
+use crate::identity::{Impi, Impu};
+use crate::sip::Uri;
+use dashmap::DashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use vectors::Vectors;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub origin: Origin,
+    /// URI of this S-CSCF: Server-Name.
+    pub server: String,
+    /// Digest realm: HA1 of another is of no use.
+    pub domain: String,
+    /// Asks with UAR before MAR, and names this network where the request names none; None: another one is the I-CSCF.
+    pub visited_network: Option<String>,
+    /// What this S-CSCF is able to do, by the operator's numbers.
+    pub capabilities: Vec<u32>,
+    /// Vectors asked for at once.
+    pub vectors: u32,
+    /// How long those that are not used at once are good.
+    pub vector_lifetime: Duration,
+    /// Users whose vectors, and users whose profiles are kept.
+    pub users: usize,
+    /// The broadcast servers as filter criteria name them: URIs.
+    pub broadcast_servers: Vec<String>,
+    /// Of the HSS, where the operator names it.
+    pub host: Option<Arc<str>>,
+    pub realm: Option<Arc<str>>,
+}
+
+pub struct RemoteHss {
+    exchange: Arc<dyn Exchange>,
+    settings: Settings,
+    /// In canonical form.
+    broadcast_servers: Vec<String>,
+    vectors: Vectors,
+    /// Of users who are registered here.
+    profiles: DashMap<Impi, Arc<Profile>>,
+    away: AtomicBool,
+    /// The HSS does not know the scheme "Unknown": it is asked for AKA.
+    wants_scheme: AtomicBool,
+    session: AtomicU64,
+}
+
+impl RemoteHss {
+    pub fn new(exchange: Arc<dyn Exchange>, settings: Settings, now: Now) -> Self {
+        let canonical = |uri: &String| Uri::parse(uri.as_bytes()).ok().map(|uri| uri.aor().into_owned());
+        RemoteHss {
+            exchange,
+            broadcast_servers: settings.broadcast_servers.iter().filter_map(canonical).collect(),
+            vectors: Vectors::new(settings.users, settings.vector_lifetime),
+            profiles: DashMap::new(),
+            away: AtomicBool::new(false),
+            wants_scheme: AtomicBool::new(false),
+            // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).
+            session: AtomicU64::new(now.unix.as_secs() << 32),
+            settings,
+        }
+    }
+
+    /// Gives back what is over.
+    pub fn maintain(&self, now: Now) {
+        self.vectors.sweep(now.mono);
+    }
+
+    fn session(&self) -> String {
+        let number = self.session.fetch_add(1, Ordering::Relaxed);
+        format!("{};{};{}", self.settings.origin.host, number >> 32, number & 0xffff_ffff)
+    }
+
+    /// Sends a request of Cx; its answer may be a refusal.
+    async fn ask(&self, command: u32, fill: impl FnOnce(&mut Writer)) -> Result<Reply, HssError> {
+        let mut writer = request(application::CX, command, &self.session(), &self.settings.origin);
+        fill(&mut writer);
+        let Settings { host, realm, .. } = &self.settings;
+        let to = Destination { application: application::CX, host: host.clone(), realm: realm.clone() };
+        let reply = self.exchange.send(to, writer).await;
+        let away = reply.as_ref().err().is_some_and(|failure| verdict::is_away(*failure));
+        if self.away.swap(away, Ordering::Relaxed) != away {
+            tracing::warn!(away, "HSS {}", if away { "does not answer" } else { "answers again" });
+        }
+        Ok(reply?)
+    }
+
+    async fn user_authorization(
+        &self,
+        impi: &Impi,
+        impu: &Impu,
+        visited_network: &str,
+        entry: Entry,
+    ) -> Result<(), HssError> {
+        let kind = match entry {
+            Entry::Registration => cx::Authorization::Registration,
+            Entry::Deregistration => cx::Authorization::Deregistration,
+        };
+        let visited_network = visited_network.as_bytes();
+        let uar = Uar { impi: impi.as_str(), impu: impu.as_str(), visited_network, kind, emergency: false };
+        let reply = self.ask(command::USER_AUTHORIZATION, |writer| uar.write(writer)).await?;
+        let answer = reply.message()?;
+        verdict::of(&answer)?;
+        let Uaa { server, capabilities } = Uaa::read(answer.avps())?;
+        if let Some(server) = server.filter(|server| *server != self.settings.server) {
+            // Where I-CSCF and S-CSCF are one, there is no other: the HSS learns so from MAR (TS 29.228 §6.3.1).
+            tracing::info!(%impi, server, "the HSS has another S-CSCF for the user: taken over");
+        }
+        match capabilities {
+            Some(wanted) if wanted.suits(&self.settings.capabilities).is_none() => Err(HssError::NoServer),
+            _ => Ok(()),
+        }
+    }
+
+    async fn auth(
+        &self,
+        impi: &Impi,
+        impu: &Impu,
+        scheme: AuthScheme,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Result<AuthItem, HssError> {
+        let scheme = match scheme {
+            _ if resync.is_some() => Scheme::Aka,
+            AuthScheme::Unknown if self.wants_scheme.load(Ordering::Relaxed) => Scheme::Aka,
+            AuthScheme::Unknown => Scheme::Unknown,
+            AuthScheme::DigestAka => Scheme::Aka,
+            AuthScheme::SipDigest => Scheme::SipDigest,
+        };
+        let first = self.ask_for(impi, impu, scheme, resync, now).await;
+        if scheme != Scheme::Unknown || !matches!(first, Err(HssError::SchemeNotSupported)) {
+            return first;
+        }
+        // HSSs of before release 8 have no "Unknown".
+        let second = self.ask_for(impi, impu, Scheme::Aka, resync, now).await;
+        if second.is_ok() {
+            self.wants_scheme.store(true, Ordering::Relaxed);
+        }
+        second
+    }
+
+    async fn ask_for(
+        &self,
+        impi: &Impi,
+        impu: &Impu,
+        scheme: Scheme<'_>,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Result<AuthItem, HssError> {
+        let Settings { vectors, server, .. } = &self.settings;
+        let mar = Mar { impi: impi.as_str(), impu: impu.as_str(), items: (*vectors).max(1), scheme, resync, server };
+        let reply = self.ask(command::MULTIMEDIA_AUTH, |writer| mar.write(writer)).await?;
+        let answer = reply.message()?;
+        verdict::of(&answer)?;
+        let mut items = Maa::read(answer.avps())?.items.into_iter().map(|item| item.given);
+        match items.next() {
+            Some(Given::Aka(vector)) => {
+                let more = items.filter_map(|given| match given {
+                    Given::Aka(vector) => Some(vector),
+                    _ => None,
+                });
+                self.vectors.keep(impi, more, now.mono);
+                Ok(AuthItem::Aka(vector))
+            }
+            Some(Given::Digest(digest)) => Ok(AuthItem::Digest { password: self.password(&digest)? }),
+            Some(Given::Other(scheme)) => {
+                tracing::warn!(%impi, scheme, "the HSS authenticates the user in a way that this server has not");
+                Err(HssError::SchemeNotSupported)
+            }
+            None => Err(HssError::NoVector("the HSS gives none")),
+        }
+    }
+
+    fn password(&self, digest: &SipDigest<'_>) -> Result<Password, HssError> {
+        if digest.realm != self.settings.domain {
+            return Err(HssError::Garbled(format!("HA1 of another realm, {}", digest.realm)));
+        }
+        let algorithm = Algorithm::from_bytes(digest.algorithm.unwrap_or("MD5").as_bytes());
+        let password = algorithm.and_then(|algorithm| Password::ha1(algorithm, &digest.ha1));
+        password.ok_or_else(|| HssError::Garbled("HA1".to_owned()))
+    }
+
+    async fn assign(&self, impi: &Impi, impu: &Impu, kind: Assignment) -> Result<Profile, HssError> {
+        let ends = matches!(
+            kind,
+            Assignment::UserDeregistration
+                | Assignment::TimeoutDeregistration
+                | Assignment::AdministrativeDeregistration
+        );
+        if ends {
+            // Whatever the HSS says: the user is not served here any more.
+            self.forget(impi);
+        }
+        let held = self.profiles.get(impi.as_str()).map(|held| held.clone());
+        let sar = Sar {
+            impi: Some(impi.as_str()),
+            impus: vec![impu.as_str()],
+            wildcard: None,
+            server: &self.settings.server,
+            kind: kind.into(),
+            has_profile: held.is_some(),
+            restoration: None,
+            multiple: false,
+        };
+        let reply = self.ask(command::SERVER_ASSIGNMENT, |writer| sar.write(writer)).await?;
+        let answer = reply.message()?;
+        verdict::of(&answer)?;
+        let registers = matches!(kind, Assignment::Registration | Assignment::ReRegistration);
+        if !registers && kind != Assignment::UnregisteredUser {
+            return Ok(Profile::new([impu.clone()], BroadcastSubscription::None));
+        }
+        let mut profile = match (Saa::read(answer.avps())?.user_data, held) {
+            (Some(document), _) => self.read_profile(document)?,
+            (None, Some(held)) => Profile::clone(&held),
+            (None, None) => return Err(HssError::Garbled("no user profile".to_owned())),
+        };
+        // A document that leaves out who was asked about: the HSS has taken him all the same.
+        if !profile.impus.contains(impu) && !profile.barred.contains(impu) {
+            profile.barred = profile.barred.iter().chain([impu]).cloned().collect();
+        }
+        if profile.impus.is_empty() {
+            return Err(HssError::Garbled("a user profile without a public identity that is not barred".to_owned()));
+        }
+        if registers {
+            self.hold(impi, profile.clone());
+        }
+        Ok(profile)
+    }
+
+    fn read_profile(&self, document: &[u8]) -> Result<Profile, HssError> {
+        let read = ImsSubscription::parse(document).map_err(|why| HssError::Garbled(why.to_string()))?;
+        Ok(self.as_profile(&read))
+    }
+
+    fn as_profile(&self, read: &ImsSubscription) -> Profile {
+        read.profile(|name| {
+            let name = Uri::parse(name.as_bytes()).map(|uri| uri.aor());
+            name.is_ok_and(|name| self.broadcast_servers.iter().any(|server| **server == *name))
+        })
+    }
+
+    /// Remembers a profile within bounds: one that is not held is asked for again.
+    fn hold(&self, impi: &Impi, profile: Profile) {
+        if self.profiles.len() < self.settings.users || self.profiles.contains_key(impi.as_str()) {
+            self.profiles.insert(impi.clone(), Arc::new(profile));
+        }
+    }
+
+    fn forget(&self, impi: &Impi) {
+        self.profiles.remove(impi.as_str());
+        self.vectors.forget(impi);
+    }
+}
+
+impl From<Assignment> for ServerAssignment {
+    fn from(kind: Assignment) -> Self {
+        match kind {
+            Assignment::Registration => ServerAssignment::Registration,
+            Assignment::ReRegistration => ServerAssignment::ReRegistration,
+            Assignment::UnregisteredUser => ServerAssignment::UnregisteredUser,
+            Assignment::UserDeregistration => ServerAssignment::UserDeregistration,
+            Assignment::TimeoutDeregistration => ServerAssignment::TimeoutDeregistration,
+            Assignment::AdministrativeDeregistration => ServerAssignment::AdministrativeDeregistration,
+            Assignment::AuthenticationFailure => ServerAssignment::AuthenticationFailure,
+            Assignment::AuthenticationTimeout => ServerAssignment::AuthenticationTimeout,
+        }
+    }
+}
+
+impl Hss for RemoteHss {
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Where the HSS is away, a user who still has vectors here was let in not long ago.
+    fn authorize<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        visited_network: Option<&'a str>,
+        entry: Entry,
+        now: Now,
+    ) -> Answer<'a, Result<(), HssError>> {
+        let Some(own) = &self.settings.visited_network else { return Answer::now(Ok(())) };
+        Answer::later(async move {
+            let visited_network = visited_network.unwrap_or(own);
+            match self.user_authorization(impi, impu, visited_network, entry).await {
+                Err(HssError::Unavailable(_) | HssError::Busy) if self.vectors.has(impi, now.mono) => Ok(()),
+                answer => answer,
+            }
+        })
+    }
+
+    fn multimedia_auth<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        scheme: AuthScheme,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<AuthItem, HssError>> {
+        if resync.is_some() {
+            self.vectors.forget(impi);
+        } else if scheme != AuthScheme::SipDigest
+            && let Some(vector) = self.vectors.take(impi, now.mono)
+        {
+            return Answer::now(Ok(AuthItem::Aka(vector)));
+        }
+        Answer::later(self.auth(impi, impu, scheme, resync, now))
+    }
+
+    fn server_assignment<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        kind: Assignment,
+        _: Now,
+    ) -> Answer<'a, Result<Profile, HssError>> {
+        Answer::later(self.assign(impi, impu, kind))
+    }
+
+    fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {
+        let held = self.profiles.get(impi.as_str()).map(|held| held.broadcast.clone());
+        Answer::now(held.ok_or(HssError::NotTold))
+    }
+
+    fn broadcast_update<'a>(&'a self, _: &'a Impu, _: BroadcastState, _: Now) -> Answer<'a, Result<(), HssError>> {
+        Answer::now(Ok(()))
+    }
+
+    /// Cx has no such question: the private identity is the public one without its scheme (TS 24.229 §5.4.1.2.1).
+    fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
+        Answer::now(impu.as_str().strip_prefix("sip:").map(Impi::from).ok_or(HssError::UserUnknown))
+    }
+
+    fn user_data<'a>(&'a self, identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {
+        let held = self.profiles.get(identity.strip_prefix("sip:").unwrap_or(identity));
+        Answer::now(held.ok_or(HssError::UserUnknown).map(|held| UserData {
+            impi: held.key().clone(),
+            impus: held.impus.clone(),
+            broadcast: held.broadcast.clone(),
+            ims: RegState::Registered,
+            ims_since: None,
+            registration: None,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What an HSS begins (TS 29.228 §6.1.3, §6.2): RTR ends registrations, PPR changes profiles. Answered here at once; what
+//! follows from it at the S-CSCF is handed to a worker ([`Pushed::take`]).
+
+use super::RemoteHss;
+use crate::answer::Answer;
+use crate::diameter::cx::{Features, Ppr, Rta, Rtr};
+use crate::diameter::dictionary::{application, command};
+use crate::diameter::exchange::{Request, Serve};
+use crate::diameter::fault::{ResultCode, base, tgpp};
+use crate::diameter::{Fault, Message, Writer, answer_to, refusal_of};
+use crate::hss::profile::{ImsSubscription, NotAProfile, Profile};
+use crate::identity::{Impi, Impu};
+use crate::xml::XmlError;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the S-CSCF is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Push {
+    /// These users are not registered any more; none of `impus`: all of theirs, else those who have one of them.
+    End {
+        impis: Vec<Impi>,
+        impus: Vec<Impu>,
+        reason: &'static str,
+    },
+    Profile {
+        impi: Impi,
+        profile: Profile,
+    },
+}
+
+/// The S-CSCF's side of Cx.
+pub struct Pushed {
+    hss: Arc<RemoteHss>,
+    is_registered: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    queue: Mutex<VecDeque<Push>>,
+}
+
+/// Pushes that wait for the S-CSCF; an HSS that sends more is told that this is too many.
+const WAITING: usize = 10_000;
+
+impl Pushed {
+    /// `is_registered`: whether this S-CSCF, or another one on its store, may have a user of this private identity.
+    pub fn new(hss: Arc<RemoteHss>, is_registered: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Pushed { hss, is_registered: Box::new(is_registered), queue: Mutex::default() }
+    }
+
+    /// What has come since, in order.
+    pub fn take(&self) -> Vec<Push> {
+        self.queue().drain(..).collect()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Push>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was room.
+    fn put(&self, push: Push) -> bool {
+        let mut queue = self.queue();
+        let room = queue.len() < WAITING;
+        if room {
+            queue.push_back(push);
+        }
+        room
+    }
+
+    fn is_known(&self, impi: &str) -> bool {
+        self.hss.profiles.contains_key(impi) || (self.is_registered)(impi)
+    }
+
+    fn answered(&self, message: &Message<'_>, code: ResultCode) -> Writer {
+        answer_to(message, code, &self.hss.settings.origin)
+    }
+
+    fn refused(&self, message: &Message<'_>, fault: &Fault) -> Writer {
+        refusal_of(message, fault, &self.hss.settings.origin)
+    }
+
+    fn answer(&self, message: &Message<'_>) -> Option<Writer> {
+        let act = match message.header().command {
+            command::REGISTRATION_TERMINATION => Self::end,
+            command::PUSH_PROFILE => Self::change,
+            _ => return None,
+        };
+        let answer = match Features::of(message) {
+            // None is needed of this S-CSCF (TS 29.229 §7.2.1).
+            Ok(features) if features.iter().any(|one| one.required) => {
+                let mut answer = self.answered(message, tgpp::FEATURE_UNSUPPORTED);
+                Features::offered(0).write(&mut answer);
+                Ok(answer)
+            }
+            Ok(_) => act(self, message),
+            Err(fault) => Err(fault),
+        };
+        Some(answer.unwrap_or_else(|fault| self.refused(message, &fault)))
+    }
+
+    fn end(&self, message: &Message<'_>) -> Result<Writer, Fault> {
+        let rtr = Rtr::read(message.avps())?;
+        let named = std::iter::once(rtr.impi).chain(rtr.associated.iter().copied());
+        let impis: Vec<Impi> = named.filter(|impi| self.is_known(impi)).map(Impi::from).collect();
+        if impis.is_empty() {
+            return Ok(self.answered(message, tgpp::USER_UNKNOWN));
+        }
+        let push = Push::End {
+            impis: impis.clone(),
+            impus: rtr.impus.iter().map(|impu| Impu::from(*impu)).collect(),
+            reason: rtr.reason.as_str(),
+        };
+        if !self.put(push) {
+            return Ok(self.answered(message, base::TOO_BUSY));
+        }
+        tracing::info!(impi = rtr.impi, reason = rtr.reason.as_str(), info = rtr.info, "the HSS ends a registration");
+        let mut answer = self.answered(message, base::SUCCESS);
+        let associated = rtr.associated.into_iter().filter(|impi| impis.iter().any(|known| known.as_str() == *impi));
+        Rta { associated: associated.collect() }.write(&mut answer);
+        Ok(answer)
+    }
+
+    fn change(&self, message: &Message<'_>) -> Result<Writer, Fault> {
+        let ppr = Ppr::read(message.avps())?;
+        if !self.is_known(ppr.impi) {
+            return Ok(self.answered(message, tgpp::USER_UNKNOWN));
+        }
+        let impi = Impi::from(ppr.impi);
+        if ppr.item.is_some() {
+            self.hss.vectors.forget(&impi);
+        }
+        let Some(document) = ppr.user_data else { return Ok(self.answered(message, base::SUCCESS)) };
+        let profile = match ImsSubscription::parse(document) {
+            Ok(read) => self.hss.as_profile(&read),
+            Err(why) => {
+                tracing::warn!(%impi, %why, "a changed profile cannot be read");
+                let too_large = matches!(why, NotAProfile::Xml(XmlError::TooLarge | XmlError::TooManyNodes));
+                let code = if too_large { tgpp::TOO_MUCH_DATA } else { tgpp::NOT_SUPPORTED_USER_DATA };
+                return Ok(self.answered(message, code));
+            }
+        };
+        if profile.impus.is_empty() {
+            return Ok(self.answered(message, tgpp::NOT_SUPPORTED_USER_DATA));
+        }
+        if !self.put(Push::Profile { impi: impi.clone(), profile: profile.clone() }) {
+            return Ok(self.answered(message, base::TOO_BUSY));
+        }
+        tracing::info!(%impi, broadcast = profile.broadcast.is_subscribed(), "the HSS changes a profile");
+        self.hss.hold(&impi, profile);
+        Ok(self.answered(message, base::SUCCESS))
+    }
+}
+
+impl Serve for Pushed {
+    fn applications(&self) -> Vec<u32> {
+        vec![application::CX]
+    }
+
+    fn serve(self: Arc<Self>, request: Request) -> Answer<'static, Option<Writer>> {
+        Answer::now(request.message().ok().and_then(|message| self.answer(&message)))
+    }
+}

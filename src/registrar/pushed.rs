@@ -1,0 +1,63 @@
+//! What the HSS begins at the S-CSCF: the end of a registration (TS 24.229 §5.4.1.5) and a changed profile (TS 29.228
+//! §6.2), each carried on to the broadcast server.
+
+use super::register::Busy;
+use super::scscf::Scscf;
+use crate::hss::Profile;
+use crate::identity::{Impi, Impu};
+use std::time::Duration;
+
+/// How long a REGISTER that is worked on is waited for.
+const PATIENCE: usize = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Scscf {
+    /// The user's registration ends, if he has one of these identities; none: whatever he has. An identity takes the
+    /// whole implicit set along (TS 29.228 §6.1.3).
+    pub async fn end_by_network(&self, impi: Impi, impus: &[Impu], reason: &str) {
+        let _busy = self.alone_with(&impi).await;
+        if self.fetch(&impi).await.is_err() {
+            tracing::warn!(%impi, "the store is away: what this node has of the user ends");
+        }
+        let meant = |r: &super::Registration| impus.is_empty() || impus.iter().any(|impu| r.has(impu));
+        if self.shared.table.with(impi.as_str(), |r| r.is_some_and(meant)) {
+            self.deactivate(&impi, reason);
+        }
+    }
+
+    /// The user's profile is this now. A broadcast registration that it does not allow ends; else its server learns what
+    /// the user may receive.
+    pub async fn change_profile(&self, impi: Impi, profile: Profile) {
+        let _busy = self.alone_with(&impi).await;
+        let _ = self.fetch(&impi).await; // what this node has of him is better than nothing
+        self.shared.subscriptions.forget(&impi);
+        let table = &self.shared.table;
+        if !table.with(impi.as_str(), |r| r.is_some()) {
+            return;
+        }
+        table.update(&impi, &profile.impus, |r| r.barred.clone_from(&profile.barred));
+        let allowed = |known_as: &Impu| profile.broadcast.is_subscribed() && profile.impus.contains(known_as);
+        let ended = table.update_leg(impi.as_str(), |leg| leg.take_if(|leg| !allowed(&leg.impu)));
+        let changed = self.shared.bootstraps.resubscribe(&impi, &profile.broadcast);
+        self.keep(&impi);
+        if let Some(leg) = ended.flatten() {
+            self.ims_ended(&impi, leg, "deactivated");
+        } else if changed
+            && let Some(leg) = table.leg(impi.as_str())
+            && let Some(server) = self.shared.server(&leg.server)
+        {
+            self.tell_server(&impi, server.clone(), Some(profile.broadcast));
+        }
+    }
+
+    /// Nothing else is done with the user meanwhile; None: something else has been at it all the time.
+    async fn alone_with(&self, impi: &Impi) -> Option<Busy> {
+        for _ in 0..PATIENCE {
+            if let Some(busy) = Busy::enter(&self.shared, impi) {
+                return Some(busy);
+            }
+            (self.sleep)(PAUSE).await;
+        }
+        None
+    }
+}
