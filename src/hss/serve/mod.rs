@@ -52,8 +52,15 @@ impl From<HssError> for Refusal {
             HssError::IdentitiesDontMatch => tgpp::IDENTITIES_DONT_MATCH,
             HssError::SchemeNotSupported => tgpp::AUTH_SCHEME_NOT_SUPPORTED,
             HssError::ResyncRefused | HssError::NoVector(_) => base::UNABLE_TO_COMPLY,
+            HssError::NotRegistered => tgpp::IDENTITY_NOT_REGISTERED,
+            HssError::AlreadyRegistered => tgpp::IDENTITY_ALREADY_REGISTERED,
+            HssError::RoamingNotAllowed => tgpp::ROAMING_NOT_ALLOWED,
+            HssError::NotAuthorized => base::AUTHORIZATION_REJECTED,
             // Another HSS may know.
-            HssError::Unavailable(_) => base::TOO_BUSY,
+            HssError::Unavailable(_) | HssError::Busy => base::TOO_BUSY,
+            HssError::NoServer | HssError::NotTold | HssError::Refused(_) | HssError::Garbled(_) => {
+                base::UNABLE_TO_COMPLY
+            }
         })
     }
 }
