@@ -8,9 +8,12 @@ mod store;
 
 use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;
+use crate::broadcast::server::Retrieval;
+use crate::diameter::node::Endpoint;
 use crate::file;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
+use crate::gba::zn::Naf;
 use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
@@ -60,6 +63,9 @@ pub struct Bsm {
     /// Addresses that the IMS server's requests come from.
     pub ims_addresses: Vec<IpAddr>,
     pub key_transport: KeyTransport,
+    /// The BSF over Diameter, those before asked first; empty: keys come in SIP.
+    pub bsf: Vec<Endpoint>,
+    pub retrieval: Retrieval,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +119,10 @@ pub struct Config {
     pub bsf_domain: String,
     /// Ub over HTTP.
     pub bsf_http: Option<SocketAddr>,
+    /// Over what keys may go on Zn.
+    pub bsf_keys: KeyTransport,
+    /// Who may ask for keys over Zn.
+    pub nafs: Vec<Naf>,
     pub key_lifetime: Duration,
     pub short_cut: ShortCut,
     /// Whether the broadcast extension is recognised at all.

@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 /// None: the configuration asks for no Diameter.
 pub(super) fn prepare(config: &Config, tls: &Tls, metrics: &Arc<Metrics>) -> Result<Option<Prepared>, StartError> {
-    let settings = config.diameter.settings(&config.domain, config.foreign_hss.as_ref());
+    let settings = {
+        let bsf = config.bsm.as_ref().map(|bsm| bsm.bsf.as_slice()).unwrap_or_default();
+        config.diameter.settings(&config.domain, config.foreign_hss.as_ref(), bsf)
+    };
     Ok(settings.map(|settings| Prepared::new(settings, tls.clone(), metrics.clone())).transpose()?)
 }
 

@@ -16,6 +16,7 @@ mod reload;
 mod steer;
 pub mod systemd;
 mod worker;
+mod zn;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Durability};
@@ -236,14 +237,19 @@ impl Node {
             }
             _ => None,
         };
+        let zn = match (&ims, &hss) {
+            (Some(shared), Some(hss)) => zn::bsf(&config, diameter.as_ref(), shared, hss)?,
+            _ => None,
+        };
         let bsm = match &config.bsm {
             Some(bsm) => {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
                 let (users, seal) = (users.clone(), seal.clone());
+                let zn = zn::naf(&config, bsm, diameter.as_ref(), clock)?;
                 let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), users, seal)?;
-                Some(Arc::new(shared))
+                Some(Arc::new(shared.with_zn(zn)))
             }
             None => None,
         };
@@ -252,7 +258,7 @@ impl Node {
         let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
         if let Some(diameter) = &mut diameter {
-            applications.into_iter().for_each(|application| diameter.serve(application));
+            applications.into_iter().chain(zn).for_each(|application| diameter.serve(application));
         }
         let diameter = diameter.map(Prepared::start).transpose()?;
         let (stop, stopped) = watch::channel(None);
