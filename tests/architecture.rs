@@ -17,6 +17,9 @@ const RANKS: &[(&str, u8)] = &[
     ("diameter", 0),
     ("xml", 0),
     ("diameter::exchange", 1),
+    ("diameter::applications", 1),
+    ("diameter::peer", 1),
+    ("diameter::node", 3),
     ("gba::kdf", 0),
     ("gba::btid", 0),
     ("gba::naf_id", 0),
@@ -61,12 +64,13 @@ const ONLY: &[(&str, &[&str])] = &[
     ("axum", &["broadcast::ua", "server"]),
     ("hyper", &["terminal", "server", "http"]),
     ("redis", &["store::redis"]),
-    ("rustls", &["sip::transport", "terminal", "http", "store::redis"]),
+    ("rustls", &["sip::transport", "diameter::node", "terminal", "http", "store::redis"]),
     // Of retrieve, only the channel that hands a key to those who wait for it: no I/O.
     (
         "tokio",
         &[
             "sip::transport",
+            "diameter::node",
             "broadcast::ua",
             "broadcast::retrieve",
             "terminal",

@@ -161,9 +161,11 @@ fn check_all(
         let avp = avp?;
         *budget = budget.checked_sub(1).ok_or(Fault::TooLarge)?;
         match avp.def() {
+            // It quotes what is wrong (RFC 6733 §7.5).
+            Some(def) if *def == super::dictionary::FAILED_AVP => {}
             Some(def) if def.kind == Kind::Grouped => {
-                // Proxy-Info and Failed-AVP hold what others put there (RFC 6733 §6.7.2, §7.5).
-                let ours = request && *def != super::dictionary::PROXY_INFO && *def != super::dictionary::FAILED_AVP;
+                // Proxy-Info holds what others put there (RFC 6733 §6.7.2).
+                let ours = request && *def != super::dictionary::PROXY_INFO;
                 check_all(avp.group(), depth + 1, ours, budget, unsupported)?;
             }
             Some(def) => check_value(def, &avp)?,

@@ -24,6 +24,7 @@ mod udp;
 
 pub use address::{AddressError, Listen, default_port};
 pub use bind::{BindError, Sockets, bind};
+pub(crate) use tls::subject_names;
 pub use tls::{Identity, Tls, TlsError, TlsFiles};
 
 use crate::answer::Answer;

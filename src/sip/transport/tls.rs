@@ -103,6 +103,16 @@ impl Tls {
         self.server.is_some()
     }
 
+    /// For those who accept connections that are not SIP's.
+    pub(crate) fn server(&self) -> Option<Arc<ServerConfig>> {
+        self.server.clone()
+    }
+
+    /// For those who open connections that are not SIP's.
+    pub(crate) fn client(&self) -> Option<Arc<ClientConfig>> {
+        self.client.clone()
+    }
+
     /// True if there are authorities to verify a peer with.
     pub fn can_connect(&self) -> bool {
         self.client.is_some()
@@ -135,7 +145,7 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 }
 
 /// DNS and URI names of the peer's certificate, which the handshake has verified; none if it showed none.
-pub(super) fn subject_names(chain: Option<&[CertificateDer<'_>]>) -> Arc<[String]> {
+pub(crate) fn subject_names(chain: Option<&[CertificateDer<'_>]>) -> Arc<[String]> {
     let Some(Ok(certificate)) = chain.and_then(|chain| chain.first()).map(webpki::EndEntityCert::try_from) else {
         return Arc::from([]);
     };
