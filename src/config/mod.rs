@@ -1,6 +1,7 @@
 //! The node's configuration (rank 4): one TOML file, unknown keys are errors with file and
 //! line ([`raw`]); checked and with defaults filled in, it is a [`Config`].
 
+mod diameter;
 mod plugins;
 mod raw;
 mod store;
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use diameter::{Diameter, ForeignHss, HssAddress};
 pub use raw::ConfigError;
 pub(crate) use raw::own_addresses;
 pub use store::{Durability, Redis, Store, StoreKind};
@@ -119,6 +121,9 @@ pub struct Config {
     pub fig6_response_first: bool,
     pub servers: Vec<BroadcastServer>,
     pub bsm: Option<Bsm>,
+    pub diameter: Diameter,
+    /// Instead of the node's own.
+    pub foreign_hss: Option<ForeignHss>,
     pub log: String,
     /// Ladder events as JSON lines; "-": standard output.
     pub trace: Option<PathBuf>,

@@ -1,5 +1,6 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
+mod diameter;
 mod store;
 
 use super::*;
@@ -52,6 +53,9 @@ pub(super) struct Raw {
     store: store::RawStore,
     #[serde(default)]
     shutdown: RawShutdown,
+    #[serde(default)]
+    diameter: diameter::RawDiameter,
+    hss: Option<Spanned<diameter::RawHss>>,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -254,6 +258,8 @@ impl Raw {
             fig6_response_first: self.broadcast.fig6_response_first.unwrap_or(false),
             servers,
             bsm,
+            diameter: self.diameter()?,
+            foreign_hss: self.foreign_hss()?,
             log: self.log.clone().unwrap_or_else(|| "info".into()),
             trace: self.trace.clone().map(beside),
             domain,
