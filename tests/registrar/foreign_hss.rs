@@ -9,8 +9,8 @@ use imscript::diameter::cx::{self, AuthItem as Item, Given, Maa, Mar, Ppr, Reaso
 use imscript::diameter::dictionary::{application, command};
 use imscript::diameter::exchange::{Destination, Exchange, Failure, Reply as Replied, Request, Serve};
 use imscript::diameter::fault::{ResultCode, base, tgpp};
-use imscript::diameter::sh::ProfileUpdateRequest;
 use imscript::diameter::sh::data::ShData;
+use imscript::diameter::sh::{ProfileUpdateRequest, User};
 use imscript::diameter::{Message as Diameter, Origin, Writer, answer_to, request};
 use imscript::hss::profile::{ApplicationServer, Criterion, ImsSubscription, PublicIdentity, ServiceProfile};
 use imscript::hss::remote::{Push, Pushed, RemoteHss, Settings as Remote};
@@ -20,8 +20,9 @@ use imscript::policy::verdict::{self, Subscription, When};
 use imscript::policy::{Context, Decide, FixedPolicy};
 use imscript::sip::{HeaderName, Message};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// The wire, and the HSS at its end.
@@ -30,7 +31,8 @@ struct Wire {
     down: AtomicBool,
     /// Requests by their commands, and what of them matters.
     asked: Mutex<Vec<String>>,
-    sequence: AtomicU64,
+    /// The next number of repository data, by public identity.
+    sequences: Mutex<BTreeMap<Impu, u16>>,
 }
 
 impl Wire {
@@ -86,10 +88,13 @@ impl Wire {
                 let data = ShData::parse(&update.user_data).unwrap().repository.remove(0);
                 let state = repository::read(&data.data.unwrap()).unwrap().state;
                 self.note(format!("PUR {}", state.as_str()));
-                if u64::from(data.sequence) != self.sequence.load(Ordering::Relaxed) {
+                let User::Public(impu) = update.user else { panic!("by a public identity") };
+                let mut sequences = self.sequences.lock().unwrap();
+                let next = sequences.entry(impu).or_default();
+                if data.sequence != *next {
                     return says(tgpp::TRANSPARENT_DATA_OUT_OF_SYNC);
                 }
-                self.sequence.fetch_add(1, Ordering::Relaxed);
+                *next += 1;
                 says(base::SUCCESS)
             }
             other => panic!("{other:?} is not asked for"),
@@ -145,8 +150,7 @@ impl Foreign {
     fn new(policy: impl Decide + 'static) -> Self {
         let mut made = None;
         let network = Network::over(settings(), policy, |shared, hss| {
-            let wire =
-                Arc::new(Wire { hss, down: false.into(), asked: Mutex::default(), sequence: AtomicU64::default() });
+            let wire = Arc::new(Wire { hss, down: false.into(), asked: Mutex::default(), sequences: Mutex::default() });
             let remote = Remote {
                 origin: origin("scscf.home1.net"),
                 server: shared.settings.uri.clone(),

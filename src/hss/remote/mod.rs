@@ -74,6 +74,8 @@ pub struct RemoteHss {
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
     wants_scheme: AtomicBool,
     session: AtomicU64,
+    /// The minute in which ended things were last cleared away.
+    tidied: AtomicU64,
 }
 
 impl RemoteHss {
@@ -89,13 +91,16 @@ impl RemoteHss {
             wants_scheme: AtomicBool::new(false),
             // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).
             session: AtomicU64::new(now.unix.as_secs() << 32),
+            tidied: AtomicU64::new(0),
             settings,
         }
     }
 
-    /// Gives back what is over.
-    pub fn maintain(&self, now: Now) {
-        self.vectors.sweep(now.mono);
+    pub(super) fn maintain(&self, now: Now) {
+        let minute = now.mono.as_secs() / 60;
+        if self.tidied.fetch_max(minute, Ordering::Relaxed) < minute {
+            self.vectors.sweep(now.mono);
+        }
     }
 
     fn session(&self) -> String {
@@ -250,7 +255,7 @@ impl RemoteHss {
             (None, None) => return Err(HssError::Garbled("no user profile".to_owned())),
         };
         // A document that leaves out who was asked about: the HSS has taken him all the same.
-        if !profile.impus.contains(impu) && !profile.barred.contains(impu) {
+        if !profile.has(impu) {
             profile.barred = profile.barred.iter().chain([impu]).cloned().collect();
         }
         if profile.impus.is_empty() {
