@@ -5,6 +5,7 @@ mod authentication;
 mod bindings;
 mod broadcast;
 mod claims;
+mod foreign_hss;
 mod hss;
 mod kept;
 mod messages;
