@@ -330,4 +330,8 @@ fn what_is_missing_or_not_known_is_said() {
     assert_eq!((result("a", SAR), result("b", SAR)), (base::MISSING_AVP, base::AUTHORIZATION_REJECTED));
     let bootstrap = (application::ZH, command::MULTIMEDIA_AUTH);
     assert_eq!((result("bsf", bootstrap), result("a", bootstrap)), (base::MISSING_AVP, base::AUTHORIZATION_REJECTED));
+    let clients = Clients { nafs: vec!["bsm".into()], ..Clients::default() };
+    let bed = Bed::with(Settings { clients, ..settings() });
+    let result = |host| bed.ask(host, SAR, |_| {}, |answer| answer.result().unwrap());
+    assert_eq!((result("a"), result("bsm")), (base::MISSING_AVP, base::AUTHORIZATION_REJECTED));
 }

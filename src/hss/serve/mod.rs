@@ -90,12 +90,18 @@ impl HssServer {
     }
 
     async fn answered(&self, message: &Message<'_>, peer: &str) -> Answered {
-        let Clients { cscfs, bsfs, .. } = &self.settings.clients;
+        let Clients { cscfs, bsfs, nafs, .. } = &self.settings.clients;
         let header = message.header();
-        match header.application {
-            application::CX => permitted(cscfs, peer, base::AUTHORIZATION_REJECTED)?,
-            application::ZH => permitted(bsfs, peer, base::AUTHORIZATION_REJECTED)?,
-            _ => {}
+        let keys = match header.application {
+            application::CX => Some(cscfs),
+            application::ZH => Some(bsfs),
+            _ => None,
+        };
+        if let Some(clients) = keys {
+            permitted(clients, peer, base::AUTHORIZATION_REJECTED)?;
+            if clients.is_empty() && nafs.iter().any(|naf| naf.eq_ignore_ascii_case(peer)) {
+                return Err(base::AUTHORIZATION_REJECTED.into());
+            }
         }
         match (header.application, header.command) {
             (application::CX, command::USER_AUTHORIZATION) => self.user_authorization(message).await,

@@ -37,6 +37,8 @@ pub struct Clients {
     pub application_servers: Vec<String>,
     /// Zh: they get vectors and keys.
     pub bsfs: Vec<String>,
+    /// Peers that are NAFs: where no CSCFs or BSFs are named, they are none all the same.
+    pub nafs: Vec<String>,
 }
 
 /// A service profile.
