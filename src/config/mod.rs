@@ -14,10 +14,12 @@ use crate::file;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
 use crate::gba::zn::Naf;
+use crate::hss::serve::{Clients, Service};
 use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::Listen;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,6 +93,18 @@ pub struct Reload {
     pub require_tests: bool,
 }
 
+/// What foreign nodes are told of this node's subscribers over Diameter.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Foreign {
+    pub clients: Clients,
+    /// S-CSCF to be taken first; None: this node's own.
+    pub scscf: Option<String>,
+    /// For the filter criteria; None: the first that the node knows.
+    pub broadcast_server: Option<String>,
+    /// Service profiles by name.
+    pub services: HashMap<String, Service>,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub domain: String,
@@ -136,6 +150,8 @@ pub struct Config {
     pub diameter: Diameter,
     /// Instead of the node's own.
     pub foreign_hss: Option<ForeignHss>,
+    /// For whom this node is the HSS.
+    pub foreign: Foreign,
     pub log: String,
     /// Ladder events as JSON lines; "-": standard output.
     pub trace: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 mod diameter;
+mod service;
 mod store;
 mod zn;
 
@@ -57,6 +58,10 @@ pub(super) struct Raw {
     #[serde(default)]
     diameter: diameter::RawDiameter,
     hss: Option<Spanned<diameter::RawHss>>,
+    #[serde(default)]
+    foreign: service::RawForeign,
+    #[serde(default)]
+    service: std::collections::BTreeMap<Spanned<String>, service::RawService>,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -280,6 +285,7 @@ impl Raw {
             bsm,
             diameter,
             foreign_hss: self.foreign_hss()?,
+            foreign: self.foreign(&beside)?,
             log: self.log.clone().unwrap_or_else(|| "info".into()),
             trace: self.trace.clone().map(beside),
             domain,

@@ -271,7 +271,11 @@ impl Node {
         };
         if let Some(diameter) = &mut diameter {
             pushed.iter().for_each(|pushed| diameter.serve(pushed.clone()));
-            applications.into_iter().chain(zn).for_each(|application| diameter.serve(application));
+            let own = ims.as_ref().map(|shared| shared.settings.uri.clone());
+            let side = |hss| diameter::hss_side(&config, diameter, hss, own, &peers, clock);
+            let side = embedded.as_ref().map(side).transpose()?;
+            // What a program brings along comes before what is built in.
+            applications.into_iter().chain(zn).chain(side).for_each(|application| diameter.serve(application));
         }
         let diameter = diameter.map(Prepared::start).transpose()?;
         let (stop, stopped) = watch::channel(None);

@@ -1,6 +1,6 @@
 //! Cx as I-CSCFs and S-CSCFs see it.
 
-use super::testbed::{Bed, IMPI, IMPU, K, OPC};
+use super::testbed::{Bed, IMPI, IMPU, K, OPC, settings};
 use super::*;
 use crate::aka::{Algorithm, KeySet, Sqn, resync};
 use crate::auth::digest::Password;
@@ -322,8 +322,16 @@ fn what_is_missing_or_not_known_is_said() {
     let bed = Bed::new();
     let missing = bed.ask("a", SAR, |_| {}, |answer| answer.result().unwrap());
     assert_eq!(missing, base::MISSING_AVP);
-    let origin = crate::diameter::Origin { host: "a".into(), realm: "home1.net".into() };
-    let octets = crate::diameter::request(application::CX, 399, "a;1;1", &origin).finish().unwrap();
-    let unknown = bed.server.clone().serve(Request { octets, peer: "a".into() }).wait();
-    assert!(unknown.is_none());
+    let unknown = bed.ask("a", (application::CX, 399), |_| {}, |answer| answer.result().unwrap());
+    assert_eq!(unknown, base::COMMAND_UNSUPPORTED);
+    let clients = Clients { cscfs: vec!["A".into(), "icscf".into()], bsfs: vec!["bsf".into()], ..Clients::default() };
+    let bed = Bed::with(Settings { clients, ..settings() });
+    let result = |host, to| bed.ask(host, to, |_| {}, |answer| answer.result().unwrap());
+    assert_eq!((result("a", SAR), result("b", SAR)), (base::MISSING_AVP, base::AUTHORIZATION_REJECTED));
+    let bootstrap = (application::ZH, command::MULTIMEDIA_AUTH);
+    assert_eq!((result("bsf", bootstrap), result("a", bootstrap)), (base::MISSING_AVP, base::AUTHORIZATION_REJECTED));
+    let clients = Clients { nafs: vec!["bsm".into()], ..Clients::default() };
+    let bed = Bed::with(Settings { clients, ..settings() });
+    let result = |host| bed.ask(host, SAR, |_| {}, |answer| answer.result().unwrap());
+    assert_eq!((result("a"), result("bsm")), (base::MISSING_AVP, base::AUTHORIZATION_REJECTED));
 }

@@ -12,7 +12,7 @@ pub mod service;
 mod sh;
 mod zh;
 
-pub use service::{Service, Settings};
+pub use service::{Clients, Service, Settings};
 
 use crate::answer::Answer;
 use crate::clock::{Clock, Now};
@@ -51,16 +51,13 @@ impl From<HssError> for Refusal {
             HssError::UserUnknown => tgpp::USER_UNKNOWN,
             HssError::IdentitiesDontMatch => tgpp::IDENTITIES_DONT_MATCH,
             HssError::SchemeNotSupported => tgpp::AUTH_SCHEME_NOT_SUPPORTED,
-            HssError::ResyncRefused | HssError::NoVector(_) => base::UNABLE_TO_COMPLY,
             HssError::NotRegistered => tgpp::IDENTITY_NOT_REGISTERED,
             HssError::AlreadyRegistered => tgpp::IDENTITY_ALREADY_REGISTERED,
             HssError::RoamingNotAllowed => tgpp::ROAMING_NOT_ALLOWED,
             HssError::NotAuthorized => base::AUTHORIZATION_REJECTED,
             // Another HSS may know.
             HssError::Unavailable(_) | HssError::Busy => base::TOO_BUSY,
-            HssError::NoServer | HssError::NotTold | HssError::Refused(_) | HssError::Garbled(_) => {
-                base::UNABLE_TO_COMPLY
-            }
+            _ => base::UNABLE_TO_COMPLY,
         })
     }
 }
@@ -96,25 +93,49 @@ impl HssServer {
         answer_to(request, code, &self.settings.origin)
     }
 
+    async fn answered(&self, message: &Message<'_>, peer: &str) -> Answered {
+        let Clients { cscfs, bsfs, nafs, .. } = &self.settings.clients;
+        let header = message.header();
+        let keys = match header.application {
+            application::CX => Some(cscfs),
+            application::ZH => Some(bsfs),
+            _ => None,
+        };
+        if let Some(clients) = keys {
+            permitted(clients, peer, base::AUTHORIZATION_REJECTED)?;
+            if clients.is_empty() && nafs.iter().any(|naf| naf.eq_ignore_ascii_case(peer)) {
+                return Err(base::AUTHORIZATION_REJECTED.into());
+            }
+        }
+        match (header.application, header.command) {
+            (application::CX, command::USER_AUTHORIZATION) => self.user_authorization(message).await,
+            (application::CX, command::LOCATION_INFO) => self.location_info(message).await,
+            (application::CX, command::MULTIMEDIA_AUTH) => self.multimedia_auth(message).await,
+            (application::CX, command::SERVER_ASSIGNMENT) => self.server_assignment(message).await,
+            (application::SH, command::USER_DATA) => self.user_data(message, peer).await,
+            (application::SH, command::PROFILE_UPDATE) => self.profile_update(message, peer).await,
+            (application::SH, command::SUBSCRIBE_NOTIFICATIONS) => self.subscribe(message, peer).await,
+            (application::ZH, command::MULTIMEDIA_AUTH) => self.bootstrap(message).await,
+            _ => Err(base::COMMAND_UNSUPPORTED.into()),
+        }
+    }
+
     async fn handle(&self, request: &Request) -> Option<Writer> {
         let message = request.message().ok()?;
-        let header = message.header();
-        let answered = match (header.application, header.command) {
-            (application::CX, command::USER_AUTHORIZATION) => self.user_authorization(&message).await,
-            (application::CX, command::LOCATION_INFO) => self.location_info(&message).await,
-            (application::CX, command::MULTIMEDIA_AUTH) => self.multimedia_auth(&message).await,
-            (application::CX, command::SERVER_ASSIGNMENT) => self.server_assignment(&message).await,
-            (application::SH, command::USER_DATA) => self.user_data(&message, &request.peer).await,
-            (application::SH, command::PROFILE_UPDATE) => self.profile_update(&message, &request.peer).await,
-            (application::SH, command::SUBSCRIBE_NOTIFICATIONS) => self.subscribe(&message, &request.peer).await,
-            (application::ZH, command::MULTIMEDIA_AUTH) => self.bootstrap(&message).await,
-            _ => return None,
-        };
+        let answered = self.answered(&message, &request.peer).await;
         Some(match answered {
             Ok(writer) => writer,
             Err(Refusal::Fault(fault)) => refusal_of(&message, &fault, &self.settings.origin),
             Err(Refusal::Code(code)) => self.answer(&message, code),
         })
+    }
+}
+
+/// `allowed`: Origin-Hosts, empty: all.
+fn permitted(allowed: &[String], peer: &str, otherwise: ResultCode) -> Result<(), Refusal> {
+    match allowed.is_empty() || allowed.iter().any(|host| host.eq_ignore_ascii_case(peer)) {
+        true => Ok(()),
+        false => Err(otherwise.into()),
     }
 }
 

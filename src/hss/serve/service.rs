@@ -2,13 +2,14 @@
 
 use crate::diameter::Origin;
 use crate::diameter::cx::{Capabilities, Charging};
-use crate::diameter::zh::{Guss, UiccType, Uss};
+use crate::gba::guss::{Guss, MBMS, Uss};
 use crate::hss::BroadcastSubscription;
 use crate::hss::embedded::Subscriber;
 use crate::hss::profile::{
     ApplicationServer, Criterion, ImsSubscription, Match, PublicIdentity, ServiceProfile, Trigger, TriggerPoint,
 };
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// The service profile of who names none.
 pub const DEFAULT: &str = "default";
@@ -24,8 +25,20 @@ pub struct Settings {
     pub broadcast_server: Option<String>,
     /// By name; see [`DEFAULT`].
     pub services: HashMap<String, Service>,
-    /// Origin-Hosts that may use Sh; empty: every peer.
+    pub clients: Clients,
+}
+
+/// Origin-Hosts of who may ask; where there are none, every peer may.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Clients {
+    /// Cx: they get vectors and keys.
+    pub cscfs: Vec<String>,
+    /// Sh
     pub application_servers: Vec<String>,
+    /// Zh: they get vectors and keys.
+    pub bsfs: Vec<String>,
+    /// Peers that are NAFs: where no CSCFs or BSFs are named, they are none all the same.
+    pub nafs: Vec<String>,
 }
 
 /// A service profile.
@@ -45,9 +58,10 @@ pub struct Service {
     /// DiameterURIs.
     pub event_charging: Vec<String>,
     pub charging_collection: Vec<String>,
-    pub uicc: Option<UiccType>,
-    /// Of a bootstrapping, in seconds.
-    pub key_lifetime: Option<u32>,
+    /// Cards take part in GBA themselves.
+    pub gba_u: bool,
+    /// Of a bootstrapping.
+    pub key_lifetime: Option<Duration>,
     /// Group of the NAFs that the MBMS settings are for.
     pub naf_group: Option<String>,
 }
@@ -144,18 +158,22 @@ impl Settings {
     pub(super) fn guss(&self, subscriber: &Subscriber) -> Guss {
         let service = self.service(subscriber);
         let mbms = subscriber.broadcast.is_subscribed().then(|| Uss {
-            id: Uss::MBMS.to_string(),
-            kind: Uss::MBMS,
+            id: MBMS.to_owned(),
+            kind: 4,
             naf_group: service.and_then(|service| service.naf_group.clone()),
             uids: std::iter::once(subscriber.impi.as_str())
                 .chain(subscriber.impus.iter().map(|impu| impu.as_str()))
                 .map(str::to_owned)
                 .collect(),
             flags: vec![1],
+            services: match &subscriber.broadcast {
+                BroadcastSubscription::Services(ids) => Some(ids.join(",")),
+                _ => None,
+            },
         });
         Guss {
-            id: subscriber.impi.as_str().to_owned(),
-            uicc: service.and_then(|service| service.uicc),
+            id: Some(subscriber.impi.as_str().to_owned()),
+            gba_u: service.is_some_and(|service| service.gba_u),
             lifetime: service.and_then(|service| service.key_lifetime),
             settings: mbms.into_iter().collect(),
         }

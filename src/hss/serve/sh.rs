@@ -1,6 +1,6 @@
 //! Sh, the HSS's side (TS 29.328 §6.1): what application servers read, leave here, and want to be told.
 
-use super::{Answered, HssServer, Refusal, origin_of};
+use super::{Answered, HssServer, Refusal, origin_of, permitted};
 use crate::diameter::dictionary::SERVER_NAME;
 use crate::diameter::fault::{base, tgpp};
 use crate::diameter::sh::{
@@ -30,14 +30,6 @@ pub(super) struct Wanted<'a> {
 }
 
 impl HssServer {
-    fn permitted(&self, peer: &str, otherwise: ResultCode) -> Result<(), Refusal> {
-        let allowed = &self.settings.application_servers;
-        match allowed.is_empty() || allowed.iter().any(|host| host.eq_ignore_ascii_case(peer)) {
-            true => Ok(()),
-            false => Err(otherwise.into()),
-        }
-    }
-
     async fn subscriber_of(&self, user: &User, impi: Option<&str>) -> Result<Entry, HssError> {
         let tel;
         let impu = match user {
@@ -52,7 +44,7 @@ impl HssServer {
 
     /// UDR
     pub(super) async fn user_data(&self, message: &Message<'_>, peer: &str) -> Answered {
-        self.permitted(peer, tgpp::USER_DATA_CANNOT_BE_READ)?;
+        permitted(&self.settings.clients.application_servers, peer, tgpp::USER_DATA_CANNOT_BE_READ)?;
         let udr = UserDataRequest::read(message)?;
         if udr.data.iter().any(|reference| matches!(reference, DataReference::Other(_))) {
             return Err(tgpp::USER_DATA_CANNOT_BE_READ.into());
@@ -69,7 +61,7 @@ impl HssServer {
 
     /// PUR
     pub(super) async fn profile_update(&self, message: &Message<'_>, peer: &str) -> Answered {
-        self.permitted(peer, tgpp::USER_DATA_CANNOT_BE_MODIFIED)?;
+        permitted(&self.settings.clients.application_servers, peer, tgpp::USER_DATA_CANNOT_BE_MODIFIED)?;
         let pur = ProfileUpdateRequest::read(message)?;
         if pur.data.iter().any(|reference| *reference != DataReference::RepositoryData) {
             return Err(tgpp::USER_DATA_CANNOT_BE_MODIFIED.into());
@@ -119,7 +111,7 @@ impl HssServer {
 
     /// SNR
     pub(super) async fn subscribe(&self, message: &Message<'_>, peer: &str) -> Answered {
-        self.permitted(peer, tgpp::USER_DATA_CANNOT_BE_NOTIFIED)?;
+        permitted(&self.settings.clients.application_servers, peer, tgpp::USER_DATA_CANNOT_BE_NOTIFIED)?;
         let snr = SubscribeRequest::read(message)?;
         if !snr.data.iter().all(can_change) {
             return Err(tgpp::USER_DATA_CANNOT_BE_NOTIFIED.into());

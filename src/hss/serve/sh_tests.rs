@@ -141,7 +141,10 @@ fn what_cannot_be_told_is_refused() {
     assert_eq!(udr(&bed, &stranger), Err(tgpp::USER_UNKNOWN));
     let mismatch = UserDataRequest { impi: Some("v@home1.net".into()), ..of(&[Data::UserState]) };
     assert_eq!(udr(&bed, &mismatch), Err(tgpp::IDENTITIES_DONT_MATCH));
-    let bed = Bed::with(Settings { application_servers: vec!["other.home1.net".into()], ..settings() });
+    let bed = Bed::with(Settings {
+        clients: Clients { application_servers: vec!["other.home1.net".into()], ..Clients::default() },
+        ..settings()
+    });
     assert_eq!(udr(&bed, &of(&[Data::UserState])), Err(tgpp::USER_DATA_CANNOT_BE_READ));
     assert_eq!(pur(&bed, "s", 0, None), tgpp::USER_DATA_CANNOT_BE_MODIFIED);
     assert_eq!(snr(&bed, "as", &subscription(&[Data::UserState], &[])), Err(tgpp::USER_DATA_CANNOT_BE_NOTIFIED));

@@ -1,6 +1,6 @@
 //! A server over subscribers in memory, asked without a network; what it sends by itself is caught.
 
-use super::{HssServer, Service, Settings};
+use super::{Clients, HssServer, Service, Settings};
 use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::diameter::exchange::{Destination, Exchange, Failure, Reply, Request, Serve};
@@ -45,7 +45,7 @@ pub(super) fn settings() -> Settings {
         visited: vec!["home1.net".into(), "visited.net".into()],
         event_charging: vec!["aaa://ecf.home1.net".into()],
         charging_collection: vec!["aaa://ccf.home1.net".into()],
-        key_lifetime: Some(3600),
+        key_lifetime: Some(Duration::from_secs(3600)),
         ..Service::default()
     };
     let unregistered = Service { unregistered: true, ..Service::default() };
@@ -55,7 +55,7 @@ pub(super) fn settings() -> Settings {
         scscf: Some("sip:scscf.home1.net".into()),
         broadcast_server: Some("sip:bsm.home1.net".into()),
         services: HashMap::from([("default".into(), service), ("unregistered".into(), unregistered)]),
-        application_servers: Vec::new(),
+        clients: Clients::default(),
     }
 }
 

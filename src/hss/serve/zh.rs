@@ -33,7 +33,7 @@ impl HssServer {
             impi: Some(subscriber.impi.clone()),
             vector,
             guss_timestamp: guss.is_some().then_some(since),
-            guss: guss.map(|guss| guss.write().into_bytes()),
+            guss: guss.map(|guss| guss.to_xml()),
         }
         .write(&mut writer);
         Ok(writer)

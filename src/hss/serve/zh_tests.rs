@@ -3,7 +3,8 @@
 use super::testbed::{Bed, IMPI, IMPU, K, OPC};
 use super::*;
 use crate::aka::{Algorithm, KeySet, Sqn, resync};
-use crate::diameter::zh::{Guss, MultimediaAuthAnswer, MultimediaAuthRequest, Uss};
+use crate::diameter::zh::{MultimediaAuthAnswer, MultimediaAuthRequest};
+use crate::gba::guss::Guss;
 use std::time::Duration;
 
 fn mar(bed: &Bed, mar: &MultimediaAuthRequest) -> Result<MultimediaAuthAnswer, ResultCode> {
@@ -28,9 +29,9 @@ fn a_bsf_gets_a_vector_and_the_settings_that_it_has_not() {
     let bed = Bed::new();
     let answer = mar(&bed, &of(IMPI)).unwrap();
     let guss = Guss::parse(answer.guss.as_deref().unwrap()).unwrap();
-    assert_eq!((&*guss.id, guss.lifetime), (IMPI, Some(3600)));
+    assert_eq!((guss.id.as_deref(), guss.lifetime), (Some(IMPI), Some(Duration::from_secs(3600))));
     let [mbms] = &guss.settings[..] else { panic!("{guss:?}") };
-    assert_eq!((mbms.kind, &mbms.uids[..2]), (Uss::MBMS, &[IMPI.to_owned(), IMPU.to_owned()][..]));
+    assert_eq!((mbms.kind, &mbms.uids[..2]), (4, &[IMPI.to_owned(), IMPU.to_owned()][..]));
     let since = answer.guss_timestamp.unwrap();
     let newest = MultimediaAuthRequest { guss_timestamp: Some(since), ..of(IMPI) };
     let known = mar(&bed, &newest).unwrap();
