@@ -89,12 +89,13 @@ fn bad_values_by_line() {
         ("[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\nkeys = \"plain\"", 4, "plaintext-allowed"),
         ("[bsm]\nhttp = \"8080\"", 2, "http"),
         ("[diameter]\nlisten = [\"udp:127.0.0.1:3868\"]", 2, "tcp: or tls:"),
+        ("[diameter]\nlisten = [\"tcp:127.0.0.1:99999\"]", 2, "not a port"),
         ("[diameter]\norigin_host = \"a b\"", 2, "hss.home1.net"),
         ("[diameter]\ntimeout = \"1ms\"", 2, "timeout: a time such as"),
         ("[diameter]\nwatchdog = \"5s\"", 2, "watchdog: a time such as"),
         ("[diameter]\nallow = [\"pcscf\"]", 2, "pcscf"),
         ("\n[hss]\nsh = [\"tcp:127.0.0.1\"]", 2, "cx is missing"),
-        ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "no transport"),
+        ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "tcp: or tls:"),
     ] {
         fault(text, line, what);
     }
