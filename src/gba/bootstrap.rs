@@ -71,7 +71,7 @@ pub enum Holder {
 }
 
 /// One bootstrapping. Debug is redacted by the key's own type.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bootstrap {
     pub impi: Impi,
     /// Default identity first.
@@ -236,13 +236,6 @@ impl Bootstraps {
         }
     }
 
-    /// Deregistration: what the registration's AKA runs made goes, what came over Ub stays.
-    pub fn end_registration(&self, impi: &Impi) {
-        let mut all = self.held(impi);
-        all.retain(|(bootstrap, _)| bootstrap.made == Made::OverUb);
-        self.put_back(impi, all);
-    }
-
     /// The subscriber may receive something else from now on; whether that is so.
     pub fn resubscribe(&self, impi: &Impi, subscription: &BroadcastSubscription) -> bool {
         let Some(btid) = self.by_impi.get(impi).map(|of| of.current.clone()) else { return false };
@@ -250,21 +243,16 @@ impl Bootstraps {
         else {
             return false;
         };
-        let Bootstrap { impi, impus, ks, rand, btid, expires, created, made, holder, settings, .. } = &*held.bootstrap;
-        held.bootstrap = Arc::new(Bootstrap {
-            impi: impi.clone(),
-            impus: impus.clone(),
-            ks: ks.clone(),
-            rand: *rand,
-            btid: btid.clone(),
-            expires: *expires,
-            created: *created,
-            made: *made,
-            holder: *holder,
-            subscription: subscription.clone(),
-            settings: settings.clone(),
-        });
+        held.bootstrap =
+            Arc::new(Bootstrap { subscription: subscription.clone(), ..Bootstrap::clone(&held.bootstrap) });
         true
+    }
+
+    /// Deregistration: what the registration's AKA runs made goes, what came over Ub stays.
+    pub fn end_registration(&self, impi: &Impi) {
+        let mut all = self.held(impi);
+        all.retain(|(bootstrap, _)| bootstrap.made == Made::OverUb);
+        self.put_back(impi, all);
     }
 
     /// Ks goes, and the one before it.

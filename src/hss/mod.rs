@@ -1,18 +1,21 @@
 //! The HSS as its clients see it (rank 1): the S-CSCF's Cx questions and the broadcast
 //! side's Sh/Zh ones, by their 3GPP names, behind one trait that may answer later.
 //!
-//! [`embedded`] is the node's own subscriber store and AuC, [`remote`] a foreign HSS over Diameter.
+//! [`embedded`] is the node's own subscriber store and AuC, which [`serve`] shows to foreign nodes over Diameter; [`remote`] is a
+//! foreign HSS.
 
 pub mod embedded;
 pub mod profile;
 pub mod remote;
 pub mod repository;
+pub mod serve;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
 
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::Now;
+use crate::diameter::cx::Authorization;
 use crate::gba::guss::Guss;
 use crate::identity::{Impi, Impu};
 use std::sync::Arc;
@@ -127,6 +130,38 @@ pub struct UserData {
     pub ims_since: Option<u64>,
     /// The broadcast registration, and since when it is so; None: there never was one.
     pub registration: Option<(BroadcastState, u64)>,
+}
+
+/// Where a user is served (UAA and LIA): the S-CSCF assigned, or what one must be able to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Located {
+    /// SIP URI of the S-CSCF.
+    pub server: Option<String>,
+    pub capabilities: Capabilities,
+}
+
+/// Server-Capabilities (TS 29.229 §6.3.4); what the numbers mean is the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    pub mandatory: Vec<u32>,
+    pub optional: Vec<u32>,
+    /// S-CSCFs to prefer, best first.
+    pub servers: Vec<String>,
+}
+
+/// What an I-CSCF asks the HSS (TS 29.228 §6.1.1, §6.1.4).
+pub trait Locate: Send + Sync {
+    /// UAR/UAA: may this user register, or deregister, from there, and where?
+    fn user_authorization<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        visited_network: &'a str,
+        kind: Authorization,
+    ) -> Answer<'a, Result<Located, HssError>>;
+
+    /// LIR/LIA: who serves this identity, for a request to it, or from it (`originating`)?
+    fn location_info<'a>(&'a self, impu: &'a Impu, originating: bool) -> Answer<'a, Result<Located, HssError>>;
 }
 
 /// What the BSF gets for a bootstrapping (Zh MAA).

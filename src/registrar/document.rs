@@ -75,6 +75,17 @@ pub(super) struct Contacts {
     /// Serial of the last leg that was ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub closed: u64,
+    /// Nothing is left, and nobody has been told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Untold>,
+}
+
+/// The end of a registration that has yet to be told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Untold {
+    pub cause: String,
+    /// The node that tells it.
+    pub by: u64,
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -96,7 +107,10 @@ pub(super) struct Contact {
     /// Octet by octet: a Call-ID need not be UTF-8.
     call_id: String,
     cseq: u32,
-    until: u64,
+    pub until: u64,
+    /// If it is later than `until`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    latest: u64,
     since: u64,
     transport: String,
     from: String,
@@ -105,7 +119,7 @@ pub(super) struct Contact {
     peer_names: Vec<String>,
 }
 
-/// A contact that was taken out.
+/// A contact that was taken out, or has ended before an earlier REGISTER would have had it end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gone {
     pub uri: String,
@@ -113,13 +127,18 @@ pub(super) struct Gone {
     pub instance: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reg_id: Option<u32>,
-    /// When, by the store's clock.
+    /// [`Binding::since`] of what was taken out: that and what came before is gone.
     pub at: u64,
-    /// When the contact would have ended.
+    /// When no copy of it can be alive.
     pub until: u64,
 }
 
 impl Gone {
+    /// Whether that is the same contact.
+    pub(super) fn is(&self, other: &Gone) -> bool {
+        self.uri == other.uri && self.instance == other.instance && self.reg_id == other.reg_id
+    }
+
     pub(super) fn was(&self, binding: &Binding) -> bool {
         match (&self.instance, &binding.instance) {
             (Some(mine), Some(theirs)) => **mine == **theirs && self.reg_id == binding.reg_id,
@@ -140,7 +159,8 @@ impl Contact {
             call_id: binding.call_id.iter().map(|octet| char::from(*octet)).collect(),
             cseq: binding.cseq,
             until: times.to_store(binding.until),
-            since: times.to_store(binding.since),
+            latest: if binding.latest > binding.until { times.to_store(binding.latest) } else { 0 },
+            since: binding.since,
             transport: binding.source.transport.param().to_owned(),
             from: binding.source.addr.to_string(),
             local: binding.source.local.to_string(),
@@ -167,7 +187,8 @@ impl Contact {
             call_id: self.call_id.chars().map(octet).collect::<Result<_, _>>()?,
             cseq: self.cseq,
             until: times.to_mono(self.until),
-            since: times.to_mono(self.since),
+            latest: times.to_mono(self.latest.max(self.until)),
+            since: self.since,
             source: Source {
                 transport,
                 addr: address(&self.from)?,

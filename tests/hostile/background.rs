@@ -107,15 +107,15 @@ fn every_timer_and_callback_is_contained_and_leaves_the_worker_to_others() {
         if !seen.outcomes.iter().all(|outcome| script.right.contains(outcome)) {
             wrong.push(format!("{}: {:?} instead of {:?}", script.name, seen.outcomes, script.right));
         }
-        if seen.resident_kib > GROWN_KIB {
-            wrong.push(format!("{}: grown by {} KiB", script.name, seen.resident_kib));
-        }
-        // Noise passes, a stall does not.
+        // Noise passes, a stall and a leak do not.
         for _ in 0..2 {
-            if seen.longest > SHORT {
-                println!("{}: the neighbour waited {:?}; once more", script.name, seen.longest);
+            if seen.longest > SHORT || seen.resident_kib > GROWN_KIB {
+                println!("{}: {:?}, {} KiB; once more", script.name, seen.longest, seen.resident_kib);
                 seen = run(&script);
             }
+        }
+        if seen.resident_kib > GROWN_KIB {
+            wrong.push(format!("{}: grown by {} KiB", script.name, seen.resident_kib));
         }
         if seen.longest > SHORT {
             wrong.push(format!("{}: the neighbour waited {:?}", script.name, seen.longest));

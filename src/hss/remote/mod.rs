@@ -4,6 +4,7 @@
 //! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
 //! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for.
 
+mod locate;
 mod pushed;
 mod vectors;
 mod verdict;
