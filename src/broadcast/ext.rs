@@ -68,6 +68,8 @@ tokens!(
         Included = "included",
         /// Asked for at once.
         Pull = "pull",
+        PullInSip = "pull-sip",
+        PullOverZn = "pull-zn",
         /// Asked for when the terminal first turns to the broadcast server.
         OnUse = "on-use",
     }

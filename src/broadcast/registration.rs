@@ -7,7 +7,7 @@ use super::embedded::{Embedded, embedded};
 use super::ext::{Ext, KeyWay, Mode};
 use super::keys::KeyDocument;
 use super::provisioning::{Request, Response};
-use super::server::{Bsm, Reply};
+use super::server::{Bsm, Reply, Retrieval};
 use super::state::{KeyFault, Record, Update};
 use super::{Job, media};
 use crate::clock::Now;
@@ -42,6 +42,17 @@ type Order = Result<Request, ()>;
 
 fn read_order(octets: &[u8]) -> Order {
     Request::parse(octets).map_err(|_| ())
+}
+
+impl Registration {
+    /// How the IMS wants the key to be asked for, if it says so.
+    fn retrieval(&self) -> Option<Retrieval> {
+        match self.key {
+            Some(KeyWay::PullInSip) => Some(Retrieval::Sip),
+            Some(KeyWay::PullOverZn) => Some(Retrieval::Zn),
+            _ => None,
+        }
+    }
 }
 
 /// Whether somebody waits for the answer, and hears that nothing was done if it cannot be saved.
@@ -165,7 +176,7 @@ impl Bsm {
             return self.complete(registration, None, now, Waits::Yes).await;
         }
         if registration.mode == Mode::Simultaneous {
-            return match self.fetch_key(&btid, naf).await {
+            return match self.fetch_key(&btid, naf, registration.retrieval()).await {
                 Ok(document) => self.complete(registration, Some(document), (self.env.now)(), Waits::Yes).await,
                 Err(why) => self.fail(&registration, why.status(), why).await,
             };
@@ -205,7 +216,7 @@ impl Bsm {
     ) {
         let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
         let (expires, ims_peer) = (registration.expires, registration.ims_peer);
-        let outcome = self.fetch_key(&btid, &naf).await;
+        let outcome = self.fetch_key(&btid, &naf, registration.retrieval()).await;
         // If the store is away, what this node knows has to do.
         let _ = self.fetch(&impu).await;
         if self.state.record(&impu).is_none() {

@@ -114,12 +114,15 @@ impl Drop for Place<'_> {
 }
 
 impl Bsm {
-    /// Asks the BSF for the key of `btid` and waits for it, for as long as the configuration allows.
-    pub(super) async fn fetch_key(self: &Rc<Self>, btid: &Btid, naf: &NafId) -> Outcome {
+    /// Asks the BSF for the key of `btid` and waits for it, for as long as the configuration allows. `wanted`: how the IMS
+    /// says that it be asked for; without Zn that is in SIP.
+    pub(super) async fn fetch_key(self: &Rc<Self>, btid: &Btid, naf: &NafId, wanted: Option<Retrieval>) -> Outcome {
+        let can = |way: &Retrieval| *way == Retrieval::Sip || self.zn.is_some();
+        let retrieval = wanted.filter(can).unwrap_or(self.config.retrieval);
         let (_place, mut receiver, first) = self.state.waiting.join(&(btid.clone(), naf.clone()))?;
         let within = self.config.retrieval_within;
         let mut question = pin!(async {
-            match (first, self.config.retrieval, &self.zn) {
+            match (first, retrieval, &self.zn) {
                 (false, ..) => None,
                 (true, Retrieval::Sip, _) => self.ask_in_sip(btid, naf).await,
                 (true, Retrieval::Zn, Some(zn)) => Some(zn.ask(btid, naf, &*self.env.now).await),

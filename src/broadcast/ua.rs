@@ -67,7 +67,7 @@ impl Bsm {
         };
         let fetched = match held {
             Some(_) => None,
-            None => match self.fetch_key(&btid, &naf).await {
+            None => match self.fetch_key(&btid, &naf, None).await {
                 Ok(document) => Some(document),
                 // No such bootstrapping: the terminal is to make a new one (TS 24.109 clause 5).
                 Err(RetrieveError::Refused(_)) => return self.challenge(&naf, false),

@@ -40,6 +40,22 @@ fn figures_8_and_4_with_the_key_over_zn() {
 }
 
 #[test]
+fn the_ims_may_say_which_way() {
+    for (retrieval, key, over_zn) in [
+        (Retrieval::Sip, KeyWay::PullOverZn, 1),
+        (Retrieval::Zn, KeyWay::PullInSip, 0),
+        (Retrieval::Zn, KeyWay::Pull, 1),
+    ] {
+        let bed = bed(retrieval);
+        let btid = Some(bed.boot.btid.clone());
+        let ext = Ext { mode: Some(Mode::Simultaneous), key: Some(key), btid, ..Ext::default() };
+        assert_eq!(bed.ask(&bed.register(ext, 600, None), IMS).status(), 200);
+        assert!(bed.has_smk());
+        assert_eq!(bed.zn.sent.load(Ordering::Relaxed), over_zn);
+    }
+}
+
+#[test]
 fn refusals_have_the_causes_of_sip() {
     let cause = |bed: &Bed| {
         let (status, ext) = register(bed, Mode::Simultaneous);
@@ -83,7 +99,7 @@ fn no_bsf_on_zn() {
 #[test]
 fn many_who_wait_for_one_key_ask_once() {
     let bed = bed(Retrieval::Zn);
-    let fetch = || async { bed.bsm.fetch_key(&bed.boot.btid, &bed.naf).await.map(|document| document.key.0) };
+    let fetch = || async { bed.bsm.fetch_key(&bed.boot.btid, &bed.naf, None).await.map(|document| document.key.0) };
     let (mut one, mut two) = (Box::pin(fetch()), Box::pin(fetch()));
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     *bed.zn.fails.lock().unwrap() = Some(Failure::Timeout);

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod check;
 pub mod control;
 pub mod demo;
+pub mod diameter;
 pub mod doc;
 pub mod explain;
 mod fault;
@@ -60,6 +61,8 @@ enum Verb {
     Generations(generations::Args),
     /// Print the metrics of a running node
     Metrics(metrics::Args),
+    /// Peers of a running node, and messages in words
+    Diameter(diameter::DiameterArgs),
     /// Subscribers of the embedded HSS
     Subscriber(subscriber::Args),
     /// State that survives: check, export, import, figures, backup
@@ -138,6 +141,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Metrics(args) => metrics::run(args),
         Verb::Run(args) => run::run(args, extend),
         Verb::Status(args) => status::run(args),
+        Verb::Diameter(args) => diameter::run(args),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Store(args) => store::run(args),
         Verb::Terminal(args) => terminal::run(args),

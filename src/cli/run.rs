@@ -1,7 +1,8 @@
 //! `imscript run`: a node.
 
 use crate::config::MAX_TEXT;
-use crate::config::{Config, Durability};
+use crate::config::{Config, Durability, ForeignHss, HssAddress};
+use crate::diameter::node::Endpoint;
 use crate::file;
 use crate::harness;
 use crate::observe::lines::{Lines, Serving};
@@ -36,7 +37,9 @@ const TESTS: Duration = Duration::from_secs(20);
   imscript run --listen udp:127.0.0.1:5060 --listen tcp:127.0.0.1:5060 --domain home1.net --data-dir /var/lib/imscript
   imscript run --policy lua/policy/figures/figure_3.lua
   imscript run --config imscript.toml --plugins plugins
-  imscript run --config imscript.toml --drain 10")]
+  imscript run --config imscript.toml --drain 10
+  imscript run --diameter-listen tcp:127.0.0.1:3868
+  imscript run --hss cx:tcp:127.0.0.1:3868 --hss zh:tcp:127.0.0.1:3868")]
 pub struct Args {
     /// Configuration file; the options below override it
     #[arg(long, value_name = "FILE")]
@@ -62,6 +65,12 @@ pub struct Args {
     /// Address of the broadcast server's HTTP side (Ua)
     #[arg(long, value_name = "IP:PORT")]
     http: Option<SocketAddr>,
+    /// Address where Diameter peers may connect: tcp: or tls: and IP:PORT; may be repeated
+    #[arg(long, value_name = "TRANSPORT:IP:PORT")]
+    diameter_listen: Vec<Endpoint>,
+    /// A foreign HSS instead of the node's own: cx:, sh: or zh: and tcp:IP:PORT; may be repeated, the first is asked first
+    #[arg(long, value_name = "cx:TRANSPORT:IP:PORT")]
+    hss: Vec<HssAddress>,
     /// Worker threads [default: one per processor]
     #[arg(long)]
     workers: Option<usize>,
@@ -145,6 +154,15 @@ impl Args {
         }
         if let Some(seconds) = self.drain {
             config.drain = Duration::from_secs(seconds);
+        }
+        if !self.diameter_listen.is_empty() {
+            config.diameter.listen.clone_from(&self.diameter_listen);
+        }
+        if !self.hss.is_empty() {
+            let realm = config.foreign_hss.take().and_then(|hss| hss.realm);
+            let mut hss = ForeignHss { realm, ..ForeignHss::default() };
+            self.hss.iter().for_each(|address| hss.add(address));
+            config.foreign_hss = Some(hss);
         }
         if let Some(http) = self.http {
             match &mut config.bsm {

@@ -1,15 +1,19 @@
 //! The node's configuration (rank 4): one TOML file, unknown keys are errors with file and
 //! line ([`raw`]); checked and with defaults filled in, it is a [`Config`].
 
+mod diameter;
 mod plugins;
 mod raw;
 mod store;
 
 use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;
+use crate::broadcast::server::Retrieval;
+use crate::diameter::node::Endpoint;
 use crate::file;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
+use crate::gba::zn::Naf;
 use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
@@ -18,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use diameter::{Diameter, ForeignHss, HssAddress};
 pub use raw::ConfigError;
 pub(crate) use raw::own_addresses;
 pub use store::{Durability, Redis, Store, StoreKind};
@@ -58,6 +63,9 @@ pub struct Bsm {
     /// Addresses that the IMS server's requests come from.
     pub ims_addresses: Vec<IpAddr>,
     pub key_transport: KeyTransport,
+    /// The BSF over Diameter, those before asked first; empty: keys come in SIP.
+    pub bsf: Vec<Endpoint>,
+    pub retrieval: Retrieval,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +119,10 @@ pub struct Config {
     pub bsf_domain: String,
     /// Ub over HTTP.
     pub bsf_http: Option<SocketAddr>,
+    /// Over what keys may go on Zn.
+    pub bsf_keys: KeyTransport,
+    /// Who may ask for keys over Zn.
+    pub nafs: Vec<Naf>,
     pub key_lifetime: Duration,
     pub short_cut: ShortCut,
     /// Whether the broadcast extension is recognised at all.
@@ -121,6 +133,9 @@ pub struct Config {
     pub fig6_response_first: bool,
     pub servers: Vec<BroadcastServer>,
     pub bsm: Option<Bsm>,
+    pub diameter: Diameter,
+    /// Instead of the node's own.
+    pub foreign_hss: Option<ForeignHss>,
     pub log: String,
     /// Ladder events as JSON lines; "-": standard output.
     pub trace: Option<PathBuf>,

@@ -1,6 +1,8 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
+mod diameter;
 mod store;
+mod zn;
 
 use super::*;
 use crate::policy::finding::Findings;
@@ -52,6 +54,9 @@ pub(super) struct Raw {
     store: store::RawStore,
     #[serde(default)]
     shutdown: RawShutdown,
+    #[serde(default)]
+    diameter: diameter::RawDiameter,
+    hss: Option<Spanned<diameter::RawHss>>,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -95,6 +100,9 @@ struct RawBsf {
     key_lifetime: Option<Spanned<u64>>,
     short_cut: Text,
     http: Text,
+    keys: Text,
+    #[serde(default)]
+    naf: Vec<zn::RawNaf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -125,6 +133,10 @@ struct RawBsm {
     tls_name: Option<String>,
     ims_addresses: Option<Vec<Spanned<String>>>,
     keys: Text,
+    #[serde(default)]
+    bsf: Vec<Spanned<String>>,
+    bsf_tls_name: Option<String>,
+    key_retrieval: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -195,6 +207,10 @@ impl Raw {
         };
         let bsm = roles.bsm.then(|| self.bsm(&domain, roles, &listen)).transpose()?;
         let servers = self.servers(&domain, bsm.as_ref(), roles)?;
+        let mut diameter = self.diameter()?;
+        if let (Some(bsm), false, None) = (&bsm, roles.ims(), &diameter.origin_host) {
+            diameter.origin_host = Some(bsm.naf.fqdn().to_owned()); // a NAF is known by its own name
+        }
         let limits = self.limits()?;
         let algorithms = |list: &Option<Spanned<Vec<Spanned<String>>>>, default: &[Algorithm], aka: bool| match list {
             None => Ok(default.to_vec()),
@@ -253,6 +269,8 @@ impl Raw {
             max_challenges,
             bsf_domain,
             bsf_http,
+            bsf_keys: self.key_transport(&self.bsf.keys)?,
+            nafs: self.nafs(roles)?,
             key_lifetime: Duration::from_secs(key_lifetime),
             short_cut,
             extension: self.broadcast.extension.unwrap_or(true),
@@ -260,6 +278,8 @@ impl Raw {
             fig6_response_first: self.broadcast.fig6_response_first.unwrap_or(false),
             servers,
             bsm,
+            diameter,
+            foreign_hss: self.foreign_hss()?,
             log: self.log.clone().unwrap_or_else(|| "info".into()),
             trace: self.trace.clone().map(beside),
             domain,
@@ -414,7 +434,9 @@ impl Raw {
             (None, None) => own_addresses(ims_listen),
         };
         let http = self.http(&raw.http)?;
-        Ok(Bsm { listen, http, naf, ims, ims_addresses, key_transport: self.key_transport(&raw.keys)? })
+        let key_transport = self.key_transport(&raw.keys)?;
+        let (bsf, retrieval) = self.retrieval(raw)?;
+        Ok(Bsm { listen, http, naf, ims, ims_addresses, key_transport, bsf, retrieval })
     }
 
     fn http(&self, text: &Text) -> Result<Option<SocketAddr>, ConfigError> {

@@ -240,15 +240,12 @@ struct OutstandingDocument {
     key: String,
 }
 
-const MOVEMENTS: [(KeyMovement, &str); 3] =
-    [(KeyMovement::Push, "push"), (KeyMovement::Pull, "pull"), (KeyMovement::OnUse, "on_use")];
-
 impl LegDocument {
     pub(super) fn of(leg: &Leg) -> Self {
         let outstanding = |what: &Arc<Outstanding>| OutstandingDocument {
             profile: what.profile.clone(),
             payload: what.payload.as_ref().map(|p| (p.content_type.clone(), STANDARD.encode(&p.octets))),
-            key: MOVEMENTS.iter().find(|(key, _)| *key == what.key).map_or("push", |(_, text)| text).to_owned(),
+            key: what.key.as_str().to_owned(),
         };
         LegDocument {
             server: leg.server.to_string(),
@@ -272,7 +269,7 @@ impl LegDocument {
                 let octets = STANDARD.decode(octets).map_err(|_| Unreadable::Value("payload is not base64"))?;
                 Ok(Payload { content_type, octets })
             });
-            let key = MOVEMENTS.iter().find(|(_, text)| *text == what.key).map(|(key, _)| *key);
+            let key = KeyMovement::named(&what.key);
             Ok(Arc::new(Outstanding {
                 profile: what.profile,
                 payload: payload.transpose()?,

@@ -3,6 +3,7 @@
 use super::reload::{Following, Tests};
 use super::{Node, PolicyMaker, StartError};
 use crate::config::Config;
+use crate::diameter::exchange::Serve;
 use crate::hss::Hss;
 use crate::observe::lines::Serving;
 use crate::observe::trace::Tracer;
@@ -23,6 +24,7 @@ pub struct Builder {
     pub(super) following: Option<Following>,
     pub(super) steered: bool,
     pub(super) plugins: Vec<Result<Maker, NativeError>>,
+    pub(super) applications: Vec<Arc<dyn Serve>>,
 }
 
 impl Builder {
@@ -37,6 +39,7 @@ impl Builder {
             following: None,
             steered: false,
             plugins: Vec::new(),
+            applications: Vec::new(),
         }
     }
 
@@ -57,6 +60,13 @@ impl Builder {
     /// Uses this HSS instead of the embedded one.
     pub fn hss(mut self, hss: Arc<dyn Hss>) -> Self {
         self.hss = Some(hss);
+        self
+    }
+
+    /// Answers requests of Diameter peers for its applications, where the node speaks Diameter. Of two that serve the same
+    /// application the first has it.
+    pub fn application(mut self, application: Arc<dyn Serve>) -> Self {
+        self.applications.push(application);
         self
     }
 

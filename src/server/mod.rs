@@ -6,6 +6,7 @@
 
 mod builder;
 pub mod control;
+mod diameter;
 mod drain;
 mod due;
 mod from_config;
@@ -15,9 +16,11 @@ mod reload;
 mod steer;
 pub mod systemd;
 mod worker;
+mod zn;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Durability};
+use crate::diameter::node::{Endpoint, NodeError, Prepared};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
@@ -70,6 +73,8 @@ pub enum StartError {
     Data(#[from] crate::hss::embedded::EmbeddedError),
     #[error("cannot listen on http {addr}: {why}")]
     Http { addr: SocketAddr, why: std::io::Error },
+    #[error("diameter: {0}")]
+    Diameter(#[from] NodeError),
     #[error(transparent)]
     Control(#[from] control::ControlError),
     #[error(transparent)]
@@ -101,6 +106,7 @@ pub struct Node {
     reloader: Option<Reloader>,
     life: Arc<Life>,
     ims: Option<Arc<Shared>>,
+    diameter: Option<crate::diameter::node::Node>,
     clock: Clock,
 }
 
@@ -145,7 +151,8 @@ impl Node {
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, serving, hss, policy, plugins, tests, following, steered } = builder;
+        let Builder { config, tracer, serving, hss, policy, plugins, tests, following, steered, applications } =
+            builder;
         let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
         let clock = Clock::new();
         let workers = config.workers;
@@ -172,6 +179,7 @@ impl Node {
         let control = steered.then(|| ControlSocket::open(&config.data_dir)).transpose()?;
         let policy_name = origin.as_ref().map_or_else(|| "(embedded)".into(), |origin| origin.name.clone());
         let metrics: Arc<Metrics> = Arc::default();
+        let mut diameter = diameter::prepare(&config, &tls, &metrics)?;
         let store = store::open::node(&config.store.to_open(&config.data_dir), clock)?;
         let seal = Arc::new(config.store.seal(&config.data_dir)?);
         // Where users and keys are kept.
@@ -182,6 +190,9 @@ impl Node {
         let mut embedded = None;
         let hss = match hss {
             Some(hss) => Some(hss),
+            None if let (Some(diameter), Some(_)) = (&diameter, &config.foreign_hss) => {
+                Some(diameter::foreign_hss(diameter.exchange(), &config)?)
+            }
             None if config.roles.hss => {
                 let settings = crate::hss::embedded::Settings {
                     data_dir: Some(config.data_dir.clone()),
@@ -226,14 +237,19 @@ impl Node {
             }
             _ => None,
         };
+        let zn = match (&ims, &hss) {
+            (Some(shared), Some(hss)) => zn::bsf(&config, diameter.as_ref(), shared, hss)?,
+            _ => None,
+        };
         let bsm = match &config.bsm {
             Some(bsm) => {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
                 let (users, seal) = (users.clone(), seal.clone());
+                let zn = zn::naf(&config, bsm, diameter.as_ref(), clock)?;
                 let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), users, seal)?;
-                Some(Arc::new(shared))
+                Some(Arc::new(shared.with_zn(zn)))
             }
             None => None,
         };
@@ -241,6 +257,10 @@ impl Node {
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
         let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
+        if let Some(diameter) = &mut diameter {
+            applications.into_iter().chain(zn).for_each(|application| diameter.serve(application));
+        }
+        let diameter = diameter.map(Prepared::start).transpose()?;
         let (stop, stopped) = watch::channel(None);
         let mut node = Node {
             listening,
@@ -259,6 +279,7 @@ impl Node {
             reloader: None,
             life: Life::new(workers),
             ims: ims.clone(),
+            diameter,
             clock,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
@@ -317,7 +338,8 @@ impl Node {
             node.reloader = Some(Reloader::start(origin, mailboxes, views, clock, settings)?);
         }
         let handle = node.reloader.as_ref().map(Reloader::handle);
-        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone(), store.clone());
+        let peers = node.diameter.as_ref().map(|diameter| diameter.exchange());
+        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone(), store.clone(), peers);
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }
@@ -368,6 +390,11 @@ impl Node {
         self.ub
     }
 
+    /// Where Diameter is spoken.
+    pub fn diameter_listening(&self) -> &[Endpoint] {
+        self.diameter.as_ref().map_or(&[], |diameter| diameter.listening())
+    }
+
     /// `listening udp 127.0.0.1:5060 tcp 127.0.0.1:5060 bsm tcp 127.0.0.1:41001 policy …`
     pub fn ready_line(&self) -> String {
         let mut line = String::from("listening");
@@ -384,6 +411,10 @@ impl Node {
         }
         if let Some(ub) = self.ub {
             line.push_str(&format!(" ub {ub}"));
+        }
+        for endpoint in self.diameter_listening() {
+            let transport = if endpoint.is_tls() { "tls" } else { "tcp" };
+            line.push_str(&format!(" diameter {transport} {}", endpoint.addr));
         }
         line.push_str(&format!(" policy {}", self.policy_name));
         line
@@ -402,6 +433,10 @@ impl Node {
         self.reloader.take();
         let _ = self.stop.send(Some(within));
         drain::join(self.workers.drain(..), within);
+        // Workers may have asked it until now.
+        if let Some(diameter) = self.diameter.take() {
+            diameter.stop(within.min(Duration::from_secs(1)));
+        }
         self.spaces.close();
         if let Some(hss) = self.hss.take() {
             hss.close();

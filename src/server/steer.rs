@@ -4,6 +4,7 @@ use super::control::protocol::{Problem, Request};
 use super::control::{Handler, Reply};
 use super::drain::Life;
 use super::reload::{Handle, How};
+use crate::diameter::node;
 use crate::metrics::Metrics;
 use crate::observe::lines::Serving;
 use crate::store::Store;
@@ -15,12 +16,14 @@ use std::time::Duration;
 const CALL: Duration = Duration::from_millis(500);
 
 /// `policy`: the loader; None where the node's policy is compiled in. `metrics`: those of the node and its plugins.
+/// `diameter`: None where none is spoken.
 pub(super) fn handler(
     policy: Option<Handle>,
     metrics: Arc<Metrics>,
     serving: Serving,
     life: Arc<Life>,
     store: Arc<dyn Store>,
+    diameter: Option<Arc<node::Handle>>,
 ) -> Handler {
     Arc::new(move |request, reply| match (&policy, request) {
         (policy, Request::Metrics {}) => {
@@ -31,6 +34,10 @@ pub(super) fn handler(
             let policy = policy.as_ref().map(|policy| policy.board().status());
             reply.done(status(&life, &*store, policy));
         }
+        (_, Request::DiameterPeers {}) => match &diameter {
+            Some(diameter) => reply.done(super::diameter::shown(&diameter.peers())),
+            None => reply.failed(Problem::new("diameter", "this node speaks no Diameter: [diameter] listen, or [hss]")),
+        },
         (Some(policy), request) => steer(policy, request, reply),
         (None, request) => without(&request, reply),
     })
@@ -43,7 +50,7 @@ fn steer(policy: &Handle, request: Request, reply: Reply) {
         }
         Request::Rollback { to } => policy.rollback(to, reply),
         Request::Generations {} => reply.done(policy.board().generations()),
-        Request::Status {} | Request::Metrics {} => {} // answered above, with or without a loader
+        Request::Status {} | Request::Metrics {} | Request::DiameterPeers {} => {} // answered above, with or without a loader
     }
 }
 

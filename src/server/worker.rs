@@ -4,8 +4,9 @@ use super::drain::Gate;
 use super::{Decides, Parts, due, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
-use crate::broadcast::server::{Bsm, BsmConfig, Env, Retrieval};
+use crate::broadcast::server::{Bsm, BsmConfig, Env};
 use crate::broadcast::state::BsmState;
+use crate::broadcast::zn::Zn;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::hss::Hss;
@@ -34,6 +35,7 @@ pub(super) struct BsmShared {
     config: Arc<BsmConfig>,
     state: Arc<BsmState>,
     hss: Option<Arc<dyn Hss>>,
+    zn: Option<Arc<Zn>>,
 }
 
 impl BsmShared {
@@ -61,7 +63,7 @@ impl BsmShared {
             ims: vec![ims],
             servers,
             bsf,
-            retrieval: Retrieval::Sip,
+            retrieval: bsm.retrieval,
             bsf_domains: Vec::new(),
             offered: None,
             // The IMS server's own limit for the whole leg must not run out first.
@@ -74,7 +76,12 @@ impl BsmShared {
             let reader = std::thread::Builder::new().name("bsm-load".into()).spawn(move || state.load());
             reader.map_err(|why| StartError::Worker(why.to_string()))?;
         }
-        Ok(BsmShared { config: Arc::new(config), state, hss })
+        Ok(BsmShared { config: Arc::new(config), state, hss, zn: None })
+    }
+
+    /// The way to the BSF over Diameter.
+    pub(super) fn with_zn(self, zn: Option<Arc<Zn>>) -> Self {
+        BsmShared { zn, ..self }
     }
 }
 
@@ -187,8 +194,8 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
     let bsm = parts.bsm.map(|shared| {
         let clock = parts.clock;
         let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
-        let BsmShared { config, state, hss } = &*shared;
-        Bsm::new(config.clone(), state.clone(), outbound.clone(), None, policy.clone(), hss.clone(), env)
+        let BsmShared { config, state, hss, zn } = &*shared;
+        Bsm::new(config.clone(), state.clone(), outbound.clone(), zn.clone(), policy.clone(), hss.clone(), env)
     });
     if parts.index == 0 {
         tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.state, parts.clock));

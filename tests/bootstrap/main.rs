@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod zn;
+
 use imscript::aka::sqn::Sqn;
 use imscript::aka::{Algorithm, KeySet};
 use imscript::cli::network::{Card, NAF, Plan, free_address};

@@ -61,6 +61,7 @@ pub enum Request {
     Generations {},
     Metrics {},
     Status {},
+    DiameterPeers {},
 }
 
 impl Request {
@@ -71,6 +72,7 @@ impl Request {
             Request::Generations {} => "generations",
             Request::Metrics {} => "metrics",
             Request::Status {} => "status",
+            Request::DiameterPeers {} => "diameter peers",
         }
     }
 
@@ -169,6 +171,7 @@ mod tests {
             Request::Generations {},
             Request::Metrics {},
             Request::Status {},
+            Request::DiameterPeers {},
         ] {
             let line = request.to_line();
             assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");

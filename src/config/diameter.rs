@@ -1,0 +1,112 @@
+//! `[diameter]` and `[hss]`: where Diameter is spoken, and a foreign HSS instead of the node's own.
+
+use crate::diameter::Origin;
+use crate::diameter::dictionary::application::{CX, SH, ZH, ZN};
+use crate::diameter::node::{Accept, Endpoint, PeerSettings, Settings};
+use std::str::FromStr;
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diameter {
+    /// Empty: nobody may connect.
+    pub listen: Vec<Endpoint>,
+    /// None: `hss.DOMAIN`, or with a foreign HSS `scscf.DOMAIN`.
+    pub origin_host: Option<String>,
+    /// None: the domain.
+    pub origin_realm: Option<String>,
+    pub accept: Accept,
+    /// For a request in all.
+    pub request_within: Duration,
+    /// Tw of the watchdog.
+    pub watchdog: Duration,
+}
+
+/// Addresses of a foreign HSS, those before asked first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForeignHss {
+    pub cx: Vec<Endpoint>,
+    pub sh: Vec<Endpoint>,
+    pub zh: Vec<Endpoint>,
+    /// Destination-Realm; None: that of whoever is asked.
+    pub realm: Option<String>,
+}
+
+impl ForeignHss {
+    /// Each address once, with all that is asked there.
+    fn peers(&self) -> Vec<PeerSettings> {
+        let mut peers: Vec<PeerSettings> = Vec::new();
+        for (application, endpoints) in [(CX, &self.cx), (SH, &self.sh), (ZH, &self.zh)] {
+            for endpoint in endpoints {
+                match peers.iter_mut().find(|peer| peer.endpoint == *endpoint) {
+                    Some(peer) => peer.applications.push(application),
+                    None => peers.push(PeerSettings {
+                        endpoint: endpoint.clone(),
+                        applications: vec![application],
+                        host: None,
+                    }),
+                }
+            }
+        }
+        peers
+    }
+
+    pub fn add(&mut self, reference: &HssAddress) {
+        match reference.application {
+            SH => self.sh.push(reference.endpoint.clone()),
+            ZH => self.zh.push(reference.endpoint.clone()),
+            _ => self.cx.push(reference.endpoint.clone()),
+        }
+    }
+}
+
+/// `cx:tcp:127.0.0.1:3868`, as on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HssAddress {
+    application: u32,
+    endpoint: Endpoint,
+}
+
+impl FromStr for HssAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, endpoint) = text.split_once(':').unwrap_or((text, ""));
+        let application = match name.to_ascii_lowercase().as_str() {
+            "cx" => CX,
+            "sh" => SH,
+            "zh" => ZH,
+            _ => return Err(format!("{text:?}: an address such as cx:tcp:127.0.0.1:3868; also sh: and zh:")),
+        };
+        Ok(HssAddress { application, endpoint: endpoint.parse().map_err(|why| format!("{why}"))? })
+    }
+}
+
+impl Diameter {
+    /// Who we are.
+    pub fn origin(&self, domain: &str, foreign: bool) -> Origin {
+        let role = if foreign { "scscf" } else { "hss" };
+        Origin {
+            host: self.origin_host.clone().unwrap_or_else(|| format!("{role}.{domain}")),
+            realm: self.origin_realm.clone().unwrap_or_else(|| domain.to_owned()),
+        }
+    }
+
+    /// None: no Diameter is spoken. `bsf`: asked for keys by the broadcast role.
+    pub fn settings(&self, domain: &str, hss: Option<&ForeignHss>, bsf: &[Endpoint]) -> Option<Settings> {
+        if self.listen.is_empty() && hss.is_none() && bsf.is_empty() {
+            return None;
+        }
+        let mut settings = Settings::new(self.origin(domain, hss.is_some()));
+        settings.listen.clone_from(&self.listen);
+        settings.accept = self.accept.clone();
+        settings.request_within = self.request_within;
+        settings.timing.tw = self.watchdog;
+        settings.peers = hss.map(ForeignHss::peers).unwrap_or_default();
+        settings.peers.extend(bsf.iter().map(|endpoint| PeerSettings {
+            endpoint: endpoint.clone(),
+            applications: vec![ZN],
+            host: None,
+        }));
+        Some(settings)
+    }
+}
