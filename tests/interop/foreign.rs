@@ -215,7 +215,7 @@ pub fn options(port: u16) -> Option<u16> {
 /// A card file with SQNs that no HSS here comes to by itself.
 pub fn advanced_card(bed: &Bed, card: &Card) -> String {
     let file = bed.path("advanced.card");
-    let text = serde_json::json!({"impi": card.impi, "seq": [1_u64 << 41; 32]});
+    let text = serde_json::json!({"impi": card.impi, "seq": vec![1_u64 << 41; 32]});
     std::fs::write(&file, text.to_string()).unwrap();
     file.display().to_string()
 }

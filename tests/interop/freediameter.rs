@@ -72,7 +72,7 @@ fn wait_for_peer(bed: &Bed, wanted: impl Fn(&Value) -> bool) -> Value {
 }
 
 fn node(listen: &str, more: &str) -> Bed {
-    let ims_tables = format!("[diameter]\nhost = \"{OURS}\"\nlisten = [\"{listen}\"]\n{more}");
+    let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\nlisten = [\"{listen}\"]\n{more}");
     Bed::start(&Plan { ims_tables, ..Plan::default() })
 }
 

@@ -1,10 +1,11 @@
 //! Kamailio as S-CSCF and as I-CSCF.
 
-use super::foreign::{Program, Script, avp, fill, free_port, installed, options, python};
+use super::foreign::{Program, advanced_card, fill, free_port, installed, options};
+use super::sipp;
 use super::support::Bed;
 use super::support::flow::Flow;
 use super::support::hand::Hand;
-use imscript::cli::network::{Card, NAF, Plan};
+use imscript::cli::network::{NAF, Plan};
 use imscript::gba::kdf::KsNaf;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -88,28 +89,57 @@ fn insist(register: impl Fn() -> Value) -> Value {
     result
 }
 
-fn card_of(card: &Card) -> String {
-    format!("{},{},{},{}", card.impi, card.impu, card.k, card.opc)
+/// Our node as HSS for Kamailio; its broadcast server is another node of ours.
+fn our_hss() -> (Bed, u16) {
+    let listen = free_port();
+    let ims_tables = format!("[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\norigin_host = \"hss.home1.net\"\n");
+    (Bed::start(&Plan { ims_tables, ..Plan::default() }), listen)
+}
+
+#[test]
+fn kamailio_as_s_cscf_takes_our_hss() {
+    if !installed("sipp", "-v") {
+        return;
+    }
+    let (bed, hss) = our_hss();
+    let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
+    let user = sipp::sipp_user(&bed);
+    sipp::assert_registers(&bed, "u1", kamailio.address(), &user);
+    let shown = bed.subscriber(&user.impi).unwrap();
+    assert_eq!(shown["ims"]["state"], "registered", "{shown}");
+
+    // A card that is ahead of the HSS is brought into step through the foreign S-CSCF.
+    let card = bed.subscriber_with("no");
+    let file = advanced_card(&bed, &card);
+    let at = format!("udp:{}", kamailio.address());
+    let result = insist(|| bed.terminal_at(&at, "register", &card, &["--card", &file]).unwrap());
+    assert_eq!(result["status"], 200, "{result}");
+    bed.assert_ims_state(&card.impi, "registered");
+    insist(|| bed.terminal_at(&at, "deregister", &card, &["--card", &file, "--all"]).unwrap());
+    bed.assert_ims_state(&card.impi, "not_registered");
+}
+
+#[test]
+fn kamailio_as_i_cscf_in_front_of_our_s_cscf() {
+    let (bed, hss) = our_hss();
+    // The first of its S-CSCFs is nobody: the HSS has to name the other one.
+    let servers = [("OTHER", free_port().to_string()), ("SCSCF", bed.ims.port().to_string())];
+    let Some(kamailio) = Kamailio::start("icscf", bed.path("kamailio"), hss, &servers) else { return };
+    let card = bed.subscriber_with("no");
+    let at = format!("udp:{}", kamailio.address());
+    let result = bed.terminal_at(&at, "register", &card, &[]).unwrap();
+    assert_eq!(result["status"], 200, "{result}");
+    bed.assert_ims_state(&card.impi, "registered");
+    let result = bed.terminal_at(&at, "deregister", &card, &["--all"]).unwrap();
+    assert_eq!(result["result"], "deregistered", "{result}");
+    bed.assert_ims_state(&card.impi, "not_registered");
 }
 
 #[test]
 fn a_foreign_s_cscf_registers_the_terminal_for_broadcast_too() {
-    let Some(python) = python() else { return };
-    let bed = Bed::start(&Plan::default());
+    let (bed, hss) = our_hss();
+    let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
     let card = bed.subscriber_with("yes");
-    let hss = Script::start(
-        &python,
-        "hss.py",
-        &[
-            "--client",
-            "scscf.home1.net",
-            "--card",
-            &card_of(&card),
-            "--application-server",
-            &format!("sip:{}", bed.bsm),
-        ],
-    );
-    let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss.port, &[]) else { return };
     // The terminal bootstraps with our BSF, so there is a B-TID; then it registers with the foreign S-CSCF.
     let mut bootstrap = Hand::new(&card, bed.ims);
     let first = bootstrap.register(&bootstrap.unanswered(), "", b"");
@@ -138,6 +168,5 @@ fn a_foreign_s_cscf_registers_the_terminal_for_broadcast_too() {
     assert!(flow.has(&format!("BSM > BSM  SMK = Ks_NAF check={check}")), "{flow}");
     let answer = flow.steps().iter().rev().find(|step| step.from == "BSM" && step.to == "?").unwrap();
     assert!(answer.notes.iter().any(|note| note.contains("state=registered")), "{answer:?}");
-    let assigned = hss.wait_got("SAR", 1);
-    assert_eq!(avp(&assigned, &["Server-Assignment-Type"]), Some(&1.into()), "{assigned}");
+    bed.assert_ims_state(&card.impi, "registered");
 }

@@ -30,7 +30,7 @@ const OURS: &str = "scscf.home1.net";
 
 /// A node whose HSS is at this port, for Cx.
 fn with_hss(port: u16) -> Bed {
-    let ims_tables = format!("[diameter]\nhost = \"{OURS}\"\n\n[hss]\ncx = [\"tcp:127.0.0.1:{port}\"]\n");
+    let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = [\"tcp:127.0.0.1:{port}\"]\n");
     Bed::start(&Plan { ims_tables, ..Plan::default() })
 }
 
@@ -181,7 +181,7 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
     let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "zh"]);
     let ub = free_port();
     let ims_tables = format!(
-        "[diameter]\nhost = \"{OURS}\"\n\n[hss]\nzh = [\"tcp:127.0.0.1:{}\"]\n\n[bsf]\nhttp = \"127.0.0.1:{ub}\"\n",
+        "[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\nzh = [\"tcp:127.0.0.1:{}\"]\n\n[bsf]\nhttp = \"127.0.0.1:{ub}\"\n",
         hss.port
     );
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
@@ -212,7 +212,7 @@ fn a_foreign_naf_gets_its_keys_and_no_others() {
     let listen = free_port();
     let ims_tables = format!(
         "[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\n\n\
-         [[naf]]\nhost = \"naf.home1.net\"\nnaf = [\"{NAF}\"]\n"
+         [[bsf.naf]]\nhost = \"naf.home1.net\"\nfqdns = [\"{NAF}\"]\n"
     );
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
     let card = bed.subscriber_with("yes");

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 const K: &str = "11223344556677889910aabbccddeeff";
 const OP: &str = "63bfa50ee6523365ff14c1f45f88737d";
 
-fn sipp_user(bed: &Bed) -> Card {
+pub fn sipp_user(bed: &Bed) -> Card {
     let card = Card { k: K.into(), ..Card::number(9) };
     let args = ["subscriber", "add", "--data-dir", "ims-data", "--impi", &card.impi, "--impu", &card.impu];
     let more = ["--k", K, "--op", OP, "--broadcast", "yes"];
@@ -20,7 +20,7 @@ fn sipp_user(bed: &Bed) -> Card {
 }
 
 /// One call of a scenario with one line of data.
-fn sipp(bed: &Bed, scenario: &str, transport: &str, server: SocketAddr, line: &str) -> Output {
+pub fn sipp(bed: &Bed, scenario: &str, transport: &str, server: SocketAddr, line: &str) -> Output {
     std::fs::write(bed.path("users.csv"), format!("SEQUENTIAL\n{line}\n")).unwrap();
     let port = imscript::cli::network::free_address(server.ip()).unwrap().port().to_string();
     let mut command = Command::new("sipp");
@@ -42,8 +42,8 @@ fn sipp(bed: &Bed, scenario: &str, transport: &str, server: SocketAddr, line: &s
 
 /// A registration with AKA. SIPp takes RES for a text that ends at its first octet of 0, so one run in 32 it answers wrongly:
 /// then it is asked again, with another RAND.
-fn assert_registers(bed: &Bed, transport: &str, card: &Card) {
-    let register = || sipp(bed, "register.xml", transport, bed.ims, &aka(card, K));
+pub fn assert_registers(bed: &Bed, transport: &str, server: SocketAddr, card: &Card) {
+    let register = || sipp(bed, "register.xml", transport, server, &aka(card, K));
     let says = |text: &[u8]| String::from_utf8_lossy(text).contains("digest response is wrong");
     let refused = |output: &Output| says(&output.stderr) || says(&output.stdout);
     let mut output = register();
@@ -85,7 +85,7 @@ fn sipp_registers_with_akav1_md5_over_udp_and_tcp() {
     for transport in ["u1", "t1"] {
         let bed = Bed::start(&Plan::default());
         let card = sipp_user(&bed);
-        assert_registers(&bed, transport, &card);
+        assert_registers(&bed, transport, bed.ims, &card);
         bed.assert_states(&card.impi, "registered", "not_registered");
     }
 }
@@ -97,7 +97,7 @@ fn sipp_registers_over_ipv6() {
     }
     let bed = Bed::start(&Plan { host: "::1".parse().unwrap(), ..Plan::default() });
     let card = sipp_user(&bed);
-    assert_registers(&bed, "u1", &card);
+    assert_registers(&bed, "u1", bed.ims, &card);
     bed.assert_states(&card.impi, "registered", "not_registered");
 }
 
@@ -108,7 +108,7 @@ fn sipp_with_a_wrong_key_gets_403_and_harms_nothing() {
     }
     let bed = Bed::start(&Plan::default());
     let card = sipp_user(&bed);
-    assert_registers(&bed, "u1", &card);
+    assert_registers(&bed, "u1", bed.ims, &card);
     let before = bed.wait_for_states(&card.impi, "registered", "not_registered").unwrap();
     for transport in ["u1", "t1"] {
         let line = format!("{};{}", card.impi, card.impu);
