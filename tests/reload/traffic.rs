@@ -1,6 +1,7 @@
 //! Traffic does not notice.
 
 use crate::node::{Node, says};
+use crate::support::Over;
 use crate::support::fake_bsm::{Conduct, FakeBsm};
 use imscript::cli::network::{NAF, free_address};
 use serde_json::Value;
@@ -33,6 +34,7 @@ fn a_hundred_reloads_under_load_fail_no_transaction() {
     let server = format!("udp:{}", node.ims);
     let over = AtomicBool::new(false);
     let (reports, mut times) = std::thread::scope(|scope| {
+        let ended = Over(&over);
         // Load for as long as the reloads take.
         let loading = scope.spawn(|| {
             let mut reports = Vec::new();
@@ -46,7 +48,7 @@ fn a_hundred_reloads_under_load_fail_no_transaction() {
             reports
         });
         let times: Vec<f64> = (0..100).map(|n| reload(&node, n)).collect();
-        over.store(true, Ordering::Relaxed);
+        drop(ended);
         (loading.join().unwrap(), times)
     });
     let registrations: u64 = reports.iter().map(|report| report["registrations"].as_u64().unwrap()).sum();

@@ -21,6 +21,15 @@ pub(crate) trait Bed: Sync {
     fn pass(&self, by: Duration);
 }
 
+/// Tells the other threads that the test is over, also when it fails: a scope waits for them.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 type Test = (&'static str, fn(&dyn Bed));
 
 /// The tests by name, so that a caller can run and name them one by one.
