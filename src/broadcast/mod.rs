@@ -9,6 +9,7 @@
 pub mod alert;
 mod application;
 pub mod datetime;
+mod embedded;
 pub mod ext;
 pub mod forward;
 pub mod held;
@@ -41,6 +42,8 @@ pub mod media {
     pub const PROVISIONING: &str = "application/vnd.oma.bcast.sprov+xml";
     pub const NAF_KEY: &str = "application/vnd.imscript.naf-key+xml";
     pub const NAF_KEY_ERROR: &str = "application/vnd.imscript.naf-key-error+xml";
+    /// A SIP message as a body (RFC 3261 §27.5).
+    pub const SIP: &str = "message/sip";
     pub const BCAST_REGISTRATION: &str = "application/vnd.imscript.bcast-reg+xml";
 
     /// Whether a Content-Type value names the type `full`: without regard to case and parameters, and also in the

@@ -159,8 +159,8 @@ impl Args {
             config.diameter.listen.clone_from(&self.diameter_listen);
         }
         if !self.hss.is_empty() {
-            let realm = config.foreign_hss.take().and_then(|hss| hss.realm);
-            let mut hss = ForeignHss { realm, ..ForeignHss::default() };
+            let before = config.foreign_hss.take().unwrap_or_default();
+            let mut hss = ForeignHss { cx: Vec::new(), sh: Vec::new(), zh: Vec::new(), ..before };
             self.hss.iter().for_each(|address| hss.add(address));
             config.foreign_hss = Some(hss);
         }

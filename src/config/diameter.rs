@@ -22,13 +22,36 @@ pub struct Diameter {
 }
 
 /// Addresses of a foreign HSS, those before asked first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignHss {
     pub cx: Vec<Endpoint>,
     pub sh: Vec<Endpoint>,
     pub zh: Vec<Endpoint>,
     /// Destination-Realm; None: that of whoever is asked.
     pub realm: Option<String>,
+    /// Vectors asked for at once.
+    pub vectors: u32,
+    /// How long vectors that were not used are good.
+    pub vector_lifetime: Duration,
+    /// This node is the I-CSCF too: asks with UAR, and names this network where a request names none.
+    pub visited_network: Option<String>,
+    /// What this node can do as S-CSCF, by the operator's numbers.
+    pub capabilities: Vec<u32>,
+}
+
+impl Default for ForeignHss {
+    fn default() -> Self {
+        ForeignHss {
+            cx: Vec::new(),
+            sh: Vec::new(),
+            zh: Vec::new(),
+            realm: None,
+            vectors: 3,
+            vector_lifetime: Duration::from_secs(3600),
+            visited_network: None,
+            capabilities: Vec::new(),
+        }
+    }
 }
 
 impl ForeignHss {

@@ -1,8 +1,8 @@
 //! Diameter (RFC 6733): the codec over octets and its dictionary.
 //!
 //! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`]: values and octets, no I/O, no clock, and with types the messages of
-//! an application, for both sides: [`cx`], [`sh`], [`zh`], [`zn`]; rank 1: [`exchange`], the seam to those who have the connections,
-//! [`applications`], and [`peer`], the life of a peer; rank 3: [`node`], which has the connections.
+//! an application, for both sides: [`cx`], [`sh`], [`zh`], [`zn`]; rank 1: [`exchange`], the seam to those who have the
+//! connections, [`applications`], and [`peer`], the life of a peer; rank 3: [`node`], which has the connections.
 
 pub mod applications;
 pub mod avp;
@@ -10,6 +10,7 @@ pub mod cx;
 pub mod dictionary;
 pub mod exchange;
 pub mod fault;
+mod limits;
 pub mod message;
 pub mod node;
 pub mod peer;
@@ -20,15 +21,9 @@ pub mod zn;
 
 pub use avp::{Avp, Avps, Def, Kind};
 pub use fault::{Fault, ResultCode};
+pub use limits::{MAX_AVPS, MAX_DEPTH, MAX_MESSAGE};
 pub use message::{Header, Message, frame_len};
 pub use write::{Origin, TooLong, Writer, answer_to, refusal_of, request};
-
-/// Largest message and AVP that is read or written.
-pub const MAX_MESSAGE: usize = 256 * 1024;
-/// AVPs of a message, those in groups counted.
-pub const MAX_AVPS: usize = 4096;
-/// How deep groups may lie in one another.
-pub const MAX_DEPTH: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -286,8 +286,14 @@ fn refusal_of(impi: &Impi, error: HssError) -> HttpResponse {
         HssError::UserUnknown | HssError::IdentitiesDontMatch => HttpResponse::because(403, "user unknown"),
         HssError::SchemeNotSupported => HttpResponse::because(403, "this subscriber has no card"),
         HssError::ResyncRefused => HttpResponse::because(403, "resynchronisation refused"),
-        HssError::NoVector(_) | HssError::Unavailable(_) | HssError::Busy => away(),
-        error => HttpResponse::because(403, &error.to_string()),
+        HssError::RoamingNotAllowed
+        | HssError::NotAuthorized
+        | HssError::NotRegistered
+        | HssError::AlreadyRegistered
+        | HssError::NoServer
+        | HssError::NotTold
+        | HssError::Refused(_) => HttpResponse::because(403, "the HSS refuses"),
+        HssError::NoVector(_) | HssError::Unavailable(_) | HssError::Busy | HssError::Garbled(_) => away(),
     }
 }
 

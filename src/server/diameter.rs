@@ -2,18 +2,21 @@
 
 use super::StartError;
 use crate::broadcast::peer::Peer;
-use crate::clock::Clock;
-use crate::config::Config;
+use crate::clock::{Clock, Now};
+use crate::config::{Config, ForeignHss};
 use crate::diameter::dictionary::application;
 use crate::diameter::exchange::Serve;
 use crate::diameter::node::{Handle, PeerView, Prepared};
-use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
+use crate::hss::remote::{self, Push, Pushed, RemoteHss};
 use crate::hss::serve::{self, HssServer};
 use crate::metrics::Metrics;
 use crate::registrar::scscf::sip_uri;
+use crate::registrar::{Scscf, Shared};
 use crate::sip::transport::Tls;
+use crate::store::{Nature, Store};
 use serde_json::{Value, json};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// None: the configuration asks for no Diameter.
@@ -25,9 +28,60 @@ pub(super) fn prepare(config: &Config, tls: &Tls, metrics: &Arc<Metrics>) -> Res
     Ok(settings.map(|settings| Prepared::new(settings, tls.clone(), metrics.clone())).transpose()?)
 }
 
-/// The client of the HSS that the configuration names.
-pub(super) fn foreign_hss(_exchange: Arc<Handle>, _config: &Config) -> Result<Arc<dyn Hss>, StartError> {
-    Err(StartError::Config("[hss]: this program has no client of a foreign HSS (Builder::hss)".into()))
+/// The client of the HSS that the configuration names. `server`: URI of the S-CSCF; `peers`: the broadcast servers.
+pub(super) fn foreign_hss(
+    exchange: Arc<Handle>,
+    config: &Config,
+    foreign: &ForeignHss,
+    server: String,
+    peers: &[Peer],
+    now: Now,
+) -> Arc<RemoteHss> {
+    let named = |peer: &Peer| {
+        let nafs = peer.naf_fqdns.iter().map(|naf| format!("sip:{naf}"));
+        std::iter::once(peer.uri.clone()).chain(nafs).collect::<Vec<_>>()
+    };
+    let settings = remote::Settings {
+        origin: config.diameter.origin(&config.domain, true),
+        server,
+        domain: config.domain.clone(),
+        visited_network: foreign.visited_network.clone(),
+        capabilities: foreign.capabilities.clone(),
+        vectors: foreign.vectors,
+        vector_lifetime: foreign.vector_lifetime,
+        users: MAX_USERS,
+        broadcast_servers: peers.iter().flat_map(named).collect(),
+        host: None,
+        realm: foreign.realm.as_deref().map(Arc::from),
+        sh: !foreign.sh.is_empty(),
+    };
+    Arc::new(RemoteHss::new(exchange, settings, now))
+}
+
+/// Users whose vectors and profiles are held.
+const MAX_USERS: usize = 2_000_000;
+
+/// The S-CSCF's side of a foreign HSS. On a shared store any node may be told of any user.
+pub(super) fn pushed(remote: Arc<RemoteHss>, shared: &Shared, users: &dyn Store) -> Arc<Pushed> {
+    let (table, any) = (shared.table.clone(), users.nature() == Nature::Shared);
+    Arc::new(Pushed::new(remote, move |impi| any || table.with(impi, |registered| registered.is_some())))
+}
+
+/// Carries out what the HSS has begun. Each is a job of its own, but those of one user are done one after the other.
+pub(super) fn act(pushed: &Pushed, scscf: &Rc<Scscf>) {
+    for push in pushed.take() {
+        let scscf = scscf.clone();
+        tokio::task::spawn_local(async move {
+            match push {
+                Push::End { impis, impus, reason } => {
+                    for impi in impis {
+                        scscf.end_by_network(impi, &impus, reason).await;
+                    }
+                }
+                Push::Profile { impi, profile } => scscf.change_profile(impi, profile).await,
+            }
+        });
+    }
 }
 
 /// Who answers foreign nodes from this node's own subscribers: wherever Diameter is spoken. `scscf`: this node's.

@@ -24,6 +24,7 @@ use crate::diameter::node::{Endpoint, NodeError, Prepared};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
+use crate::hss::remote::Pushed;
 use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
 use crate::observe::lines::{GENERATION, Serving};
@@ -133,6 +134,8 @@ struct Parts {
     /// Where requests for the broadcast role come in; anything else is the IMS's, if it is here.
     bsm_addresses: Arc<[SocketAddr]>,
     embedded: Option<Arc<EmbeddedHss>>,
+    /// What a foreign HSS begins.
+    pushed: Option<Arc<Pushed>>,
     state: Arc<dyn Store>,
     /// Most that it accepts at a time.
     connections: usize,
@@ -187,11 +190,17 @@ impl Node {
             Durability::Memory if store.nature() == Nature::Durable => Arc::new(store::Memory::new(clock)),
             _ => store.clone(),
         };
+        let peers = peers(&config, &listening, &bsm_listening)?;
         let mut embedded = None;
+        let mut remote = None;
         let hss = match hss {
             Some(hss) => Some(hss),
-            None if let (Some(diameter), Some(_)) = (&diameter, &config.foreign_hss) => {
-                Some(diameter::foreign_hss(diameter.exchange(), &config)?)
+            None if let (Some(diameter), Some(foreign)) = (&diameter, &config.foreign_hss) => {
+                let server = settings(&config, &listening, Vec::new()).uri;
+                let exchange = diameter.exchange();
+                let made = diameter::foreign_hss(exchange, &config, foreign, server, &peers, clock.now());
+                remote = Some(made.clone());
+                Some(made as Arc<dyn Hss>)
             }
             None if config.roles.hss => {
                 let settings = crate::hss::embedded::Settings {
@@ -219,7 +228,6 @@ impl Node {
         }
         let spaces = Spaces::open(kept)?;
         let host = Arc::new(Host::new(metrics, spaces.clone(), hss.clone()).with_http(http_client));
-        let peers = peers(&config, &listening, &bsm_listening)?;
         let views: Arc<[ServerView]> =
             peers.iter().map(|p| ServerView { name: p.name.clone(), naf_fqdns: p.naf_fqdns.clone() }).collect();
         let ims = match (&hss, config.roles.scscf) {
@@ -257,7 +265,12 @@ impl Node {
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
         let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
+        let pushed = match (remote, &ims) {
+            (Some(remote), Some(shared)) => Some(diameter::pushed(remote, shared, &*users)),
+            _ => None,
+        };
         if let Some(diameter) = &mut diameter {
+            pushed.iter().for_each(|pushed| diameter.serve(pushed.clone()));
             let own = ims.as_ref().map(|shared| shared.settings.uri.clone());
             let side = |hss| diameter::hss_side(&config, diameter, hss, own, &peers, clock);
             let side = embedded.as_ref().map(side).transpose()?;
@@ -308,6 +321,7 @@ impl Node {
                 bsm: bsm.clone(),
                 bsm_addresses: bsm_addresses.clone(),
                 embedded: embedded.clone(),
+                pushed: pushed.clone(),
                 state: store.clone(),
                 connections: worker::connections(workers),
                 index,

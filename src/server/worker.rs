@@ -1,7 +1,7 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
 use super::drain::Gate;
-use super::{Decides, Parts, due, receive, reload};
+use super::{Decides, Parts, diameter, due, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
+use crate::hss::remote::Pushed;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::Seat;
 use crate::policy::native::Maker;
@@ -198,7 +199,14 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         Bsm::new(config.clone(), state.clone(), outbound.clone(), zn.clone(), policy.clone(), hss.clone(), env)
     });
     if parts.index == 0 {
-        tokio::task::spawn_local(keep_time(scscf.clone(), bsm.clone(), parts.embedded, parts.state, parts.clock));
+        tokio::task::spawn_local(keep_time(
+            scscf.clone(),
+            bsm.clone(),
+            parts.embedded,
+            parts.pushed,
+            parts.state,
+            parts.clock,
+        ));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
         let handler = crate::broadcast::ua::handler(bsm.clone());
@@ -228,6 +236,7 @@ async fn keep_time(
     scscf: Option<Rc<Scscf>>,
     bsm: Option<Rc<Bsm>>,
     embedded: Option<Arc<EmbeddedHss>>,
+    pushed: Option<Arc<Pushed>>,
     store: Arc<dyn Store>,
     clock: Clock,
 ) {
@@ -246,6 +255,10 @@ async fn keep_time(
         }
         if let Some(hss) = &embedded {
             hss.maintain(clock.now());
+        }
+        if let (Some(pushed), Some(scscf)) = (&pushed, &scscf) {
+            diameter::act(pushed, scscf);
+            pushed.maintain(clock.now());
         }
     }
 }

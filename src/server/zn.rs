@@ -60,3 +60,20 @@ pub(super) fn naf(
     let origin = config.diameter.origin(&config.domain, config.foreign_hss.is_some());
     Ok(Some(Arc::new(Zn::new(diameter.exchange(), origin, None, clock.now().unix.as_secs()))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claim_1_negative_no_key_over_plaintext_beyond_the_machine() {
+        let reach = |text: &str, keys| protected(&[text.parse().unwrap()], keys, "x").is_ok();
+        for (text, fits) in
+            [("tcp:127.0.0.1:1", true), ("tcp:[::1]:1", true), ("tls:192.0.2.1:1", true), ("tcp:192.0.2.1:1", false)]
+        {
+            assert_eq!(reach(text, KeyTransport::MutualTls), fits, "{text}");
+            assert!(reach(text, KeyTransport::PlaintextAllowed));
+        }
+        assert!(!reach("tcp:0.0.0.0:1", KeyTransport::MutualTls), "also open to others");
+    }
+}

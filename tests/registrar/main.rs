@@ -3,8 +3,10 @@
 
 mod authentication;
 mod bindings;
+mod bootstrapped;
 mod broadcast;
 mod claims;
+mod foreign_hss;
 mod hss;
 mod kept;
 mod messages;

@@ -233,6 +233,15 @@ impl Network {
     }
 
     pub(crate) fn tuned(settings: Settings, policy: impl Decide + 'static, tune: impl FnOnce(&mut Shared)) -> Self {
+        Self::over(settings, policy, |shared, _| tune(shared))
+    }
+
+    /// `tune` may put something between the S-CSCF and its HSS.
+    pub(crate) fn over(
+        settings: Settings,
+        policy: impl Decide + 'static,
+        tune: impl FnOnce(&mut Shared, Arc<FakeHss>),
+    ) -> Self {
         let hss = Arc::new(FakeHss::default());
         let user = |impus: &[&str], broadcast, password: Option<&str>| User {
             impus: impus.iter().map(|impu| Impu::from(*impu)).collect(),
@@ -248,7 +257,8 @@ impl Network {
         }
         let (clock, hands) = Clock::by_hand();
         hands.advance(seconds(1000));
-        Self::at(Time { clock, hands, timers: Rc::default() }, hss, settings, policy, tune)
+        let behind = hss.clone();
+        Self::at(Time { clock, hands, timers: Rc::default() }, hss, settings, policy, |shared| tune(shared, behind))
     }
 
     /// Another node at the same time, with the same HSS.

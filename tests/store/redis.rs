@@ -78,7 +78,7 @@ impl Bed for Bench {
     }
 
     fn while_(&self) -> Duration {
-        Duration::from_millis(300)
+        Duration::from_secs(1)
     }
 
     fn pass(&self, by: Duration) {

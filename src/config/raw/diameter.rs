@@ -28,6 +28,11 @@ pub(super) struct RawHss {
     zh: Vec<Spanned<String>>,
     realm: Text,
     tls_name: Option<String>,
+    vectors: Option<Spanned<u32>>,
+    vector_lifetime: Text,
+    visited_network: Option<String>,
+    #[serde(default)]
+    capabilities: Vec<u32>,
 }
 
 impl Raw {
@@ -76,7 +81,29 @@ impl Raw {
             return self.fault(section.span(), "[hss] cx is missing: addresses such as \"tcp:192.0.2.9:3868\"");
         }
         let realm = raw.realm.as_ref().map(|text| self.read(text, identity)).transpose()?;
-        Ok(Some(ForeignHss { cx: endpoints(&raw.cx)?, sh: endpoints(&raw.sh)?, zh: endpoints(&raw.zh)?, realm }))
+        let defaults = ForeignHss::default();
+        let vectors = match &raw.vectors {
+            None => defaults.vectors,
+            Some(number) if (1..=8).contains(number.get_ref()) => *number.get_ref(),
+            Some(number) => return self.fault(number.span(), "vectors: 1 to 8"),
+        };
+        let vector_lifetime = match &raw.vector_lifetime {
+            None => defaults.vector_lifetime,
+            Some(text) => self.read(text, |text| match seconds(text) {
+                Some(time) if time <= Duration::from_secs(86_400) => Ok(time),
+                _ => Err("vector_lifetime: a time such as \"1h\", one day at most"),
+            })?,
+        };
+        Ok(Some(ForeignHss {
+            cx: endpoints(&raw.cx)?,
+            sh: endpoints(&raw.sh)?,
+            zh: endpoints(&raw.zh)?,
+            realm,
+            vectors,
+            vector_lifetime,
+            visited_network: raw.visited_network.clone(),
+            capabilities: raw.capabilities.clone(),
+        }))
     }
 }
 

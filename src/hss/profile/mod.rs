@@ -25,6 +25,11 @@ impl Profile {
     pub fn new(impus: impl Into<Arc<[Impu]>>, broadcast: BroadcastSubscription) -> Self {
         Profile { impus: impus.into(), barred: Arc::new([]), broadcast }
     }
+
+    /// Whether this public identity is of the set.
+    pub fn has(&self, impu: &Impu) -> bool {
+        self.impus.contains(impu) || self.barred.contains(impu)
+    }
 }
 
 /// What the subscriber may receive: `broadcast` in the import file.

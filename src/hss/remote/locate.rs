@@ -3,7 +3,7 @@
 use super::{RemoteHss, verdict};
 use crate::answer::Answer;
 use crate::diameter::cx::{self, Authorization, Lia, Lir, Uaa, Uar};
-use crate::diameter::dictionary::command;
+use crate::diameter::dictionary::{application, command};
 use crate::hss::{Capabilities, HssError, Locate, Located};
 use crate::identity::{Impi, Impu};
 
@@ -18,7 +18,7 @@ impl Locate for RemoteHss {
         Answer::later(async move {
             let visited_network = visited_network.as_bytes();
             let uar = Uar { impi: impi.as_str(), impu: impu.as_str(), visited_network, kind, emergency: false };
-            let reply = self.ask(command::USER_AUTHORIZATION, |writer| uar.write(writer)).await?;
+            let reply = self.ask(application::CX, command::USER_AUTHORIZATION, |writer| uar.write(writer)).await?;
             let answer = reply.message()?;
             verdict::of(&answer)?;
             let Uaa { server, capabilities } = Uaa::read(answer.avps())?;
@@ -29,7 +29,7 @@ impl Locate for RemoteHss {
     fn location_info<'a>(&'a self, impu: &'a Impu, originating: bool) -> Answer<'a, Result<Located, HssError>> {
         Answer::later(async move {
             let lir = Lir { impu: impu.as_str(), originating, kind: None };
-            let reply = self.ask(command::LOCATION_INFO, |writer| lir.write(writer)).await?;
+            let reply = self.ask(application::CX, command::LOCATION_INFO, |writer| lir.write(writer)).await?;
             let answer = reply.message()?;
             verdict::of(&answer)?;
             let Lia { server, capabilities, .. } = Lia::read(answer.avps())?;

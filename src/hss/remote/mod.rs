@@ -1,11 +1,13 @@
-//! A foreign HSS over Diameter (rank 3): [`Hss`] asked with Cx requests through an [`Exchange`].
+//! A foreign HSS over Diameter (rank 3): [`Hss`] asked with Cx and Sh requests through an [`Exchange`].
 //!
 //! The S-CSCF sends MAR and SAR, and as the I-CSCF in the same box UAR. Vectors beyond the one that is needed are kept
 //! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
-//! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for.
+//! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
+//! HSS over Sh (`repository`).
 
 mod locate;
 mod pushed;
+mod repository;
 mod vectors;
 mod verdict;
 
@@ -21,12 +23,14 @@ use crate::answer::Answer;
 use crate::auth::digest::{Algorithm, Password};
 use crate::clock::Now;
 use crate::diameter::cx::{self, Given, Maa, Mar, Saa, Sar, Scheme, ServerAssignment, SipDigest, Uaa, Uar};
-use crate::diameter::dictionary::{application, command};
+use crate::diameter::dictionary::application::CX;
+use crate::diameter::dictionary::command;
 use crate::diameter::exchange::{Destination, Exchange, Reply};
 use crate::diameter::{Origin, Writer, request};
 use crate::identity::{Impi, Impu};
 use crate::sip::Uri;
 use dashmap::DashMap;
+use repository::Repositories;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,6 +58,8 @@ pub struct Settings {
     /// Of the HSS, where the operator names it.
     pub host: Option<Arc<str>>,
     pub realm: Option<Arc<str>>,
+    /// Whether it speaks Sh: what Cx cannot tell it is not told otherwise.
+    pub sh: bool,
 }
 
 pub struct RemoteHss {
@@ -64,10 +70,13 @@ pub struct RemoteHss {
     vectors: Vectors,
     /// Of users who are registered here.
     profiles: DashMap<Impi, Arc<Profile>>,
+    repositories: Repositories,
     away: AtomicBool,
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
     wants_scheme: AtomicBool,
     session: AtomicU64,
+    /// The minute in which ended things were last cleared away.
+    tidied: AtomicU64,
 }
 
 impl RemoteHss {
@@ -78,17 +87,21 @@ impl RemoteHss {
             broadcast_servers: settings.broadcast_servers.iter().filter_map(canonical).collect(),
             vectors: Vectors::new(settings.users, settings.vector_lifetime),
             profiles: DashMap::new(),
+            repositories: Repositories::new(settings.users),
             away: AtomicBool::new(false),
             wants_scheme: AtomicBool::new(false),
             // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).
             session: AtomicU64::new(now.unix.as_secs() << 32),
+            tidied: AtomicU64::new(0),
             settings,
         }
     }
 
-    /// Gives back what is over.
-    pub fn maintain(&self, now: Now) {
-        self.vectors.sweep(now.mono);
+    pub(super) fn maintain(&self, now: Now) {
+        let minute = now.mono.as_secs() / 60;
+        if self.tidied.fetch_max(minute, Ordering::Relaxed) < minute {
+            self.vectors.sweep(now.mono);
+        }
     }
 
     fn session(&self) -> String {
@@ -96,16 +109,19 @@ impl RemoteHss {
         format!("{};{};{}", self.settings.origin.host, number >> 32, number & 0xffff_ffff)
     }
 
-    /// Sends a request of Cx; its answer may be a refusal.
-    async fn ask(&self, command: u32, fill: impl FnOnce(&mut Writer)) -> Result<Reply, HssError> {
-        let mut writer = request(application::CX, command, &self.session(), &self.settings.origin);
+    /// Sends a request; its answer may be a refusal.
+    async fn ask(&self, application: u32, command: u32, fill: impl FnOnce(&mut Writer)) -> Result<Reply, HssError> {
+        let mut writer = request(application, command, &self.session(), &self.settings.origin);
         fill(&mut writer);
         let Settings { host, realm, .. } = &self.settings;
-        let to = Destination { application: application::CX, host: host.clone(), realm: realm.clone() };
+        let to = Destination { application, host: host.clone(), realm: realm.clone() };
         let reply = self.exchange.send(to, writer).await;
-        let away = reply.as_ref().err().is_some_and(|failure| verdict::is_away(*failure));
-        if self.away.swap(away, Ordering::Relaxed) != away {
-            tracing::warn!(away, "HSS {}", if away { "does not answer" } else { "answers again" });
+        // A registration hangs on Cx alone.
+        if application == CX {
+            let away = reply.as_ref().err().is_some_and(|failure| verdict::is_away(*failure));
+            if self.away.swap(away, Ordering::Relaxed) != away {
+                tracing::warn!("the HSS {}", if away { "does not answer" } else { "answers again" });
+            }
         }
         Ok(reply?)
     }
@@ -123,7 +139,7 @@ impl RemoteHss {
         };
         let visited_network = visited_network.as_bytes();
         let uar = Uar { impi: impi.as_str(), impu: impu.as_str(), visited_network, kind, emergency: false };
-        let reply = self.ask(command::USER_AUTHORIZATION, |writer| uar.write(writer)).await?;
+        let reply = self.ask(CX, command::USER_AUTHORIZATION, |writer| uar.write(writer)).await?;
         let answer = reply.message()?;
         verdict::of(&answer)?;
         let Uaa { server, capabilities } = Uaa::read(answer.avps())?;
@@ -174,7 +190,7 @@ impl RemoteHss {
     ) -> Result<AuthItem, HssError> {
         let Settings { vectors, server, .. } = &self.settings;
         let mar = Mar { impi: impi.as_str(), impu: impu.as_str(), items: (*vectors).max(1), scheme, resync, server };
-        let reply = self.ask(command::MULTIMEDIA_AUTH, |writer| mar.write(writer)).await?;
+        let reply = self.ask(CX, command::MULTIMEDIA_AUTH, |writer| mar.write(writer)).await?;
         let answer = reply.message()?;
         verdict::of(&answer)?;
         let mut items = Maa::read(answer.avps())?.items.into_iter().map(|item| item.given);
@@ -227,7 +243,7 @@ impl RemoteHss {
             restoration: None,
             multiple: false,
         };
-        let reply = self.ask(command::SERVER_ASSIGNMENT, |writer| sar.write(writer)).await?;
+        let reply = self.ask(CX, command::SERVER_ASSIGNMENT, |writer| sar.write(writer)).await?;
         let answer = reply.message()?;
         verdict::of(&answer)?;
         let registers = matches!(kind, Assignment::Registration | Assignment::ReRegistration);
@@ -240,7 +256,7 @@ impl RemoteHss {
             (None, None) => return Err(HssError::Garbled("no user profile".to_owned())),
         };
         // A document that leaves out who was asked about: the HSS has taken him all the same.
-        if !profile.impus.contains(impu) && !profile.barred.contains(impu) {
+        if !profile.has(impu) {
             profile.barred = profile.barred.iter().chain([impu]).cloned().collect();
         }
         if profile.impus.is_empty() {
@@ -349,8 +365,16 @@ impl Hss for RemoteHss {
         Answer::now(held.ok_or(HssError::NotTold))
     }
 
-    fn broadcast_update<'a>(&'a self, _: &'a Impu, _: BroadcastState, _: Now) -> Answer<'a, Result<(), HssError>> {
-        Answer::now(Ok(()))
+    fn broadcast_update<'a>(
+        &'a self,
+        impu: &'a Impu,
+        state: BroadcastState,
+        _: Now,
+    ) -> Answer<'a, Result<(), HssError>> {
+        match self.settings.sh {
+            true => Answer::later(self.update_repository(impu, state)),
+            false => Answer::now(Ok(())),
+        }
     }
 
     /// Cx has no such question: the private identity is the public one without its scheme (TS 24.229 §5.4.1.2.1).
@@ -359,6 +383,11 @@ impl Hss for RemoteHss {
     }
 
     fn user_data<'a>(&'a self, identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {
+        if self.settings.sh {
+            let public = identity.starts_with("sip:") || identity.starts_with("tel:");
+            let impu = if public { Impu::from(identity) } else { Impu::new(format!("sip:{identity}")) };
+            return Answer::later(self.read_user(impu));
+        }
         let held = self.profiles.get(identity.strip_prefix("sip:").unwrap_or(identity));
         Answer::now(held.ok_or(HssError::UserUnknown).map(|held| UserData {
             impi: held.key().clone(),

@@ -3,6 +3,7 @@
 
 use super::RemoteHss;
 use crate::answer::Answer;
+use crate::clock::Now;
 use crate::diameter::cx::{Features, Ppr, Rta, Rtr};
 use crate::diameter::dictionary::{application, command};
 use crate::diameter::exchange::{Request, Serve};
@@ -48,6 +49,11 @@ impl Pushed {
     /// What has come since, in order.
     pub fn take(&self) -> Vec<Push> {
         self.queue().drain(..).collect()
+    }
+
+    /// Gives back what is over.
+    pub fn maintain(&self, now: Now) {
+        self.hss.maintain(now);
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Push>> {
@@ -109,6 +115,13 @@ impl Pushed {
         };
         if !self.put(push) {
             return Ok(self.answered(message, base::TOO_BUSY));
+        }
+        let meant = |held: &Profile| rtr.impus.is_empty() || rtr.impus.iter().any(|impu| held.has(&Impu::from(*impu)));
+        for impi in &impis {
+            let ends = self.hss.profiles.get(impi.as_str()).is_none_or(|held| meant(&held));
+            if ends {
+                self.hss.forget(impi);
+            }
         }
         tracing::info!(impi = rtr.impi, reason = rtr.reason.as_str(), info = rtr.info, "the HSS ends a registration");
         let mut answer = self.answered(message, base::SUCCESS);

@@ -3,9 +3,11 @@
 use super::*;
 use crate::aka::vector::{AkaVector, Autn, Key128, Res};
 use crate::diameter::cx::{AuthItem as Item, Capabilities, Ppr, Reason, Rtr};
-use crate::diameter::dictionary::{SIP_AUTHENTICATION_SCHEME, USER_DATA_ALREADY_AVAILABLE};
+use crate::diameter::dictionary::{SIP_AUTHENTICATION_SCHEME, USER_DATA_ALREADY_AVAILABLE, application};
 use crate::diameter::exchange::{Failure, Request, Serve};
 use crate::diameter::fault::{ResultCode, base, tgpp};
+use crate::diameter::sh::data::{Identities, ImsUserState, Repository, ShData};
+use crate::diameter::sh::{ProfileUpdateRequest, User, UserDataAnswer};
 use crate::diameter::{Message, answer_to};
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -98,6 +100,7 @@ fn settings() -> Settings {
         broadcast_servers: vec!["sip:bsm.home1.net".into()],
         host: None,
         realm: None,
+        sh: false,
     }
 }
 
@@ -333,6 +336,90 @@ fn while_the_hss_is_away_kept_vectors_serve() {
     assert!(matches!(auth(), Err(HssError::Unavailable(_))));
     assert!(matches!(auth(), Err(HssError::UserUnknown)));
     assert!(!hss.is_away());
+}
+
+fn broadcast(state: RegState) -> BroadcastState {
+    BroadcastState { state, server: "bsm".into(), naf_fqdn: "bsm.home1.net".into(), btid: None }
+}
+
+/// The repository data of a PUR.
+fn written(octets: &[u8]) -> (u16, BroadcastState) {
+    let update = ProfileUpdateRequest::read(&Message::parse(octets).unwrap()).unwrap();
+    assert_eq!(update.user, User::Public(alice().1));
+    let data = ShData::parse(&update.user_data).unwrap().repository.remove(0);
+    assert_eq!(data.service, "bcast-registration");
+    (data.sequence, crate::hss::repository::read(&data.data.unwrap()).unwrap())
+}
+
+#[test]
+fn the_broadcast_registration_is_written_with_the_number_that_follows() {
+    let (script, hss) = hss(Settings { sh: true, ..settings() });
+    let (_, impu) = alice();
+    let update = |state| hss.broadcast_update(&impu, broadcast(state), NOW).wait();
+    script.says(base::SUCCESS, |_| ()).says(base::SUCCESS, |_| ());
+    assert_eq!((update(RegState::Pending), update(RegState::Registered)), (Ok(()), Ok(())));
+    let asked = script.asked();
+    assert_eq!(written(&asked[0].1), (0, broadcast(RegState::Pending)));
+    assert_eq!(written(&asked[1].1), (1, broadcast(RegState::Registered)));
+    // Another node wrote meanwhile.
+    script.says(tgpp::TRANSPARENT_DATA_OUT_OF_SYNC, |_| ()).says(base::SUCCESS, |writer| {
+        let data = Some(crate::hss::repository::write(&broadcast(RegState::Failed)));
+        let repository = vec![Repository { service: "bcast-registration".into(), sequence: u16::MAX, data }];
+        let data = ShData { repository, ..ShData::default() }.write();
+        UserDataAnswer { data: Some(data.into_bytes()) }.write(writer);
+    });
+    script.says(base::SUCCESS, |_| ()).says(base::SUCCESS, |_| ());
+    assert_eq!((update(RegState::NotRegistered), update(RegState::Pending)), (Ok(()), Ok(())));
+    let asked = script.asked();
+    let numbers = [0, 2, 3].map(|at| written(&asked[at].1).0);
+    assert_eq!(numbers, [2, 1, 2], "after 65535 comes 1");
+    // The data were deleted: they are made anew.
+    script.says(tgpp::TRANSPARENT_DATA_OUT_OF_SYNC, |_| ()).says(tgpp::SUBS_DATA_ABSENT, |_| ());
+    script.says(base::SUCCESS, |_| ());
+    assert_eq!(update(RegState::Registered), Ok(()));
+    assert_eq!(written(&script.asked()[2].1).0, 0);
+    (0..3).for_each(|_| {
+        script.says(tgpp::PRIOR_UPDATE_IN_PROGRESS, |_| ()).says(base::SUCCESS, |_| ());
+    });
+    assert!(matches!(update(RegState::Registered), Err(HssError::Refused(_))));
+    assert_eq!(script.asked().len(), 6);
+    script.fails(Failure::NoPeer);
+    assert!(matches!(update(RegState::Registered), Err(HssError::Unavailable(_))));
+    assert!(!hss.is_away(), "registering does not need Sh");
+}
+
+#[test]
+fn without_sh_the_hss_is_not_told() {
+    let (script, hss) = hss(settings());
+    let (_, impu) = alice();
+    assert_eq!(hss.broadcast_update(&impu, broadcast(RegState::Registered), NOW).wait(), Ok(()));
+    assert_eq!(hss.user_data("alice@home1.net").wait(), Err(HssError::UserUnknown));
+    assert!(script.asked().is_empty());
+}
+
+#[test]
+fn user_data_are_what_sh_tells() {
+    let (script, hss) = hss(Settings { sh: true, ..settings() });
+    script.says(base::SUCCESS, |writer| {
+        let data = Some(crate::hss::repository::write(&broadcast(RegState::Registered)));
+        let told = ShData {
+            repository: vec![Repository { service: "bcast-registration".into(), sequence: 4, data }],
+            identities: Some(Identities {
+                impus: vec!["sip:alice@home1.net".into(), "tel:+1".into()],
+                msisdns: vec![],
+            }),
+            state: Some(ImsUserState::Registered),
+            ..ShData::default()
+        };
+        UserDataAnswer { data: Some(told.write().into_bytes()) }.write(writer);
+    });
+    let told = hss.user_data("alice@home1.net").wait().unwrap();
+    assert_eq!((told.impi.as_str(), told.impus.len(), told.ims), ("alice@home1.net", 2, RegState::Registered));
+    assert_eq!(told.registration, Some((broadcast(RegState::Registered), 0)));
+    script.says(tgpp::USER_UNKNOWN, |_| ());
+    assert_eq!(hss.user_data("tel:+1").wait(), Err(HssError::UserUnknown));
+    script.says(base::SUCCESS, |writer| UserDataAnswer { data: Some(b"<a/>".to_vec()) }.write(writer));
+    assert!(matches!(hss.user_data("tel:+1").wait(), Err(HssError::Garbled(_))));
 }
 
 /// What the S-CSCF's side answers to a request of the HSS.

@@ -51,8 +51,12 @@ impl From<HssError> for Refusal {
             HssError::UserUnknown => tgpp::USER_UNKNOWN,
             HssError::IdentitiesDontMatch => tgpp::IDENTITIES_DONT_MATCH,
             HssError::SchemeNotSupported => tgpp::AUTH_SCHEME_NOT_SUPPORTED,
+            HssError::NotRegistered => tgpp::IDENTITY_NOT_REGISTERED,
+            HssError::AlreadyRegistered => tgpp::IDENTITY_ALREADY_REGISTERED,
+            HssError::RoamingNotAllowed => tgpp::ROAMING_NOT_ALLOWED,
+            HssError::NotAuthorized => base::AUTHORIZATION_REJECTED,
             // Another HSS may know.
-            HssError::Unavailable(_) => base::TOO_BUSY,
+            HssError::Unavailable(_) | HssError::Busy => base::TOO_BUSY,
             _ => base::UNABLE_TO_COMPLY,
         })
     }
