@@ -94,6 +94,7 @@ pub mod gba;
 pub mod harness;
 pub mod hss;
 pub mod http;
+pub mod icscf;
 pub mod identity;
 pub mod metrics;
 pub mod observe;

@@ -213,7 +213,7 @@ fn claims_6_and_13_over_http_nobody_gets_in_without_the_key() {
     let post = |authorization: &str| {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(bed.bsm_http).unwrap();
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
         let body = format!("<ServiceRequest requestID=\"1\"><UserID>{}</UserID></ServiceRequest>", thief.impu);
         let request = format!(
             "POST / HTTP/1.1\r\nHost: {NAF}\r\nContent-Type: {}\r\nConnection: close\r\n{authorization}\

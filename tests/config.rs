@@ -89,12 +89,23 @@ fn bad_values_by_line() {
         ("[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\nkeys = \"plain\"", 4, "plaintext-allowed"),
         ("[bsm]\nhttp = \"8080\"", 2, "http"),
         ("[diameter]\nlisten = [\"udp:127.0.0.1:3868\"]", 2, "tcp: or tls:"),
+        ("[diameter]\nlisten = [\"tcp:127.0.0.1:99999\"]", 2, "not a port"),
         ("[diameter]\norigin_host = \"a b\"", 2, "hss.home1.net"),
         ("[diameter]\ntimeout = \"1ms\"", 2, "timeout: a time such as"),
         ("[diameter]\nwatchdog = \"5s\"", 2, "watchdog: a time such as"),
         ("[diameter]\nallow = [\"pcscf\"]", 2, "pcscf"),
         ("\n[hss]\nsh = [\"tcp:127.0.0.1\"]", 2, "cx is missing"),
-        ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "no transport"),
+        ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "tcp: or tls:"),
+        ("[bsf]\nhttp = \"8081\"", 2, "http"),
+        ("roles = [\"bsm\"]\n[bsm]\nims = \"udp:127.0.0.1:1\"\n[bsf]\nhttp = \"127.0.0.1:1\"", 5, "no bsf role"),
+        ("[bsf]\nkeys = \"plain\"", 2, "plaintext-allowed"),
+        ("[[bsf.naf]]\nhost = \"a b\"", 2, "a name"),
+        ("[[bsf.naf]]\nhost = \"NAF.net\"", 2, "lower case"),
+        ("[[bsf.naf]]\nhost = \"a.net\"\nfqdns = [\"b\",\n\"a_b\"]", 4, "host name"),
+        ("[[bsf.naf]]\nhost = \"a.net\"\n[[bsf.naf]]\nhost = \"A.net\"\nfqdns = [\"a.net\"]", 4, "another NAF"),
+        ("[bsm]\nkey_retrieval = \"zn\"", 2, "needs bsf"),
+        ("[bsm]\nbsf = [\"tcp:127.0.0.1:1\"]\nkey_retrieval = \"diameter\"", 3, "zn-else-sip"),
+        ("[bsm]\nbsf = [\"udp:127.0.0.1:1\"]", 2, "tcp: or tls:"),
     ] {
         fault(text, line, what);
     }
@@ -125,6 +136,17 @@ fn diameter_peers() {
     assert_eq!(peers, expected);
     assert_eq!(asking.peers[1].endpoint.tls_name.as_deref(), Some("hss.b.net"));
     assert_eq!(read(text).unwrap().foreign_hss.unwrap().realm.as_deref(), Some("b.net"));
+}
+
+#[test]
+fn nafs_and_the_way_to_a_bsf() {
+    let config = read("[[bsf.naf]]\nhost = \"naf.net\"\n").unwrap();
+    assert_eq!((config.nafs[0].fqdns.as_slice(), config.nafs[0].user_name), (&["naf.net".to_owned()][..], false));
+    let text = "roles = [\"bsm\"]\n[bsm]\nims = \"udp:127.0.0.1:1\"\nbsf = [\"tcp:127.0.0.1:3868\"]\n\
+                key_retrieval = \"zn-else-sip\"\n";
+    let config = read(text).unwrap();
+    assert_eq!(config.bsm.unwrap().retrieval.as_str(), "zn-else-sip");
+    assert_eq!(config.diameter.origin_host.as_deref(), Some("bsm.home1.net"), "a NAF is known by its own name");
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn config_with(data: &std::path::Path, more: &str) -> Config {
 fn answer(node: &Node) -> u16 {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let text = REGISTER.replace("z9hG4bK1", &format!("z9hG4bK-{call}")).replace("c1", &format!("c-{call}"));
     socket.send_to(text.as_bytes(), node.listening()[0].addr).unwrap();

@@ -163,7 +163,7 @@ function ServerList:by_name(name) end
 ---@class ForwardOptions
 ---@field to string Name of a configured broadcast server.
 ---@field parts? ("key"|"payload"|"identity")[] Key and payload, if left out; the identity always goes along.
----@field key? "push"|"pull"|"on_use" `push`: in the request; `pull`: the server asks at once; `on_use`: when the terminal comes to it.
+---@field key? "push"|"pull"|"pull_sip"|"pull_zn"|"on_use" `push`: in the request; `pull`: the server asks at once, as it is set up to, or in SIP or over Zn; `on_use`: when the terminal comes to it.
 ---@field when? "before_200"|"after_200"|"by_terminal" `before_200` if left out; with `by_terminal` nothing is forwarded.
 ---@field on_failure? "pending"|"reject" `pending` if left out: tried again while the key lives; `reject` undoes both registrations.
 

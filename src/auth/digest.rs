@@ -211,6 +211,12 @@ impl Digest<'_> {
     }
 }
 
+/// What an S-CSCF is given instead of a password (TS 29.228 §6.3): good for this realm, MD5.
+pub fn ha1(username: &str, realm: &str, password: &Password) -> Zeroizing<String> {
+    let hex = hash::<Md5>(&[username.as_bytes(), realm.as_bytes(), password.as_bytes()]);
+    Zeroizing::new(hex.as_str().to_owned())
+}
+
 /// The hash of `parts` joined with colons, in hexadecimal.
 fn hash<H: sha2::Digest>(parts: &[&[u8]]) -> Hex {
     let mut hash = H::new();

@@ -105,7 +105,7 @@ impl Bsm {
         let Application { impu, naf, btid, .. } = application;
         let document = match self.state.smk(impu, btid, naf, now) {
             Some(_) => None,
-            None => Some(self.fetch_key(btid, naf).await?),
+            None => Some(self.fetch_key(btid, naf, None).await?),
         };
         self.register_user(application, document).await
     }

@@ -1,4 +1,4 @@
-//! xs:dateTime in UTC (RFC 3339): the lifetime in key documents and bootstrapping information.
+//! xs:dateTime in UTC (RFC 3339): the lifetime in key documents and bootstrapping information; and the dates of HTTP.
 
 const DAY: u64 = 86_400;
 
@@ -8,6 +8,25 @@ pub fn format(unix: u64) -> String {
     let (year, month, day) = civil_from_days(unix / DAY);
     let second = unix % DAY;
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// `Thu, 01 Jan 2026 00:00:00 GMT` (RFC 9110 §5.6.7), for the same years.
+pub fn format_http(unix: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began with a Thursday
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let unix = unix.min(253_402_300_799);
+    let (year, month, day) = civil_from_days(unix / DAY);
+    let name = |names: &[&'static str], at: u64| usize::try_from(at).ok().and_then(|at| names.get(at)).copied();
+    let (weekday, month) = (name(&DAYS, unix / DAY % 7), name(&MONTHS, month.saturating_sub(1)));
+    let second = unix % DAY;
+    format!(
+        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
+        weekday.unwrap_or_default(),
+        month.unwrap_or_default(),
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 /// Seconds since 1970. A zone (`Z`, `+hh:mm`, `-hh:mm`) is required: an instant without one is no instant.
@@ -119,6 +138,8 @@ mod tests {
             assert_eq!(parse(text), Some(unix));
         }
         assert_eq!(format(u64::MAX), "9999-12-31T23:59:59Z");
+        assert_eq!(format_http(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(format_http(1_767_225_600), "Thu, 01 Jan 2026 00:00:00 GMT");
     }
 
     #[test]

@@ -68,6 +68,8 @@ tokens!(
         Included = "included",
         /// Asked for at once.
         Pull = "pull",
+        PullInSip = "pull-sip",
+        PullOverZn = "pull-zn",
         /// Asked for when the terminal first turns to the broadcast server.
         OnUse = "on-use",
     }
@@ -197,7 +199,7 @@ pub(super) fn parse_services(text: &str) -> BroadcastSubscription {
 }
 
 /// As the value of a `services` parameter.
-pub(super) fn services_text(subscription: &BroadcastSubscription) -> String {
+pub(crate) fn services_text(subscription: &BroadcastSubscription) -> String {
     match subscription {
         BroadcastSubscription::None => String::new(),
         BroadcastSubscription::All => "*".to_string(),

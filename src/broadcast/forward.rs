@@ -7,6 +7,7 @@ use super::ext::{Ext, KeyWay, Mode, params, quoted, unfold};
 use super::identify::Payload;
 use super::keys::KeyDocument;
 use super::peer::{KeyPathError, Peer, may_carry_key};
+use super::server::Retrieval;
 use super::{media, token};
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
@@ -48,8 +49,8 @@ impl ThirdParty {
 pub enum KeyPart<'a> {
     /// Push: Ks_NAF travels here.
     Included(&'a KeyDocument),
-    /// The broadcast server asks for it at once.
-    Pull,
+    /// The broadcast server asks for it at once; in this way, if one is named.
+    Pull(Option<Retrieval>),
     /// The broadcast server asks for it when it needs it.
     OnUse,
     /// Nothing new about keys: refresh, deregistration.
@@ -133,7 +134,9 @@ impl Forward<'_> {
             key: match self.key {
                 _ if self.expires == 0 => None,
                 KeyPart::Included(_) => Some(KeyWay::Included),
-                KeyPart::Pull => Some(KeyWay::Pull),
+                KeyPart::Pull(Some(Retrieval::Sip)) => Some(KeyWay::PullInSip),
+                KeyPart::Pull(Some(Retrieval::Zn)) => Some(KeyWay::PullOverZn),
+                KeyPart::Pull(None | Some(Retrieval::ZnElseSip)) => Some(KeyWay::Pull),
                 KeyPart::OnUse => Some(KeyWay::OnUse),
                 KeyPart::Unchanged => None,
             },

@@ -93,7 +93,7 @@ fn figure_7_key_and_payload_in_one_request() {
 fn figure_8_payload_without_key() {
     let case = case();
     let trigger = Message::parse(REGISTER.as_bytes()).unwrap();
-    let sent = forward(&case, KeyPart::Pull, true, 600, &trigger).request(&mut ThirdParty::new("s")).unwrap();
+    let sent = forward(&case, KeyPart::Pull(None), true, 600, &trigger).request(&mut ThirdParty::new("s")).unwrap();
     let sent = Message::parse(&sent).unwrap();
     assert_eq!(sent.body(), case.payload.octets);
     assert!(media::is(sent.header(HeaderName::ContentType).unwrap(), media::PROVISIONING));
@@ -124,7 +124,7 @@ fn claim_1_negative_no_key_over_plaintext() {
     let key = document(&case.btid, &case.naf);
     let mut dialog = ThirdParty::new("s");
     assert!(forward(&case, KeyPart::Included(&key), true, 600, &trigger).request(&mut dialog).is_err());
-    let pull = forward(&case, KeyPart::Pull, true, 600, &trigger).request(&mut dialog).unwrap();
+    let pull = forward(&case, KeyPart::Pull(None), true, 600, &trigger).request(&mut dialog).unwrap();
     assert!(!text(&pull).contains("P-Access-Network-Info") && !text(&pull).contains("P-Visited-Network-ID"));
     case.peer.key_transport = KeyTransport::PlaintextAllowed;
     assert!(forward(&case, KeyPart::Included(&key), true, 600, &trigger).request(&mut dialog).is_ok());

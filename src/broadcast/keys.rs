@@ -234,7 +234,7 @@ fn hex_octet(pair: &[u8]) -> Option<u8> {
 }
 
 /// As this node writes the identity; what is no URI stays as it is and matches nobody.
-fn canonical(identity: &str) -> Impu {
+pub(super) fn canonical(identity: &str) -> Impu {
     match Uri::parse(identity.as_bytes()) {
         Ok(uri) => Impu::new(&*uri.aor()),
         Err(_) => Impu::from(identity),

@@ -1,14 +1,15 @@
 //! The broadcast side (rank 2): what the IMS server does for a broadcast server, and the broadcast server itself.
 //!
 //! IMS server: [`identify`] takes the broadcast portion out of a REGISTER (module 130), [`forward`] sends it on
-//! (module 135). Broadcast server: [`server`] keeps the registrations (140), [`retrieve`] asks the BSF for Ks_NAF (145),
-//! [`alert`] tells the IMS of changes (150), [`ua`] is its HTTP face, and the users outlive a restart in the store
+//! (module 135). Broadcast server: [`server`] keeps the registrations (140), [`retrieve`] asks the BSF for Ks_NAF (145), in
+//! SIP or over [`zn`], [`alert`] tells the IMS of changes (150), [`ua`] is its HTTP face, and the users outlive a restart in the store
 //! (`keep`). Between them travel [`ext`] (a header), [`keys`] (key documents) and [`provisioning`] (what the user wants
 //! to receive).
 
 pub mod alert;
 mod application;
 pub mod datetime;
+mod embedded;
 pub mod ext;
 pub mod forward;
 pub mod held;
@@ -27,6 +28,7 @@ mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
 pub mod ua;
+pub mod zn;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -40,6 +42,8 @@ pub mod media {
     pub const PROVISIONING: &str = "application/vnd.oma.bcast.sprov+xml";
     pub const NAF_KEY: &str = "application/vnd.imscript.naf-key+xml";
     pub const NAF_KEY_ERROR: &str = "application/vnd.imscript.naf-key-error+xml";
+    /// A SIP message as a body (RFC 3261 §27.5).
+    pub const SIP: &str = "message/sip";
     pub const BCAST_REGISTRATION: &str = "application/vnd.imscript.bcast-reg+xml";
 
     /// Whether a Content-Type value names the type `full`: without regard to case and parameters, and also in the

@@ -1,11 +1,13 @@
 //! A user's registration with the broadcast server: the IMS sends a third-party REGISTER, and by its `key` and `mode`
-//! the key is in it (push), fetched before the answer or after it (pull), or fetched at first use.
+//! the key is in it (push), fetched before the answer or after it (pull), or fetched at first use. A foreign S-CSCF's says
+//! nothing of that; then what the terminal's own REGISTER says counts, if it is there ([`super::embedded`]).
 
 use super::alert::Change;
+use super::embedded::{Embedded, embedded};
 use super::ext::{Ext, KeyWay, Mode};
 use super::keys::KeyDocument;
 use super::provisioning::{Request, Response};
-use super::server::{Bsm, Reply};
+use super::server::{Bsm, Reply, Retrieval};
 use super::state::{KeyFault, Record, Update};
 use super::{Job, media};
 use crate::clock::Now;
@@ -13,8 +15,8 @@ use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
-use crate::sip::Message;
 use crate::sip::transaction::Source;
+use crate::sip::{Message, Part};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,7 +34,25 @@ pub(super) struct Registration {
     expires: u32,
     ims_peer: usize,
     document: Option<KeyDocument>,
-    order: Option<Result<Request, ()>>,
+    order: Option<Order>,
+}
+
+/// A service request. Err: it cannot be read; that is the terminal's fault, not the IMS server's, and is answered inside.
+type Order = Result<Request, ()>;
+
+fn read_order(octets: &[u8]) -> Order {
+    Request::parse(octets).map_err(|_| ())
+}
+
+impl Registration {
+    /// How the IMS wants the key to be asked for, if it says so.
+    fn retrieval(&self) -> Option<Retrieval> {
+        match self.key {
+            Some(KeyWay::PullInSip) => Some(Retrieval::Sip),
+            Some(KeyWay::PullOverZn) => Some(Retrieval::Zn),
+            _ => None,
+        }
+    }
 }
 
 /// Whether somebody waits for the answer, and hears that nothing was done if it cannot be saved.
@@ -53,35 +73,32 @@ impl Bsm {
             self.ims_peer(source).ok_or_else(|| Reply::refuse(403, "registrations come from the IMS"))?;
         let to = request.to().map_err(|why| Reply::refuse(400, why))?;
         let impu = Impu::new(&*to.uri.aor());
-        let ext = match Ext::of(request) {
-            Ok(Some(ext)) => ext,
-            Ok(None) => return Err(Reply::refuse(400, "Bcast-Ext is needed")),
+        self.fetch(&impu).await.map_err(|_| Reply::away())?;
+        let expires = request.expires().unwrap_or(EXPIRES_DEFAULT);
+        let parts = request.parts().map_err(|_| Reply::refuse(400, "the multipart body cannot be read"))?;
+        let (ext, mut order) = match Ext::of(request) {
+            Ok(Some(ext)) => (ext, None),
+            Ok(None) => self.read_embedded(&parts, &impu, expires)?,
             Err(why) => return Err(Reply::refuse(400, format_args!("Bcast-Ext: {why}"))),
         };
         let naf = ext.naf.ok_or_else(|| Reply::refuse(400, "NAF_ID is needed"))?;
         if !self.is_mine(&naf) {
             return Err(Reply::failed(403, "naf-not-served"));
         }
-        self.fetch(&impu).await.map_err(|_| Reply::away())?;
-        let (mut document, mut order) = (None, None);
-        if !request.body().is_empty() {
-            let parts = request.parts().map_err(|_| Reply::refuse(400, "the multipart body cannot be read"))?;
-            for part in parts {
-                if media::is(part.content_type, media::NAF_KEY) {
-                    if !ims.key_came_protected(source) {
-                        return Err(Reply::failed(403, "unprotected"));
-                    }
-                    let read = KeyDocument::parse(part.content).map_err(|why| Reply::failed(400, why))?;
-                    if document.replace(read).is_some() {
-                        return Err(Reply::failed(400, "more than one key"));
-                    }
-                } else if media::is(part.content_type, media::PROVISIONING) {
-                    // What the terminal wrote is the terminal's fault, not the IMS server's: it is answered inside.
-                    let read = Request::parse(part.content).map_err(|_| ());
-                    if order.replace(read).is_some() {
-                        return Err(Reply::failed(400, "more than one service request"));
-                    }
+        let mut document = None;
+        for part in parts {
+            if media::is(part.content_type, media::NAF_KEY) {
+                if !ims.key_came_protected(source) {
+                    return Err(Reply::failed(403, "unprotected"));
                 }
+                let read = KeyDocument::parse(part.content).map_err(|why| Reply::failed(400, why))?;
+                if document.replace(read).is_some() {
+                    return Err(Reply::failed(400, "more than one key"));
+                }
+            } else if media::is(part.content_type, media::PROVISIONING)
+                && order.replace(read_order(part.content)).is_some()
+            {
+                return Err(Reply::failed(400, "more than one service request"));
             }
         }
         Ok(Registration {
@@ -91,11 +108,30 @@ impl Bsm {
             mode: ext.mode.unwrap_or(Mode::Status),
             key: ext.key,
             services: ext.services,
-            expires: request.expires().unwrap_or(EXPIRES_DEFAULT),
+            expires,
             ims_peer,
             document,
             order,
         })
+    }
+
+    /// Of a REGISTER without `Bcast-Ext`: what the terminal's REGISTER says that stands in it, else that a registered
+    /// user's IMS registration goes on or ends. Err: the answer, where there is nothing to do.
+    fn read_embedded(&self, parts: &[Part<'_>], impu: &Impu, expires: u32) -> Result<(Ext, Option<Order>), Reply> {
+        let embedded = embedded(parts).map_err(|why| Reply::failed(400, why))?;
+        let is_there = embedded.is_some();
+        if let Some(Embedded { ext: Some(ext), payload }) = embedded {
+            return Ok((ext, payload.map(|octets| read_order(&octets))));
+        }
+        match self.state.record(impu) {
+            Some(record) => Ok((Ext { naf: Some(record.naf), mode: Some(Mode::Status), ..Ext::default() }, None)),
+            // A user of the IMS alone: no fault, or the S-CSCF would throw him out (DefaultHandling 1).
+            None if is_there || expires == 0 => {
+                let ext = Ext { state: Some(RegState::NotRegistered), ..Ext::default() };
+                Err(Reply { ext: Some(Box::new(ext)), ..Reply::plain(200) })
+            }
+            None => Err(Reply::refuse(400, "Bcast-Ext or the terminal's REGISTER is needed")),
+        }
     }
 
     pub(super) async fn register(self: &Rc<Self>, registration: Registration, now: Now) -> Reply {
@@ -140,7 +176,7 @@ impl Bsm {
             return self.complete(registration, None, now, Waits::Yes).await;
         }
         if registration.mode == Mode::Simultaneous {
-            return match self.fetch_key(&btid, naf).await {
+            return match self.fetch_key(&btid, naf, registration.retrieval()).await {
                 Ok(document) => self.complete(registration, Some(document), (self.env.now)(), Waits::Yes).await,
                 Err(why) => self.fail(&registration, why.status(), why).await,
             };
@@ -180,7 +216,7 @@ impl Bsm {
     ) {
         let (impu, naf) = (registration.impu.clone(), registration.naf.clone());
         let (expires, ims_peer) = (registration.expires, registration.ims_peer);
-        let outcome = self.fetch_key(&btid, &naf).await;
+        let outcome = self.fetch_key(&btid, &naf, registration.retrieval()).await;
         // If the store is away, what this node knows has to do.
         let _ = self.fetch(&impu).await;
         if self.state.record(&impu).is_none() {

@@ -1,13 +1,14 @@
-//! The retrieval module (145 of the patent): gets Ks_NAF from the BSF in two SIP messages.
+//! The retrieval module (145 of the patent): gets Ks_NAF from the BSF, in two SIP messages or over Zn.
 //!
-//! The question is a MESSAGE with NAF_ID and B-TID, answered 202; the key comes in a MESSAGE of the BSF, perhaps on
+//! In SIP the question is a MESSAGE with NAF_ID and B-TID, answered 202; the key comes in a MESSAGE of the BSF, perhaps on
 //! another worker, perhaps before the 202. Who waits for it is found by (B-TID, NAF_ID). However many wait for one
 //! key, the question is asked once.
 
 use super::ext::Ext;
 use super::keys::{KeyDocument, KeyRefusal};
 use super::outgoing::Outgoing;
-use super::server::Bsm;
+use super::server::{Bsm, Retrieval};
+use super::zn::Zn;
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use dashmap::{DashMap, Entry};
@@ -113,27 +114,20 @@ impl Drop for Place<'_> {
 }
 
 impl Bsm {
-    /// Asks the BSF for the key of `btid` and waits for it, for as long as the configuration allows.
-    pub(super) async fn fetch_key(self: &Rc<Self>, btid: &Btid, naf: &NafId) -> Outcome {
+    /// Asks the BSF for the key of `btid` and waits for it, for as long as the configuration allows. `wanted`: how the IMS
+    /// says that it be asked for; without Zn that is in SIP.
+    pub(super) async fn fetch_key(self: &Rc<Self>, btid: &Btid, naf: &NafId, wanted: Option<Retrieval>) -> Outcome {
+        let can = |way: &Retrieval| *way == Retrieval::Sip || self.zn.is_some();
+        let retrieval = wanted.filter(can).unwrap_or(self.config.retrieval);
         let (_place, mut receiver, first) = self.state.waiting.join(&(btid.clone(), naf.clone()))?;
         let within = self.config.retrieval_within;
         let mut question = pin!(async {
-            if !first {
-                return None;
-            }
-            let bsf = &self.config.bsf;
-            let ext = Ext {
-                asks_key: true,
-                naf: Some(naf.clone()),
-                ua_given: true,
-                btid: Some(btid.clone()),
-                ..Ext::default()
-            };
-            let message = Outgoing { to: &bsf.uri, from: &self.config.uri, ext: Some(ext), body: None }.request();
-            match self.outbound.request(&bsf.hop, message, within).await {
-                Ok(answer) if (200..300).contains(&answer.status()) => None,
-                Ok(answer) => Some(RetrieveError::Refused(format!("bsf-said-{}", answer.status()))),
-                Err(_) => Some(RetrieveError::Unreachable),
+            match (first, retrieval, &self.zn) {
+                (false, ..) => None,
+                (true, Retrieval::Sip, _) => self.ask_in_sip(btid, naf).await,
+                (true, Retrieval::Zn, Some(zn)) => Some(zn.ask(btid, naf, &*self.env.now).await),
+                (true, Retrieval::ZnElseSip, Some(zn)) => self.ask_either(zn, btid, naf).await,
+                (true, Retrieval::Zn | Retrieval::ZnElseSip, None) => Some(Err(RetrieveError::Unreachable)),
             }
         });
         let mut sleep = (self.env.sleep)(within);
@@ -142,19 +136,49 @@ impl Bsm {
             if let Poll::Ready(outcome) = std::pin::Pin::new(&mut receiver).poll(cx) {
                 return Poll::Ready(outcome.unwrap_or(Err(RetrieveError::Timeout)));
             }
-            if !asked && let Poll::Ready(failed) = question.as_mut().poll(cx) {
+            if !asked && let Poll::Ready(answered) = question.as_mut().poll(cx) {
                 asked = true;
-                if let Some(why) = failed {
-                    return Poll::Ready(Err(why));
+                if let Some(outcome) = answered {
+                    return Poll::Ready(outcome);
                 }
             }
             sleep.as_mut().poll(cx).map(|()| Err(RetrieveError::Timeout))
         })
         .await;
-        if let (true, Err(why)) = (first, &outcome) {
-            // Nobody asks for the others any more.
-            self.state.waiting.deliver(btid, naf, Err(why.clone()));
+        if first {
+            // Nobody asks for the others any more. A key that came in SIP they have already.
+            self.state.waiting.deliver(btid, naf, outcome.clone());
         }
         outcome
+    }
+
+    /// None: it has been asked for, and comes in a request of its own.
+    async fn ask_in_sip(&self, btid: &Btid, naf: &NafId) -> Option<Outcome> {
+        let bsf = &self.config.bsf;
+        let ext =
+            Ext { asks_key: true, naf: Some(naf.clone()), ua_given: true, btid: Some(btid.clone()), ..Ext::default() };
+        let message = Outgoing { to: &bsf.uri, from: &self.config.uri, ext: Some(ext), body: None }.request();
+        match self.outbound.request(&bsf.hop, message, self.config.retrieval_within).await {
+            Ok(answer) if (200..300).contains(&answer.status()) => None,
+            Ok(answer) => Some(Err(RetrieveError::Refused(format!("bsf-said-{}", answer.status())))),
+            Err(_) => Some(Err(RetrieveError::Unreachable)),
+        }
+    }
+
+    /// Zn has half of the time, so that enough is left for SIP.
+    async fn ask_either(&self, zn: &Zn, btid: &Btid, naf: &NafId) -> Option<Outcome> {
+        let mut over_zn = pin!(zn.ask(btid, naf, &*self.env.now));
+        let mut sleep = (self.env.sleep)(self.config.retrieval_within / 2);
+        let outcome = poll_fn(|cx| match over_zn.as_mut().poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(outcome),
+            Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(RetrieveError::Timeout)),
+        });
+        match outcome.await {
+            Err(RetrieveError::Timeout | RetrieveError::Unreachable | RetrieveError::TooMany) => {
+                tracing::info!(naf = naf.fqdn(), "no BSF answers on Zn: asked in SIP");
+                self.ask_in_sip(btid, naf).await
+            }
+            outcome => Some(outcome),
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::keys::{BroadcastRegistration, KeyDocument, KeyRefusal};
 use super::peer::Peer;
 use super::provisioning::{Operation, Request, Response};
 use super::state::{BsmState, KeyFault};
+use super::zn::Zn;
 use super::{Job, media, token};
 use crate::clock::Now;
 use crate::gba::btid::Btid;
@@ -37,12 +38,42 @@ pub struct BsmConfig {
     pub servers: Vec<Peer>,
     /// Where keys come from.
     pub bsf: Peer,
+    /// How they are asked for.
+    pub retrieval: Retrieval,
     /// BSF domains whose B-TIDs are accepted; empty: any that the configured nodes send.
     pub bsf_domains: Vec<String>,
     /// Services on offer; None: all.
     pub offered: Option<Vec<String>>,
     /// How long a key may take to come; less than the IMS gives the whole broadcast leg (5 s).
     pub retrieval_within: Duration,
+}
+
+/// How the retrieval module asks the BSF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retrieval {
+    /// In SIP, as the patent has it.
+    #[default]
+    Sip,
+    /// Over Zn.
+    Zn,
+    /// Over Zn, and in SIP if no BSF answers there; what it refuses is refused.
+    ZnElseSip,
+}
+
+impl Retrieval {
+    pub const ALL: [Retrieval; 3] = [Retrieval::Sip, Retrieval::Zn, Retrieval::ZnElseSip];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Retrieval::Sip => "sip",
+            Retrieval::Zn => "zn",
+            Retrieval::ZnElseSip => "zn-else-sip",
+        }
+    }
+
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| text.eq_ignore_ascii_case(way.as_str()))
+    }
 }
 
 /// The world around: clock, sleep and background work, so that tests can have their own.
@@ -58,6 +89,8 @@ pub struct Bsm {
     pub(super) config: Arc<BsmConfig>,
     pub(super) state: Arc<BsmState>,
     pub(super) outbound: Rc<dyn Outbound>,
+    /// None: keys come in SIP only.
+    pub(super) zn: Option<Arc<Zn>>,
     pub(super) decide: Rc<dyn Decide>,
     pub(super) hss: Option<Arc<dyn Hss>>,
     pub(super) env: Env,
@@ -133,11 +166,12 @@ impl Bsm {
         config: Arc<BsmConfig>,
         state: Arc<BsmState>,
         outbound: Rc<dyn Outbound>,
+        zn: Option<Arc<Zn>>,
         decide: Rc<dyn Decide>,
         hss: Option<Arc<dyn Hss>>,
         env: Env,
     ) -> Rc<Self> {
-        Rc::new(Bsm { config, state, outbound, decide, hss, env })
+        Rc::new(Bsm { config, state, outbound, zn, decide, hss, env })
     }
 
     /// Answers a request. None: an ACK, which has no answer.

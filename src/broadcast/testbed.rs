@@ -4,12 +4,16 @@ use super::Job;
 use super::ext::Ext;
 use super::peer::Peer;
 use super::peer::tests::{peer, source};
-use super::server::{Bsm, BsmConfig, Env};
+use super::server::{Bsm, BsmConfig, Env, Retrieval};
 use super::state::BsmState;
+use super::zn::Zn;
 use crate::aka::vector::{Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::{Clock, Hands, Now};
-use crate::gba::bootstrap::{Bootstrap, Bootstraps};
+use crate::diameter::exchange::{Destination, Exchange, Failure, Reply, Request, Serve};
+use crate::diameter::{Origin, Writer};
+use crate::gba;
+use crate::gba::bootstrap::{Bootstrap, Bootstraps, Holder, Made};
 use crate::gba::bsf::Bsf;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
@@ -24,11 +28,12 @@ use crate::sip::{HeaderName, Message, RequestWriter};
 use crate::store::seal::Seal;
 use crate::store::{Memory, Nature, Store};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -184,6 +189,48 @@ impl Outbound for Wire {
     }
 }
 
+/// A Diameter connection to who serves, without sockets.
+pub(crate) struct Joined {
+    serve: Arc<dyn Serve>,
+    /// Who is connected.
+    peer: Arc<str>,
+    /// What becomes of a request instead of being answered; Timeout: nothing, for ever.
+    pub(crate) fails: Mutex<Option<Failure>>,
+    pub(crate) sent: AtomicUsize,
+}
+
+impl Joined {
+    pub(crate) fn to(serve: impl Serve + 'static, peer: &str) -> Self {
+        Joined { serve: Arc::new(serve), peer: peer.into(), fails: Mutex::default(), sent: AtomicUsize::new(0) }
+    }
+}
+
+impl Exchange for Joined {
+    fn send(&self, _: Destination, request: Writer) -> Answer<'static, Result<Reply, Failure>> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        match *self.fails.lock().unwrap() {
+            Some(Failure::Timeout) => return Answer::later(std::future::pending()),
+            Some(why) => return Answer::now(Err(why)),
+            None => {}
+        }
+        let request = Request { octets: request.finish().unwrap(), peer: self.peer.clone() };
+        request.message().unwrap().check().unwrap();
+        let answer = self.serve.clone().serve(request);
+        Answer::later(async move { Ok(Reply::new(answer.await.unwrap().finish().unwrap()).unwrap()) })
+    }
+}
+
+pub(crate) fn origin(host: &str) -> Origin {
+    Origin { host: host.into(), realm: "home1.net".into() }
+}
+
+/// A BSF that has nothing to read.
+impl gba::zn::Find for Bootstraps {
+    fn find<'a>(&'a self, btid: &'a Btid, now: Now) -> Answer<'a, Result<Option<Arc<Bootstrap>>, gba::zn::Away>> {
+        Answer::now(Ok(self.get(btid, now)))
+    }
+}
+
 /// Whom the broadcast server tells of changes, and after how many seconds.
 #[derive(Clone, Default)]
 pub(crate) struct Tells(Rc<RefCell<(Vec<String>, u64)>>);
@@ -217,6 +264,9 @@ impl Decide for Tells {
 pub(crate) struct FakeHss {
     pub(crate) subscription: Mutex<BroadcastSubscription>,
     pub(crate) updates: Mutex<Vec<(String, RegState)>>,
+    /// What Zh gives, one after the other.
+    pub(crate) zh: Mutex<VecDeque<Result<Bootstrapping, HssError>>>,
+    pub(crate) resyncs: Mutex<Vec<(Rand, Auts)>>,
 }
 
 impl Hss for FakeHss {
@@ -251,6 +301,15 @@ impl Hss for FakeHss {
         self.updates.lock().unwrap().push((impu.to_string(), state.state));
         Answer::now(Ok(()))
     }
+    fn bootstrapping<'a>(
+        &'a self,
+        _: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        _: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        self.resyncs.lock().unwrap().extend(resync);
+        Answer::now(self.zh.lock().unwrap().pop_front().unwrap_or(Err(HssError::UserUnknown)))
+    }
     fn private_identity<'a>(&'a self, _: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
         Answer::now(Err(HssError::UserUnknown))
     }
@@ -261,6 +320,8 @@ pub(crate) struct Bed {
     pub(crate) world: Rc<World>,
     pub(crate) bsm: Rc<Bsm>,
     pub(crate) bsf: Rc<Bsf>,
+    /// From the broadcast server to the BSF, over Diameter.
+    pub(crate) zn: Arc<Joined>,
     pub(crate) state: Arc<BsmState>,
     pub(crate) hss: Arc<FakeHss>,
     pub(crate) impu: Impu,
@@ -299,7 +360,11 @@ impl Bed {
             rand,
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
+            created: 0,
+            made: Made::ByRegistration,
+            holder: Holder::Me,
             subscription: BroadcastSubscription::All,
+            settings: Arc::default(),
         };
         let boot = bootstraps.put(boot, Duration::from_secs(3600), world.now()).unwrap();
         let mut bsm_peer = peer("bsm", Transport::Udp, BSM);
@@ -312,6 +377,21 @@ impl Bed {
             uri: "sip:bsf.home1.net".into(),
             within: Duration::from_secs(4),
         });
+        let bsf_over_zn = gba::zn::Bsf {
+            origin: origin("bsf.home1.net"),
+            nafs: [gba::zn::Naf {
+                host: "bsm.home1.net".into(),
+                fqdns: vec!["bsm.home1.net".into()],
+                services: vec!["4".into()],
+                required: vec!["4".into()],
+                ..gba::zn::Naf::default()
+            }]
+            .into(),
+            find: bsf.bootstraps.clone(),
+            hss: hss.clone(),
+            clock: world.clock(),
+        };
+        let zn = Arc::new(Joined::to(bsf_over_zn, "bsm.home1.net"));
         let mut bsm_config = BsmConfig {
             name: "bsm1".into(),
             uri: "sip:bsm.home1.net".into(),
@@ -319,6 +399,7 @@ impl Bed {
             ims: vec![peer("scscf", Transport::Udp, IMS)],
             servers: vec![peer("other", Transport::Udp, OTHER)],
             bsf: peer("bsf", Transport::Udp, IMS),
+            retrieval: Retrieval::Sip,
             bsf_domains: Vec::new(),
             offered: None,
             retrieval_within: Duration::from_secs(4),
@@ -331,6 +412,7 @@ impl Bed {
             Arc::new(bsm_config),
             Arc::clone(&state),
             Rc::new(Wire { world: Rc::clone(&world), from: BSM }),
+            Some(Arc::new(Zn::new(zn.clone(), origin("bsm.home1.net"), None, 1))),
             Rc::new(tells.clone()),
             Some(hss.clone()),
             world.env(),
@@ -353,7 +435,7 @@ impl Bed {
             }),
         );
         let naf = NafId::parse("bsm.home1.net").unwrap();
-        Bed { world, bsm, bsf, state, hss, impu, naf, boot, tells, store }
+        Bed { world, bsm, bsf, zn, state, hss, impu, naf, boot, tells, store }
     }
 
     /// Another broadcast server on the same store, in this one's place: the same one started again, or another node that
@@ -367,12 +449,14 @@ impl Bed {
         let state = Arc::new(state_on(store, &config, seal));
         let wire = Rc::new(Wire { world: Rc::clone(&world), from: BSM });
         let decide = Rc::new(self.tells.clone());
-        let bsm = Bsm::new(config, Arc::clone(&state), wire, decide, Some(self.hss.clone()), world.env());
+        let zn = Some(Arc::new(Zn::new(self.zn.clone(), origin("bsm.home1.net"), None, 2)));
+        let bsm = Bsm::new(config, Arc::clone(&state), wire, zn, decide, Some(self.hss.clone()), world.env());
         serve_at_bsm(&world, &bsm);
         Bed {
             world,
             bsm,
             bsf: Rc::clone(&self.bsf),
+            zn: Arc::clone(&self.zn),
             state,
             hss: Arc::clone(&self.hss),
             impu: self.impu.clone(),

@@ -1,77 +1,28 @@
 //! Ua: a terminal goes to the broadcast server itself, over HTTP (figure 5 way a, TS 33.222, TS 24.109 clause 5).
 //!
 //! POST of a provisioning message; 401 with `realm="3GPP-bootstrapping@<NAF FQDN>"`, qop auth-int; POST again with the
-//! B-TID as username and base64(Ks_NAF) as password. [`Bsm::ua`] is the whole of it without HTTP machinery; [`router`]
-//! is its face to axum, and [`serve`] joins the two: axum's handlers may run on any thread, a `Bsm` stays on its own.
+//! B-TID as username and base64(Ks_NAF) as password. [`Bsm::ua`] is the whole of it without HTTP machinery, [`handler`]
+//! what a listener is given.
 
 use super::application::{Application, ApplicationError};
 use super::keys::KeyDocument;
+use super::media;
 use super::provisioning::{Request as Order, Response as Answer, StatusCode};
 use super::retrieve::RetrieveError;
 use super::server::{Bsm, RETRY_AFTER};
-use super::{Job, media};
 use crate::auth::digest::{Algorithm, Digest, Password, Qop, QopKind};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::{NafId, UaId};
+use crate::http::server::{BODY_MAX, Handler, HttpRequest, HttpResponse, escape};
 use crate::sip::AuthParams;
 use crate::store::StoreError;
-use axum::Router;
-use axum::body::{Body, HttpBody, to_bytes};
-use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::rc::Rc;
-use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-/// Largest request body.
-pub const BODY_MAX: usize = 64 * 1024;
-/// How long a body may take to come.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 const REALM: &str = "3GPP-bootstrapping@";
-
-/// An HTTP request as far as Ua needs it.
-#[derive(Debug, Default, Clone)]
-pub struct HttpRequest {
-    pub method: String,
-    /// The request target as sent; the digest's `uri` must be the same.
-    pub target: String,
-    pub host: Option<String>,
-    pub authorization: Option<String>,
-    pub content_type: Option<String>,
-    pub body: Vec<u8>,
-}
-
-#[derive(Debug, Clone)]
-pub struct HttpResponse {
-    pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
-}
-
-impl HttpResponse {
-    fn plain(status: u16) -> Self {
-        HttpResponse { status, headers: Vec::new(), body: Vec::new() }
-    }
-
-    /// Nothing was done, and later it will be.
-    fn away() -> Self {
-        Self::plain(503).with("retry-after", RETRY_AFTER)
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    fn provisioning(status: u16, answer: &Answer) -> Self {
-        let mut response = Self::plain(status).with("content-type", media::PROVISIONING);
-        response.body = answer.to_xml();
-        response
-    }
-}
 
 /// The parameters of an Authorization field that a digest needs.
 struct Credentials {
@@ -112,15 +63,15 @@ impl Bsm {
         // The key: held already, or from the BSF. It is kept only after the digest has shown whose it is.
         let (owner, held) = match self.held_key(&btid, &naf).await {
             Ok(held) => held,
-            Err(_) => return HttpResponse::away(),
+            Err(_) => return away(),
         };
         let fetched = match held {
             Some(_) => None,
-            None => match self.fetch_key(&btid, &naf).await {
+            None => match self.fetch_key(&btid, &naf, None).await {
                 Ok(document) => Some(document),
                 // No such bootstrapping: the terminal is to make a new one (TS 24.109 clause 5).
                 Err(RetrieveError::Refused(_)) => return self.challenge(&naf, false),
-                Err(_) => return HttpResponse::away(),
+                Err(_) => return away(),
             },
         };
         let Some(key) = held.or_else(|| fetched.as_ref().map(|document| document.key.clone())) else {
@@ -138,7 +89,7 @@ impl Bsm {
         }
         let impu = match (owner, fetched.as_ref().and_then(|document| document.impus.first())) {
             (Some(owner), _) => owner,
-            (None, Some(impu)) if self.fetch(impu).await.is_err() => return HttpResponse::away(),
+            (None, Some(impu)) if self.fetch(impu).await.is_err() => return away(),
             (None, Some(impu)) => impu.clone(),
             (None, None) => return HttpResponse::plain(403),
         };
@@ -160,18 +111,18 @@ impl Bsm {
         body: &[u8],
         fetched: Option<KeyDocument>,
     ) -> HttpResponse {
-        let Ok(order) = Order::parse(body) else { return HttpResponse::provisioning(400, &Answer::malformed()) };
+        let Ok(order) = Order::parse(body) else { return provisioning(400, &Answer::malformed()) };
         let ims_peer = self.state.record(&impu).map_or(0, |record| record.ims_peer);
         let application = Application { impu, naf, btid, order, ims_peer };
         match self.register_user(&application, fetched).await {
-            Ok(response) => HttpResponse::provisioning(200, &response),
+            Ok(response) => provisioning(200, &response),
             Err(ApplicationError::Key(why)) => {
                 tracing::info!(impu = %application.impu, cause = %why, "broadcast registration failed");
                 let refusal = application.order.refusal(StatusCode::USER_AUTHENTICATION_FAILED);
-                HttpResponse::provisioning(403, &refusal)
+                provisioning(403, &refusal)
             }
             Err(ApplicationError::Retrieve(_)) => HttpResponse::plain(503),
-            Err(ApplicationError::Store(_)) => HttpResponse::away(),
+            Err(ApplicationError::Store(_)) => away(),
         }
     }
 
@@ -253,78 +204,27 @@ fn credentials(field: &str, naf: &NafId) -> Option<Credentials> {
     })
 }
 
-/// Inside of a quoted-string.
-fn escape(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .flat_map(|c| ['\\'].into_iter().filter(move |_| matches!(c, '"' | '\\')).chain([c]))
-        .collect()
+/// Nothing was done, and later it will be.
+fn away() -> HttpResponse {
+    HttpResponse::plain(503).with("retry-after", RETRY_AFTER)
 }
 
-/// A request on its way to the worker that answers it.
-pub struct Call {
-    request: HttpRequest,
-    answer: oneshot::Sender<HttpResponse>,
+fn provisioning(status: u16, answer: &Answer) -> HttpResponse {
+    let mut response = HttpResponse::plain(status).with("content-type", media::PROVISIONING);
+    response.body = answer.to_xml();
+    response
 }
 
-/// The HTTP service. Requests go through `calls` to [`serve`].
-pub fn router(calls: mpsc::Sender<Call>) -> Router {
-    Router::new().fallback(move |request: axum::extract::Request| {
-        let calls = calls.clone();
-        async move { into_axum(ask(calls, request).await) }
-    })
-}
-
-/// Answers what comes through the channel, each request in a task of its own on this thread. Ends with the router.
-pub async fn serve(bsm: Rc<Bsm>, mut calls: mpsc::Receiver<Call>) {
-    while let Some(Call { request, answer }) = calls.recv().await {
-        let worker = Rc::clone(&bsm);
-        let job: Job = Box::pin(async move {
-            // The other end is gone if the client hung up: then nobody wants the answer.
+/// The broadcast server's side of an HTTP listener.
+pub fn handler(bsm: Rc<Bsm>) -> Handler {
+    Rc::new(move |request| {
+        let bsm = Rc::clone(&bsm);
+        crate::answer::Answer::later(async move {
             tracing::trace!(target: "ladder", from = "UE", to = "BSM", what = "HTTP POST (Ua)");
-            let response = worker.ua(request).await;
+            let response = bsm.ua(request).await;
             tracing::trace!(target: "ladder", from = "BSM", to = "UE", what = "HTTP", status = response.status);
-            let _ = answer.send(response);
-        });
-        (bsm.env.spawn)(job);
-    }
-}
-
-async fn ask(calls: mpsc::Sender<Call>, request: axum::extract::Request) -> HttpResponse {
-    let (parts, body) = request.into_parts();
-    if body.size_hint().lower() > BODY_MAX as u64 {
-        return HttpResponse::plain(413).with("connection", "close");
-    }
-    let body = match tokio::time::timeout(BODY_WITHIN, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(body)) => body.to_vec(),
-        Ok(Err(_)) => return HttpResponse::plain(413).with("connection", "close"),
-        Err(_) => return HttpResponse::plain(408).with("connection", "close"),
-    };
-    let text = |headers: &HeaderMap, name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_string);
-    let request = HttpRequest {
-        method: parts.method.to_string(),
-        target: parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_string(),
-        host: text(&parts.headers, header::HOST),
-        authorization: text(&parts.headers, header::AUTHORIZATION),
-        content_type: text(&parts.headers, header::CONTENT_TYPE),
-        body,
-    };
-    let (answer, answered) = oneshot::channel();
-    if calls.try_send(Call { request, answer }).is_err() {
-        return HttpResponse::plain(503).with("retry-after", "1");
-    }
-    answered.await.unwrap_or_else(|_| HttpResponse::plain(503))
-}
-
-fn into_axum(response: HttpResponse) -> axum::response::Response {
-    let mut out = axum::response::Response::builder().status(response.status);
-    for (name, value) in &response.headers {
-        out = out.header(*name, value);
-    }
-    out.body(Body::from(response.body)).unwrap_or_else(|_| {
-        let mut failed = axum::response::Response::new(Body::empty());
-        *failed.status_mut() = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
-        failed
+            response
+        })
     })
 }
 

@@ -1,6 +1,9 @@
 use super::*;
 use crate::broadcast::testbed::Bed;
 use crate::hss::RegState;
+use crate::http::server::{router, serve};
+use std::time::Duration;
+use tokio::sync::mpsc;
 
 fn post(bed: &Bed, authorization: Option<String>, body: &[u8]) -> HttpResponse {
     bed.world.run(Rc::clone(&bed.bsm).ua(HttpRequest {
@@ -10,6 +13,7 @@ fn post(bed: &Bed, authorization: Option<String>, body: &[u8]) -> HttpResponse {
         authorization,
         content_type: Some(media::PROVISIONING.into()),
         body: body.to_vec(),
+        ..HttpRequest::default()
     }))
 }
 
@@ -129,6 +133,7 @@ fn the_router_over_a_socket() {
         bed.bsm.config.clone(),
         bed.bsm.state.clone(),
         bed.bsm.outbound.clone(),
+        None,
         bed.bsm.decide.clone(),
         None,
         env,
@@ -138,7 +143,8 @@ fn the_router_over_a_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let (calls, incoming) = mpsc::channel(16);
-        tokio::task::spawn_local(serve(bsm, incoming));
+        let spawn = bsm.env.spawn.clone();
+        tokio::task::spawn_local(serve(handler(bsm), spawn, incoming));
         tokio::task::spawn_local(async move { axum::serve(listener, router(calls)).await });
         let head = format!(
             "POST /bcast HTTP/1.1\r\nHost: bsm.home1.net\r\nConnection: close\r\nContent-Type: {}\r\n",

@@ -1,24 +1,41 @@
 //! `imscript load`: many terminals at once against one server.
 
 use crate::gba::naf_id::NafId;
+use crate::terminal::application::sample_service_request;
 use crate::terminal::connection::{TIMER_F, Tls};
-use crate::terminal::load::{self, LoadOptions, LoadReport, Work, cpu_time, subscribers};
+use crate::terminal::load::subscribers::Proof;
+use crate::terminal::load::{self, LoadOptions, LoadReport, Usage, Work, subscribers};
+use crate::terminal::register::Figure;
 use crate::terminal::tls::{TlsFiles, client_config};
 use crate::terminal::{Portion, Server};
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// What the made-up terminals prove themselves with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Auth {
+    /// AKA with a card
+    Aka,
+    /// Digest with a password
+    Digest,
+    /// Nothing: no Authorization is sent, for registrars that ask for none
+    None,
+}
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  imscript load --users 10000 --domain home1.net --write-subscribers load.csv\n  \
     imscript subscriber import load.csv --data-dir data\n  \
-    imscript load --server udp:127.0.0.1:5060 --users 10000 --domain home1.net --window 100 --naf-id bsm.home1.net")]
+    imscript load --server udp:127.0.0.1:5060 --users 10000 --domain home1.net --window 100 --naf-id bsm.home1.net\n\n\
+    Refreshes at 500 a second for ten seconds, each timed from when it was due:\n  \
+    imscript load --server udp:127.0.0.1:5060 --users 10000 --warm-up --rate 500 --duration 10")]
 pub struct LoadArgs {
     /// Registrar: udp:HOST:PORT, tcp:HOST:PORT or tls:HOST:PORT
     #[arg(long, required_unless_present = "write_subscribers")]
@@ -26,9 +43,9 @@ pub struct LoadArgs {
     /// Number of terminals [default: 1000, or all of the file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     users: Option<u32>,
-    /// Registrations outstanding at any time
-    #[arg(long, default_value_t = 50, value_name = "W", value_parser = clap::value_parser!(u32).range(1..))]
-    window: u32,
+    /// Registrations outstanding at any time [default: 50; with --rate the most, 10000]
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..))]
+    window: Option<u32>,
     /// Take the terminals from this import file instead of making them up
     #[arg(long, value_name = "FILE.csv", conflicts_with = "write_subscribers")]
     from: Option<PathBuf>,
@@ -38,9 +55,15 @@ pub struct LoadArgs {
     /// Home network domain [default: home1.net, or the domain of each private identity in the file]
     #[arg(long)]
     domain: Option<String>,
+    /// What the terminals prove themselves with (those of a file: what it says)
+    #[arg(long, value_enum, default_value = "aka", hide_possible_values = false)]
+    auth: Auth,
     /// Register with this broadcast server too
     #[arg(long, value_name = "FQDN[;UAID]")]
     naf_id: Option<String>,
+    /// Write the REGISTER of this figure of the patent: 3 and 7 with the NAF alone, 4 and 8 with a service request too
+    #[arg(long, value_name = "N", requires = "naf_id", value_parser = ["3", "4", "7", "8"])]
+    figure: Option<String>,
     /// Every terminal registers once and stays registered (the default)
     #[arg(long, conflicts_with_all = ["cycles", "duration"])]
     register_only: bool,
@@ -50,9 +73,16 @@ pub struct LoadArgs {
     /// Keep registering, again and again, for this time
     #[arg(long, value_name = "SECONDS")]
     duration: Option<f64>,
-    /// Start at most so many registrations per second
+    /// Begin so many registrations per second, however long others take (open loop); each is timed from when it was due.
+    /// Without it a window is kept full (closed loop)
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<f64>,
+    /// Have all terminals register once before anything is measured: then refreshes are
+    #[arg(long, conflicts_with_all = ["register_only", "cycles"], requires = "duration")]
+    warm_up: bool,
+    /// How long a terminal takes to answer a challenge, milliseconds
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pause: u64,
     /// Sockets, or connections, to spread the terminals over
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sockets: u32,
@@ -62,7 +92,7 @@ pub struct LoadArgs {
     /// Longest wait for one answer, seconds
     #[arg(long, default_value_t = TIMER_F.as_secs_f64(), value_name = "SECONDS")]
     timeout: f64,
-    /// Measure the CPU time of the server: the process with this id and those that it started
+    /// Measure CPU time and memory of the server: the process with this id and those that it started
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
     /// Authority of the server's certificate, PEM
@@ -80,9 +110,10 @@ pub struct LoadArgs {
 pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     let users = args.users.map(|users| users as usize);
     let domain = args.domain.as_deref().unwrap_or("home1.net");
+    let proof = if args.auth == Auth::Digest { Proof::Password } else { Proof::Card };
     if let Some(path) = &args.write_subscribers {
         let file = File::create(path).with_context(|| path.display().to_string())?;
-        subscribers::write(users.unwrap_or(1000), domain, BufWriter::new(file))
+        subscribers::write(users.unwrap_or(1000), domain, proof, BufWriter::new(file))
             .with_context(|| path.display().to_string())?;
     }
     let Some(server) = &args.server else { return Ok(ExitCode::SUCCESS) };
@@ -92,7 +123,7 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
             subscribers::read(BufReader::new(file), users, args.domain.as_deref())
                 .with_context(|| path.display().to_string())?
         }
-        None => subscribers::generate(users.unwrap_or(1000), domain)?,
+        None => subscribers::generate(users.unwrap_or(1000), domain, proof)?,
     };
     if accounts.is_empty() {
         bail!("no terminals");
@@ -114,35 +145,48 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     };
     let bar = progress_bar(&args, accounts.len(), work);
     let shown = bar.clone();
-    let pid = args.server_pid;
-    let server_cpu = || pid.map(|pid| cpu_time(pid).with_context(|| format!("no process {pid}"))).transpose();
+    if let Some(pid) = args.server_pid {
+        Usage::of(pid).with_context(|| format!("no process {pid}"))?;
+    }
+    let window = args.window.unwrap_or(if args.rate.is_some() { 10_000 } else { 50 });
+    let naf = args.naf_id.as_deref().map(NafId::parse).transpose()?;
+    let figure = args.figure.as_deref().and_then(|number| Figure::new(number.parse().ok()?));
+    let payload = figure
+        .is_some_and(Figure::has_payload)
+        .then(|| Arc::from(sample_service_request("load", &format!("sip:load@{domain}"))));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let before = server_cpu()?;
     let report = runtime.block_on(async {
         let options = LoadOptions {
             server: Server::resolve(server).await?,
             tls,
             accounts,
-            window: args.window as usize,
+            window: window as usize,
             sockets: args.sockets as usize,
             work,
             rate: args.rate,
-            portion: Portion { naf: args.naf_id.as_deref().map(NafId::parse).transpose()?, ..Portion::default() },
+            warm_up: args.warm_up,
+            anonymous: args.auth == Auth::None,
+            portion: Portion { naf, payload, ..Portion::default() },
             expires: args.expires,
             timeout: Duration::try_from_secs_f64(args.timeout).context("--timeout")?,
+            pause: Duration::from_millis(args.pause),
             progress: Some(Rc::new(move |ended| shown.set_position(ended))),
+            server_pid: args.server_pid,
         };
         anyhow::Ok(load::run(options).await?)
     });
     bar.finish_and_clear();
-    let mut report = report?;
-    report.server_cpu = server_cpu()?.zip(before).map(|(after, before)| after.saturating_sub(before));
+    let report = report?;
     if args.json {
         writeln!(std::io::stdout(), "{}", report.json())?;
     } else {
         print(&report)?;
     }
-    Ok(if report.error_count() == 0 && report.registrations > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.error_count() + report.warm_up_errors == 0 && report.registrations > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Drawn on a terminal only.
@@ -174,7 +218,14 @@ fn print(report: &LoadReport) -> std::io::Result<()> {
         writeln!(out, "deregistrations  {}", report.deregistrations)?;
     }
     let at = |quantile| report.quantile_ms(quantile);
-    writeln!(out, "latency          p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", at(0.5), at(0.99), at(1.0))?;
+    writeln!(
+        out,
+        "latency          p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(1.0)
+    )?;
     writeln!(out, "retransmissions  {}", report.retransmissions)?;
     let states: Vec<String> = report.broadcast.iter().map(|(state, count)| format!("{state} {count}")).collect();
     writeln!(out, "broadcast        {}", states.join(", "))?;
@@ -183,6 +234,12 @@ fn print(report: &LoadReport) -> std::io::Result<()> {
     }
     if let Some(cpu) = report.server_cpu_us() {
         writeln!(out, "server CPU       {cpu:.1} µs per registration")?;
+    }
+    if let Some(memory) = report.server.and_then(|server| server.memory) {
+        writeln!(out, "server memory    {:.1} MiB", memory as f64 / (1024.0 * 1024.0))?;
+    }
+    if report.warm_up_errors > 0 {
+        writeln!(out, "errors before    {}", report.warm_up_errors)?;
     }
     writeln!(out, "errors           {}", report.error_count())?;
     for (kind, count) in &report.errors {

@@ -4,10 +4,14 @@
 use crate::observe::event::Event;
 use anyhow::{Context, bail};
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The home domain of the test network.
@@ -202,7 +206,7 @@ impl Network {
 
     /// Waits until the HSS holds these states of the two registrations.
     pub fn wait_for_states(&self, impi: &str, ims: &str, broadcast: &str) -> anyhow::Result<serde_json::Value> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             let shown = self.subscriber(impi)?;
             if shown["ims"]["state"] == ims && shown["broadcast_registration"]["state"] == broadcast {
@@ -220,7 +224,8 @@ impl Network {
         let mut events = Vec::new();
         for name in ["ue.jsonl", "ims.jsonl", "bsm.jsonl"] {
             let Ok(text) = fs::read_to_string(self.dir.join(name)) else { continue };
-            for line in text.lines() {
+            // The last line may be one that is just written.
+            for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
                 events.push(serde_json::from_str(line).with_context(|| format!("{name}: {line}"))?);
             }
         }
@@ -249,12 +254,17 @@ impl Card {
     }
 }
 
-/// An address of `host` whose port was free for UDP and TCP a moment ago.
+/// The ports that [`free_address`] gives: below those that systems give to sockets that ask for any.
+const PORTS: Range<u16> = 12_000..28_000;
+
+/// An address of `host` with a port that is free for UDP and TCP, and still will be when a process that is yet to be started
+/// binds it: nobody gets it by chance, and this process gives none twice.
 pub fn free_address(host: IpAddr) -> anyhow::Result<SocketAddr> {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind((host, 0))?;
-        let addr = tcp.local_addr()?;
-        if UdpSocket::bind(addr).is_ok() {
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(())));
+    for _ in PORTS {
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len() as u64;
+        let addr = SocketAddr::new(host, PORTS.start + nth as u16);
+        if UdpSocket::bind(addr).is_ok() && TcpListener::bind(addr).is_ok() {
             return Ok(addr);
         }
     }

@@ -1,7 +1,7 @@
 //! `[diameter]` and `[hss]`: where Diameter is spoken, and a foreign HSS instead of the node's own.
 
 use crate::diameter::Origin;
-use crate::diameter::dictionary::application::{CX, SH, ZH};
+use crate::diameter::dictionary::application::{CX, SH, ZH, ZN};
 use crate::diameter::node::{Accept, Endpoint, PeerSettings, Settings};
 use std::str::FromStr;
 use std::time::Duration;
@@ -114,9 +114,9 @@ impl Diameter {
         }
     }
 
-    /// None: no Diameter is spoken.
-    pub fn settings(&self, domain: &str, hss: Option<&ForeignHss>) -> Option<Settings> {
-        if self.listen.is_empty() && hss.is_none() {
+    /// None: no Diameter is spoken. `bsf`: asked for keys by the broadcast role.
+    pub fn settings(&self, domain: &str, hss: Option<&ForeignHss>, bsf: &[Endpoint]) -> Option<Settings> {
+        if self.listen.is_empty() && hss.is_none() && bsf.is_empty() {
             return None;
         }
         let mut settings = Settings::new(self.origin(domain, hss.is_some()));
@@ -125,6 +125,11 @@ impl Diameter {
         settings.request_within = self.request_within;
         settings.timing.tw = self.watchdog;
         settings.peers = hss.map(ForeignHss::peers).unwrap_or_default();
+        settings.peers.extend(bsf.iter().map(|endpoint| PeerSettings {
+            endpoint: endpoint.clone(),
+            applications: vec![ZN],
+            host: None,
+        }));
         Some(settings)
     }
 }

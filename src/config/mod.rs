@@ -8,13 +8,18 @@ mod store;
 
 use crate::auth::digest::Algorithm;
 use crate::broadcast::peer::KeyTransport;
+use crate::broadcast::server::Retrieval;
+use crate::diameter::node::Endpoint;
 use crate::file;
 use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
+use crate::gba::zn::Naf;
+use crate::hss::serve::{Clients, Service};
 use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::Listen;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,6 +65,9 @@ pub struct Bsm {
     /// Addresses that the IMS server's requests come from.
     pub ims_addresses: Vec<IpAddr>,
     pub key_transport: KeyTransport,
+    /// The BSF over Diameter, those before asked first; empty: keys come in SIP.
+    pub bsf: Vec<Endpoint>,
+    pub retrieval: Retrieval,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +91,18 @@ pub struct Reload {
     pub probation: Duration,
     /// Whether the plugins' tests must pass.
     pub require_tests: bool,
+}
+
+/// What foreign nodes are told of this node's subscribers over Diameter.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Foreign {
+    pub clients: Clients,
+    /// S-CSCF to be taken first; None: this node's own.
+    pub scscf: Option<String>,
+    /// For the filter criteria; None: the first that the node knows.
+    pub broadcast_server: Option<String>,
+    /// Service profiles by name.
+    pub services: HashMap<String, Service>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -111,6 +131,12 @@ pub struct Config {
     pub reg_await_auth: Duration,
     pub max_challenges: usize,
     pub bsf_domain: String,
+    /// Ub over HTTP.
+    pub bsf_http: Option<SocketAddr>,
+    /// Over what keys may go on Zn.
+    pub bsf_keys: KeyTransport,
+    /// Who may ask for keys over Zn.
+    pub nafs: Vec<Naf>,
     pub key_lifetime: Duration,
     pub short_cut: ShortCut,
     /// Whether the broadcast extension is recognised at all.
@@ -124,6 +150,8 @@ pub struct Config {
     pub diameter: Diameter,
     /// Instead of the node's own.
     pub foreign_hss: Option<ForeignHss>,
+    /// For whom this node is the HSS.
+    pub foreign: Foreign,
     pub log: String,
     /// Ladder events as JSON lines; "-": standard output.
     pub trace: Option<PathBuf>,

@@ -1,7 +1,9 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 mod diameter;
+mod service;
 mod store;
+mod zn;
 
 use super::*;
 use crate::policy::finding::Findings;
@@ -56,6 +58,10 @@ pub(super) struct Raw {
     #[serde(default)]
     diameter: diameter::RawDiameter,
     hss: Option<Spanned<diameter::RawHss>>,
+    #[serde(default)]
+    foreign: service::RawForeign,
+    #[serde(default)]
+    service: std::collections::BTreeMap<Spanned<String>, service::RawService>,
     #[serde(skip)]
     text: String,
     #[serde(skip)]
@@ -98,6 +104,10 @@ struct RawBsf {
     domain: Text,
     key_lifetime: Option<Spanned<u64>>,
     short_cut: Text,
+    http: Text,
+    keys: Text,
+    #[serde(default)]
+    naf: Vec<zn::RawNaf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -128,6 +138,10 @@ struct RawBsm {
     tls_name: Option<String>,
     ims_addresses: Option<Vec<Spanned<String>>>,
     keys: Text,
+    #[serde(default)]
+    bsf: Vec<Spanned<String>>,
+    bsf_tls_name: Option<String>,
+    key_retrieval: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,6 +212,10 @@ impl Raw {
         };
         let bsm = roles.bsm.then(|| self.bsm(&domain, roles, &listen)).transpose()?;
         let servers = self.servers(&domain, bsm.as_ref(), roles)?;
+        let mut diameter = self.diameter()?;
+        if let (Some(bsm), false, None) = (&bsm, roles.ims(), &diameter.origin_host) {
+            diameter.origin_host = Some(bsm.naf.fqdn().to_owned()); // a NAF is known by its own name
+        }
         let limits = self.limits()?;
         let algorithms = |list: &Option<Spanned<Vec<Spanned<String>>>>, default: &[Algorithm], aka: bool| match list {
             None => Ok(default.to_vec()),
@@ -227,6 +245,10 @@ impl Raw {
         let registrar = &self.registrar;
         let reg_await_auth = self.number(&registrar.reg_await_auth, "reg_await_auth", 1..=3600, 240)?;
         let max_challenges = self.number(&registrar.max_challenges, "max_challenges", 1..=100_000_000, 200_000)?;
+        let bsf_http = self.http(&self.bsf.http)?;
+        if let (Some(text), false) = (&self.bsf.http, roles.bsf) {
+            return self.fault(text.span(), "[bsf] http: this node has no bsf role");
+        }
         let key_lifetime = self.number(&self.bsf.key_lifetime, "key_lifetime", 60..=31_536_000, 86_400)?;
         Ok(Config {
             roles,
@@ -251,6 +273,9 @@ impl Raw {
             reg_await_auth: Duration::from_secs(reg_await_auth),
             max_challenges,
             bsf_domain,
+            bsf_http,
+            bsf_keys: self.key_transport(&self.bsf.keys)?,
+            nafs: self.nafs(roles)?,
             key_lifetime: Duration::from_secs(key_lifetime),
             short_cut,
             extension: self.broadcast.extension.unwrap_or(true),
@@ -258,8 +283,9 @@ impl Raw {
             fig6_response_first: self.broadcast.fig6_response_first.unwrap_or(false),
             servers,
             bsm,
-            diameter: self.diameter()?,
+            diameter,
             foreign_hss: self.foreign_hss()?,
+            foreign: self.foreign(&beside)?,
             log: self.log.clone().unwrap_or_else(|| "info".into()),
             trace: self.trace.clone().map(beside),
             domain,
@@ -413,12 +439,15 @@ impl Raw {
             // The same node: what it sends itself comes from an address of its own.
             (None, None) => own_addresses(ims_listen),
         };
-        let http = raw
-            .http
-            .as_ref()
-            .map(|t| self.read(t, |t| t.parse::<SocketAddr>().map_err(|_| "http: an address such as 127.0.0.1:8080")))
-            .transpose()?;
-        Ok(Bsm { listen, http, naf, ims, ims_addresses, key_transport: self.key_transport(&raw.keys)? })
+        let http = self.http(&raw.http)?;
+        let key_transport = self.key_transport(&raw.keys)?;
+        let (bsf, retrieval) = self.retrieval(raw)?;
+        Ok(Bsm { listen, http, naf, ims, ims_addresses, key_transport, bsf, retrieval })
+    }
+
+    fn http(&self, text: &Text) -> Result<Option<SocketAddr>, ConfigError> {
+        let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| "http: an address such as 127.0.0.1:8080");
+        text.as_ref().map(|text| self.read(text, address)).transpose()
     }
 
     fn key_transport(&self, text: &Text) -> Result<KeyTransport, ConfigError> {

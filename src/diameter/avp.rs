@@ -52,7 +52,7 @@ impl Def {
         Quoted(octets)
     }
 
-    pub(super) fn missing(&self) -> Fault {
+    pub fn missing(&self) -> Fault {
         Fault::Missing { name: self.name, octets: self.example() }
     }
 }

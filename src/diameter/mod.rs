@@ -1,8 +1,8 @@
 //! Diameter (RFC 6733): the codec over octets and its dictionary.
 //!
 //! rank 0: [`avp`], [`message`], [`dictionary`], [`fault`]: values and octets, no I/O, no clock, and with types the messages of
-//! an application, for both sides: [`cx`], [`sh`], [`zh`]; rank 1: [`exchange`], the seam to those who have the connections,
-//! [`applications`], and [`peer`], the life of a peer; rank 3: [`node`], which has the connections.
+//! an application, for both sides: [`cx`], [`sh`], [`zh`], [`zn`]; rank 1: [`exchange`], the seam to those who have the
+//! connections, [`applications`], and [`peer`], the life of a peer; rank 3: [`node`], which has the connections.
 
 pub mod applications;
 pub mod avp;
@@ -17,6 +17,7 @@ pub mod peer;
 pub mod sh;
 mod write;
 pub mod zh;
+pub mod zn;
 
 pub use avp::{Avp, Avps, Def, Kind};
 pub use fault::{Fault, ResultCode};

@@ -2,10 +2,6 @@
 //!
 //! Read from a checked [`Message`] and written behind the head that [`super::request`] or [`super::answer_to`] makes.
 
-pub mod guss;
-
-pub use guss::{Guss, UiccType, Uss};
-
 use super::cx::{AuthItem, Given, Scheme};
 use super::dictionary::{
     GBA_USERSECSETTINGS, GUSS_TIMESTAMP, PUBLIC_IDENTITY, SIP_AUTH_DATA_ITEM, SIP_AUTHENTICATION_SCHEME,
@@ -66,7 +62,7 @@ impl MultimediaAuthRequest {
 pub struct MultimediaAuthAnswer {
     pub impi: Option<Impi>,
     pub vector: AkaVector,
-    /// GBA-UserSecSettings, which [`Guss::parse`] reads; None: none, or the BSF has them.
+    /// GBA-UserSecSettings, which [`crate::gba::guss`] reads; None: none, or the BSF has them.
     pub guss: Option<Vec<u8>>,
     /// When the settings last changed, where the HSS tells it.
     pub guss_timestamp: Option<Duration>,

@@ -3,7 +3,8 @@
 //! Shared by all workers. Filled by the S-CSCF (or by Ub), read by [`super::bsf`].
 
 use super::btid::Btid;
-use super::kdf::{Ks, KsNaf, ks_naf};
+use super::guss::Uss;
+use super::kdf::{Ks, KsNaf, ks_int_naf, ks_naf};
 use super::naf_id::NafId;
 use crate::aka::vector::Rand;
 use crate::broadcast::keys::KeyDocument;
@@ -49,8 +50,28 @@ impl ShortCut {
     }
 }
 
+/// What made a bootstrapping, and so what ends it beside its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Made {
+    /// The AKA run of an IMS registration: it ends with that.
+    #[default]
+    ByRegistration,
+    /// Ub: it has nothing to do with a registration.
+    OverUb,
+}
+
+/// Where Ks is at the terminal's end (TS 33.220 §4, §5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Holder {
+    /// GBA_ME: the terminal itself.
+    #[default]
+    Me,
+    /// GBA_U: the card, which gives the terminal Ks_ext_NAF only.
+    Uicc,
+}
+
 /// One bootstrapping. Debug is redacted by the key's own type.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Bootstrap {
     pub impi: Impi,
     /// Default identity first.
@@ -60,13 +81,25 @@ pub struct Bootstrap {
     pub btid: Btid,
     /// End of Ks and of all that is derived from it, seconds since 1970.
     pub expires: u64,
+    /// When Ks was made, seconds since 1970.
+    pub created: u64,
+    pub made: Made,
+    pub holder: Holder,
     /// What the user may receive, as known when Ks was made.
     pub subscription: BroadcastSubscription,
+    /// The settings that came with a bootstrapping over Ub, by service.
+    pub settings: Arc<[Uss]>,
 }
 
 impl Bootstrap {
+    /// Ks_NAF; in GBA_U it is called Ks_ext_NAF.
     pub fn ks_naf(&self, naf: &NafId) -> KsNaf {
         ks_naf(&self.ks, &self.rand, self.impi.as_str(), naf)
+    }
+
+    /// Ks_int_NAF, which stays on the card: there is one in GBA_U only.
+    pub fn ks_int_naf(&self, naf: &NafId) -> Option<KsNaf> {
+        (self.holder == Holder::Uicc).then(|| ks_int_naf(&self.ks, &self.rand, self.impi.as_str(), naf))
     }
 
     /// The key for a NAF, ready to be sent.
@@ -124,6 +157,7 @@ impl Bootstraps {
         if self.count.load(Ordering::Relaxed) >= self.limit {
             return Err(BootstrapError::Full);
         }
+        new.created = now.unix.as_secs();
         new.expires = now.unix.saturating_add(lifetime).as_secs();
         let until = now.mono.saturating_add(lifetime);
         let new = Arc::new(new);
@@ -209,20 +243,19 @@ impl Bootstraps {
         else {
             return false;
         };
-        let Bootstrap { impi, impus, ks, rand, btid, expires, .. } = &*held.bootstrap;
-        held.bootstrap = Arc::new(Bootstrap {
-            impi: impi.clone(),
-            impus: impus.clone(),
-            ks: ks.clone(),
-            rand: *rand,
-            btid: btid.clone(),
-            expires: *expires,
-            subscription: subscription.clone(),
-        });
+        held.bootstrap =
+            Arc::new(Bootstrap { subscription: subscription.clone(), ..Bootstrap::clone(&held.bootstrap) });
         true
     }
 
-    /// Deregistration: Ks goes, and the one before it.
+    /// Deregistration: what the registration's AKA runs made goes, what came over Ub stays.
+    pub fn end_registration(&self, impi: &Impi) {
+        let mut all = self.held(impi);
+        all.retain(|(bootstrap, _)| bootstrap.made == Made::OverUb);
+        self.put_back(impi, all);
+    }
+
+    /// Ks goes, and the one before it.
     pub fn remove(&self, impi: &Impi) {
         if let Some((_, of)) = self.by_impi.remove(impi) {
             self.forget(&of.current);
@@ -232,25 +265,28 @@ impl Bootstraps {
         }
     }
 
-    /// Drops what has ended. Called now and then.
-    pub fn sweep(&self, now: Now) {
+    /// Drops what has ended, and says of whom nothing is left. Called now and then.
+    pub fn sweep(&self, now: Now) -> Vec<Impi> {
         let mut ended = Vec::new();
+        let mut bare = Vec::new();
         for held in self.by_btid.iter() {
             if held.until <= now.mono {
                 ended.push((held.bootstrap.impi.clone(), held.key().clone()));
             }
         }
         for (impi, btid) in ended {
-            self.by_impi.remove_if_mut(&impi, |_, of| {
+            let gone = self.by_impi.remove_if_mut(&impi, |_, of| {
                 if of.previous.as_ref() == Some(&btid) {
                     of.previous = None;
                 }
                 of.current == btid
             });
+            bare.extend(gone.map(|(impi, _)| impi));
             if self.by_btid.remove_if(&btid, |_, held| held.until <= now.mono).is_some() {
                 self.count.fetch_sub(1, Ordering::Relaxed);
             }
         }
+        bare
     }
 
     pub fn len(&self) -> usize {
@@ -283,7 +319,11 @@ mod tests {
             rand,
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
+            created: 0,
+            made: Made::ByRegistration,
+            holder: Holder::Me,
             subscription: BroadcastSubscription::All,
+            settings: Arc::default(),
         }
     }
 
@@ -316,8 +356,24 @@ mod tests {
         assert!(all.get(&made.btid, at(3600)).is_none());
         all.sweep(at(3599));
         assert_eq!(all.len(), 1);
-        all.sweep(at(3600));
+        assert_eq!(all.sweep(at(3600)), [Impi::from("u@home1.net")]);
         assert!(all.is_empty() && all.by_impi.is_empty());
+    }
+
+    #[test]
+    fn a_registration_that_ends_takes_its_own_keys_only() {
+        let all = Bootstraps::new(10);
+        let user = Impi::from("u@home1.net");
+        let first = all.put(bootstrap("u@home1.net", 1), HOUR, at(0)).unwrap();
+        let over_ub = Bootstrap { made: Made::OverUb, ..bootstrap("u@home1.net", 2) };
+        let second = all.put(over_ub, HOUR, at(1)).unwrap();
+        all.end_registration(&user);
+        assert_eq!(all.of_impi(&user, at(2)).unwrap().btid, second.btid);
+        assert!(all.get(&first.btid, at(2)).is_none());
+        all.put(bootstrap("u@home1.net", 3), HOUR, at(3)).unwrap();
+        all.end_registration(&user);
+        assert_eq!(all.len(), 1, "one over Ub that was replaced has its grace");
+        assert!(all.get(&second.btid, at(4)).is_some() && all.get(&second.btid, at(40)).is_none());
     }
 
     #[test]

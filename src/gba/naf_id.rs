@@ -85,6 +85,13 @@ impl NafId {
         Some(Self::new(fqdn, UaId(*ua)))
     }
 
+    /// FQDN || 5 octets, as Zn carries it.
+    pub fn from_octets(octets: &[u8]) -> Result<Self, NafIdError> {
+        let (fqdn, ua) = octets.split_last_chunk::<5>().ok_or_else(|| refusal("", "shorter than its Ua identifier"))?;
+        let fqdn = std::str::from_utf8(fqdn).map_err(|_| refusal("", "not a host name (not UTF-8)"))?;
+        Self::new(fqdn, UaId(*ua))
+    }
+
     pub fn fqdn(&self) -> &str {
         &self.fqdn
     }
@@ -141,6 +148,10 @@ mod tests {
         let sip = NafId::parse("bsm.home1.net;010000000A").unwrap();
         assert_eq!(sip.ua, UaId([1, 0, 0, 0, 10]));
         assert_eq!(sip.octets(), b"bsm.home1.net\x01\0\0\0\x0a");
+        assert_eq!(NafId::from_octets(&sip.octets()).unwrap(), sip);
+        for octets in [&b""[..], b"a.n", b"\x01\0\0\0\x01", b"BSM.net\x01\0\0\0\x01", b"\xff.net\x01\0\0\0\x01"] {
+            assert!(NafId::from_octets(octets).is_err());
+        }
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! The HSS as its clients see it (rank 1): the S-CSCF's Cx questions and the broadcast
 //! side's Sh/Zh ones, by their 3GPP names, behind one trait that may answer later.
 //!
-//! [`embedded`] is the node's own subscriber store and AuC, [`remote`] a foreign HSS over Diameter.
+//! [`embedded`] is the node's own subscriber store and AuC, which [`serve`] shows to foreign nodes over Diameter; [`remote`] is a
+//! foreign HSS.
 
 pub mod embedded;
 pub mod profile;
 pub mod remote;
 pub mod repository;
+pub mod serve;
 
 pub use profile::{BroadcastSubscription, Profile, RegState};
 
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::Now;
+use crate::diameter::cx::Authorization;
+use crate::gba::guss::Guss;
 use crate::identity::{Impi, Impu};
 use std::sync::Arc;
 
@@ -128,6 +132,48 @@ pub struct UserData {
     pub registration: Option<(BroadcastState, u64)>,
 }
 
+/// Where a user is served (UAA and LIA): the S-CSCF assigned, or what one must be able to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Located {
+    /// SIP URI of the S-CSCF.
+    pub server: Option<String>,
+    pub capabilities: Capabilities,
+}
+
+/// Server-Capabilities (TS 29.229 §6.3.4); what the numbers mean is the operator's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    pub mandatory: Vec<u32>,
+    pub optional: Vec<u32>,
+    /// S-CSCFs to prefer, best first.
+    pub servers: Vec<String>,
+}
+
+/// What an I-CSCF asks the HSS (TS 29.228 §6.1.1, §6.1.4).
+pub trait Locate: Send + Sync {
+    /// UAR/UAA: may this user register, or deregister, from there, and where?
+    fn user_authorization<'a>(
+        &'a self,
+        impi: &'a Impi,
+        impu: &'a Impu,
+        visited_network: &'a str,
+        kind: Authorization,
+    ) -> Answer<'a, Result<Located, HssError>>;
+
+    /// LIR/LIA: who serves this identity, for a request to it, or from it (`originating`)?
+    fn location_info<'a>(&'a self, impu: &'a Impu, originating: bool) -> Answer<'a, Result<Located, HssError>>;
+}
+
+/// What the BSF gets for a bootstrapping (Zh MAA).
+#[derive(Debug, Clone)]
+pub struct Bootstrapping {
+    pub vector: AkaVector,
+    /// The user's public identities, default first.
+    pub impus: Arc<[Impu]>,
+    pub broadcast: BroadcastSubscription,
+    pub settings: Guss,
+}
+
 pub trait Hss: Send + Sync {
     /// Whether the last question was not answered: what is asked now may fail, or take its time to.
     fn is_away(&self) -> bool {
@@ -179,6 +225,24 @@ pub trait Hss: Send + Sync {
 
     /// Which private identity a public one belongs to, for a REGISTER without Authorization.
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>>;
+
+    /// Zh MAR/MAA (TS 29.109 §5.1): a vector for a bootstrapping, and what is set for this subscriber. Where the HSS has no
+    /// settings of the kind, it is made of what it tells the others.
+    fn bootstrapping<'a>(
+        &'a self,
+        impi: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        Answer::later(async move {
+            let UserData { impus, broadcast, .. } = self.user_data(impi.as_str()).await?;
+            let impu = impus.first().ok_or(HssError::UserUnknown)?;
+            match self.multimedia_auth(impi, impu, AuthScheme::DigestAka, resync, now).await? {
+                AuthItem::Aka(vector) => Ok(Bootstrapping { vector, impus, broadcast, settings: Guss::default() }),
+                AuthItem::Digest { .. } => Err(HssError::SchemeNotSupported),
+            }
+        })
+    }
 
     /// Sh UDR: what is known of the user with this identity, private or public.
     fn user_data<'a>(&'a self, _identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {

@@ -1,10 +1,12 @@
 //! A small HTTP client (rank 3): one request, one bounded answer, a deadline over all of it. Scripts call out with it.
+//! [`server`] is the other side, for Ua and Ub.
 //!
 //! HTTP/1.1 over TCP or TLS 1.2 and 1.3, a connection each. Redirects are answers like others: following one would let
 //! the server that answers choose where the next request goes. No error quotes more of a URL than its origin, since a
 //! path or a query may hold a token.
 
 mod client;
+pub mod server;
 mod url;
 
 pub use client::Client;

@@ -79,10 +79,32 @@ pub enum Authorized {
 pub enum KeyMovement {
     /// Ks_NAF travels in the forwarded request (figures 3, 7).
     Push,
-    /// The broadcast server asks for it at once (figures 4, 8).
+    /// The broadcast server asks for it at once (figures 4, 8), as it is set up to.
     Pull,
+    /// The same in SIP, or over Zn, whatever it is set up to.
+    PullInSip,
+    PullOverZn,
     /// The broadcast server asks for it when the terminal first turns to it (figures 5, 6).
     OnUse,
+}
+
+impl KeyMovement {
+    /// With the words of policies.
+    pub const WORDS: [(&'static str, KeyMovement); 5] = [
+        ("push", KeyMovement::Push),
+        ("pull", KeyMovement::Pull),
+        ("pull_sip", KeyMovement::PullInSip),
+        ("pull_zn", KeyMovement::PullOverZn),
+        ("on_use", KeyMovement::OnUse),
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, movement)| *movement == self).map_or("", |(word, _)| word)
+    }
+
+    pub fn named(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, movement)| *movement)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,11 +34,7 @@ pub fn json(opinion: &Opinion) -> Value {
             "verdict": "forward",
             "to": forward.to,
             "parts": parts(forward),
-            "key": match forward.key {
-                KeyMovement::Push => "push",
-                KeyMovement::Pull => "pull",
-                KeyMovement::OnUse => "on_use",
-            },
+            "key": forward.key.as_str(),
             "when": match forward.order {
                 Order::Before200 => "before_200",
                 Order::After200 => "after_200",

@@ -414,7 +414,7 @@ impl DigestParams<'_> {
 }
 
 /// What the HSS's refusals mean to the terminal (TS 24.229 §5.4.1.2).
-pub(super) fn refusal_of(error: HssError) -> Refusal {
+pub(crate) fn refusal_of(error: HssError) -> Refusal {
     match error {
         HssError::UserUnknown => Refusal::because(403, "user unknown"),
         HssError::IdentitiesDontMatch => Refusal::because(403, "public identity is not this user's"),

@@ -22,8 +22,11 @@ pub struct Binding {
     pub cseq: u32,
     /// Monotonic time of the end.
     pub until: Duration,
-    /// Monotonic time of the REGISTER that made or refreshed it.
-    pub since: Duration,
+    /// The latest end that it ever had: another node's copy may still say that.
+    pub latest: Duration,
+    /// Of the REGISTER that made or refreshed it: the store's clock in milliseconds, but above that of any that was
+    /// acknowledged before it, whatever another node's idea of that clock.
+    pub since: u64,
     /// Where the REGISTER came from.
     pub source: Source,
 }

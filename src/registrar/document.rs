@@ -13,8 +13,9 @@ use super::table::{Leg, Outstanding};
 use crate::aka::Rand;
 use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::identify::Payload;
-use crate::gba::bootstrap::Bootstrap;
+use crate::gba::bootstrap::{Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
+use crate::gba::guss::Uss;
 use crate::gba::kdf::Ks;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
@@ -74,6 +75,17 @@ pub(super) struct Contacts {
     /// Serial of the last leg that was ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub closed: u64,
+    /// Nothing is left, and nobody has been told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Untold>,
+}
+
+/// The end of a registration that has yet to be told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Untold {
+    pub cause: String,
+    /// The node that tells it.
+    pub by: u64,
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -95,7 +107,10 @@ pub(super) struct Contact {
     /// Octet by octet: a Call-ID need not be UTF-8.
     call_id: String,
     cseq: u32,
-    until: u64,
+    pub until: u64,
+    /// If it is later than `until`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    latest: u64,
     since: u64,
     transport: String,
     from: String,
@@ -104,7 +119,7 @@ pub(super) struct Contact {
     peer_names: Vec<String>,
 }
 
-/// A contact that was taken out.
+/// A contact that was taken out, or has ended before an earlier REGISTER would have had it end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gone {
     pub uri: String,
@@ -112,13 +127,18 @@ pub(super) struct Gone {
     pub instance: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reg_id: Option<u32>,
-    /// When, by the store's clock.
+    /// [`Binding::since`] of what was taken out: that and what came before is gone.
     pub at: u64,
-    /// When the contact would have ended.
+    /// When no copy of it can be alive.
     pub until: u64,
 }
 
 impl Gone {
+    /// Whether that is the same contact.
+    pub(super) fn is(&self, other: &Gone) -> bool {
+        self.uri == other.uri && self.instance == other.instance && self.reg_id == other.reg_id
+    }
+
     pub(super) fn was(&self, binding: &Binding) -> bool {
         match (&self.instance, &binding.instance) {
             (Some(mine), Some(theirs)) => **mine == **theirs && self.reg_id == binding.reg_id,
@@ -139,7 +159,8 @@ impl Contact {
             call_id: binding.call_id.iter().map(|octet| char::from(*octet)).collect(),
             cseq: binding.cseq,
             until: times.to_store(binding.until),
-            since: times.to_store(binding.since),
+            latest: if binding.latest > binding.until { times.to_store(binding.latest) } else { 0 },
+            since: binding.since,
             transport: binding.source.transport.param().to_owned(),
             from: binding.source.addr.to_string(),
             local: binding.source.local.to_string(),
@@ -166,7 +187,8 @@ impl Contact {
             call_id: self.call_id.chars().map(octet).collect::<Result<_, _>>()?,
             cseq: self.cseq,
             until: times.to_mono(self.until),
-            since: times.to_mono(self.since),
+            latest: times.to_mono(self.latest.max(self.until)),
+            since: self.since,
             source: Source {
                 transport,
                 addr: address(&self.from)?,
@@ -218,15 +240,12 @@ struct OutstandingDocument {
     key: String,
 }
 
-const MOVEMENTS: [(KeyMovement, &str); 3] =
-    [(KeyMovement::Push, "push"), (KeyMovement::Pull, "pull"), (KeyMovement::OnUse, "on_use")];
-
 impl LegDocument {
     pub(super) fn of(leg: &Leg) -> Self {
         let outstanding = |what: &Arc<Outstanding>| OutstandingDocument {
             profile: what.profile.clone(),
             payload: what.payload.as_ref().map(|p| (p.content_type.clone(), STANDARD.encode(&p.octets))),
-            key: MOVEMENTS.iter().find(|(key, _)| *key == what.key).map_or("push", |(_, text)| text).to_owned(),
+            key: what.key.as_str().to_owned(),
         };
         LegDocument {
             server: leg.server.to_string(),
@@ -250,7 +269,7 @@ impl LegDocument {
                 let octets = STANDARD.decode(octets).map_err(|_| Unreadable::Value("payload is not base64"))?;
                 Ok(Payload { content_type, octets })
             });
-            let key = MOVEMENTS.iter().find(|(_, text)| *text == what.key).map(|(key, _)| *key);
+            let key = KeyMovement::named(&what.key);
             Ok(Arc::new(Outstanding {
                 profile: what.profile,
                 payload: payload.transpose()?,
@@ -287,8 +306,21 @@ struct KeyOfUser {
     impus: Vec<String>,
     /// Seconds since 1970, as told to others.
     expires: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    created: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    over_ub: bool,
+    /// Ks is on the card (GBA_U).
+    #[serde(default, skip_serializing_if = "is_false")]
+    on_card: bool,
     until: u64,
     subscription: Subscription,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    settings: Vec<Uss>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Serialize, Deserialize)]
@@ -313,12 +345,16 @@ pub(super) fn keys_text(
             rand: STANDARD.encode(bootstrap.rand.0),
             impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
             expires: bootstrap.expires,
+            created: bootstrap.created,
+            over_ub: bootstrap.made == Made::OverUb,
+            on_card: bootstrap.holder == Holder::Uicc,
             until: times.to_store(*until),
             subscription: match &bootstrap.subscription {
                 BroadcastSubscription::None => Subscription::None,
                 BroadcastSubscription::All => Subscription::All,
                 BroadcastSubscription::Services(ids) => Subscription::Services(ids.to_vec()),
             },
+            settings: bootstrap.settings.to_vec(),
         })
     };
     let all: Vec<KeyOfUser> = held.iter().map(one).collect::<Result<_, _>>()?;
@@ -344,11 +380,15 @@ pub(super) fn read_keys(
             rand: Rand(rand.ok_or(Unreadable::Value("RAND is not 16 octets"))?),
             btid: read_btid(&key.btid)?,
             expires: key.expires,
+            created: key.created,
+            made: if key.over_ub { Made::OverUb } else { Made::ByRegistration },
+            holder: if key.on_card { Holder::Uicc } else { Holder::Me },
             subscription: match key.subscription {
                 Subscription::None => BroadcastSubscription::None,
                 Subscription::All => BroadcastSubscription::All,
                 Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
             },
+            settings: key.settings.into(),
         };
         Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };

@@ -7,14 +7,16 @@
 //! claims them ([`Scscf::due`]).
 
 use super::document::{
-    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, keys_text, read_keys,
+    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, Untold, keys_text, read_keys,
 };
 use super::register::Busy;
-use super::scscf::{Refusal, Scscf};
-use super::table::{Table, Whole};
-use crate::clock::Clock;
+use super::scscf::{Refusal, Scscf, Shared};
+use super::table::{Leg, Table, Whole};
+use crate::answer::Answer;
+use crate::clock::{Clock, Now};
 use crate::gba::bootstrap::{Bootstrap, Bootstraps};
 use crate::gba::btid::Btid;
+use crate::gba::zn::{Away, Find};
 use crate::hss::HssError;
 use crate::identity::{Impi, Impu};
 use crate::sip::HeaderName;
@@ -22,6 +24,7 @@ use crate::store::keeper::{Keeper, Kept};
 use crate::store::seal::{self, Seal};
 use crate::store::{Class, Due, Entity, Key, Memory, Nature, Save, Store, StoreError};
 use dashmap::{DashMap, DashSet};
+use ending::Ending;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +46,10 @@ pub struct Users {
     clock: Clock,
     /// Of each user on a shared store, what this node saved last.
     trails: DashMap<Impi, Trail>,
+    /// Ends of registrations that have yet to be stored or told, on a shared store.
+    endings: DashMap<Impi, Ending>,
+    /// Whose they are: this process, by a number that no other has.
+    me: u64,
     /// Until when the index of a shared store leads to a user.
     indexed: DashMap<Key, u64>,
     /// Users that were read since the start, until all are.
@@ -56,9 +63,14 @@ pub struct Users {
 
 #[derive(Default)]
 struct Trail {
+    /// Those that are there; `at`: since when.
     bindings: Vec<Gone>,
     gone: Vec<Gone>,
     closed: u64,
+    /// What lies in the store has contacts.
+    stored: bool,
+    /// What is being saved has contacts.
+    said: bool,
 }
 
 /// What [`super::Shared`] has of all this.
@@ -85,6 +97,8 @@ impl Keeping {
             seal,
             clock,
             trails: DashMap::new(),
+            endings: DashMap::new(),
+            me: ending::number(),
             indexed: DashMap::new(),
             met: DashSet::new(),
             loaded,
@@ -120,6 +134,17 @@ impl Users {
 
     fn is_shared(&self) -> bool {
         self.store.nature() == Nature::Shared
+    }
+
+    /// For what a REGISTER is about to change ([`super::binding::Binding::since`]). Nodes differ about the store's clock by a few milliseconds,
+    /// on busy machines by more, and what one acknowledges after another must not look like the earlier.
+    pub(super) fn since(&self, impi: &Impi) -> u64 {
+        let times = self.times();
+        let known = self
+            .trails
+            .get(impi.as_str())
+            .map_or(0, |trail| trail.bindings.iter().chain(&trail.gone).map(|gone| gone.at).max().unwrap_or(0));
+        times.to_store(times.mono).max(known + 1)
     }
 
     /// Reads all users of a store of the node's own, beside the traffic. It blocks: a thread's whole work.
@@ -163,21 +188,35 @@ impl Users {
     /// Notes what is gone since this node saved the user last, and what is there now.
     fn trail(&self, impi: &Impi, present: Vec<Gone>, leg: u64, now: u64) -> (Vec<Gone>, u64) {
         let mut trail = self.trails.entry(impi.clone()).or_default();
-        let same = |a: &Gone, b: &Gone| a.uri == b.uri && a.instance == b.instance && a.reg_id == b.reg_id;
-        let left: Vec<Gone> = std::mem::take(&mut trail.bindings)
-            .into_iter()
-            .filter(|old| !present.iter().any(|new| same(old, new)))
-            .map(|old| Gone { at: now, ..old })
-            .collect();
-        trail.gone.retain(|gone| gone.until > now && !left.iter().any(|new| same(gone, new)));
-        trail.gone.extend(left.into_iter().filter(|gone| gone.until > now));
+        let left = trail.left(&present, now);
+        trail.gone.retain(|gone| gone.until > now && !left.iter().any(|new| new.is(gone)));
+        trail.gone.extend(left);
+        trail.said = !present.is_empty();
         trail.bindings = present;
         trail.closed = trail.closed.max(leg);
         (trail.gone.clone(), trail.closed)
     }
 
+    /// An end that has yet to be stored or told, for the save that is about to be made. It is nobody's to tell if the
+    /// store has no contacts either: another node ended them.
+    fn ending(&self, impi: &Impi, registered: bool) -> Option<(Untold, Arc<[Impu]>, Option<Leg>)> {
+        let stored = self.trails.get(impi.as_str()).is_some_and(|trail| trail.stored);
+        let mut ending = self.endings.get_mut(impi.as_str())?;
+        ending.said = !registered && (stored || ending.stored);
+        let untold = || Untold { cause: ending.cause.clone(), by: self.me };
+        ending.said.then(|| (untold(), ending.impus.clone(), ending.leg.clone()))
+    }
+
     fn unreadable(key: &Key, why: Unreadable) -> StoreError {
         StoreError::Damaged { key: key.clone(), why: why.to_string().into() }
+    }
+}
+
+impl Trail {
+    /// What this node knew and has no longer, and others may have.
+    fn left(&self, present: &[Gone], now: u64) -> Vec<Gone> {
+        let left = |old: &&Gone| old.until > now && !present.iter().any(|new| new.is(old));
+        self.bindings.iter().filter(left).cloned().collect()
     }
 }
 
@@ -186,8 +225,8 @@ fn gone_of(contact: &crate::registrar::binding::Binding, times: Times) -> Gone {
         uri: contact.uri.to_string(),
         instance: contact.instance.as_deref().map(str::to_owned),
         reg_id: contact.reg_id,
-        at: 0,
-        until: times.to_store(contact.until),
+        at: contact.since,
+        until: times.to_store(contact.latest),
     }
 }
 
@@ -207,6 +246,7 @@ impl Kept for Users {
                 contacts: registration.bindings.iter().map(|b| Contact::of(b, times)).collect(),
                 gone: Vec::new(),
                 closed,
+                ending: None,
             };
             let present: Vec<Gone> = registration.bindings.iter().map(|b| gone_of(b, times)).collect();
             let outstanding = leg.is_some_and(|leg| leg.outstanding.is_some());
@@ -218,7 +258,7 @@ impl Kept for Users {
         if self.is_shared() {
             let (present, closed) = match &mut found {
                 Some((contacts, _, present, outstanding)) => {
-                    first = present.iter().map(|b| b.until).min().unwrap_or(u64::MAX);
+                    first = contacts.contacts.iter().map(|contact| contact.until).min().unwrap_or(u64::MAX);
                     if *outstanding {
                         first = first.min(now + OUTSTANDING_FOR.as_millis() as u64);
                     }
@@ -229,12 +269,21 @@ impl Kept for Users {
             last = present.iter().map(|b| b.until).fold(last, u64::max);
             let (gone, closed) = self.trail(&impi, present, closed, now);
             last = gone.iter().map(|gone| gone.until).fold(last, u64::max);
+            let ending = self.ending(&impi, found.is_some());
+            if ending.is_some() {
+                first = now + ending::TOLD_WITHIN.as_millis() as u64;
+                last = last.max(first);
+            }
             match &mut found {
                 Some((contacts, ..)) => (contacts.gone, contacts.closed) = (gone, closed),
-                None if !gone.is_empty() => {
-                    let contacts =
-                        Contacts { impus: Vec::new(), barred: Vec::new(), contacts: Vec::new(), gone, closed };
-                    found = Some((contacts, None, Vec::new(), false));
+                None if !gone.is_empty() || ending.is_some() => {
+                    let (ending, impus, leg) = match ending {
+                        Some((ending, impus, leg)) => (Some(ending), impus, leg),
+                        None => (None, Arc::default(), None),
+                    };
+                    let impus = impus.iter().map(|impu| impu.as_str().to_owned()).collect();
+                    let contacts = Contacts { impus, barred: Vec::new(), contacts: Vec::new(), gone, closed, ending };
+                    found = Some((contacts, leg.as_ref().map(LegDocument::of), Vec::new(), false));
                 }
                 None => {}
             }
@@ -276,10 +325,14 @@ impl Kept for Users {
         let context = seal::context(key, KEYS);
         let read = |text| read_keys(text, &impi, &self.seal, &context, times);
         let keys = entity.field(KEYS).map(read).transpose().map_err(damaged)?.unwrap_or_default();
-        let (gone, closed) = contacts.map_or((Vec::new(), 0), |contacts| (contacts.gone, contacts.closed));
+        let (gone, closed, untold) = match contacts {
+            Some(Contacts { gone, closed, ending, .. }) => (gone, closed, ending),
+            None => (Vec::new(), 0, None),
+        };
         let theirs = registration.map(|registration| Whole { registration, leg, closed });
         if self.is_shared() {
-            self.reconcile_shared(&impi, theirs, gone, keys, times);
+            let by_another = entity.exists() && untold.is_none_or(|untold| untold.by != self.me);
+            self.reconcile_shared(&impi, by_another, theirs, gone, keys, times);
         } else if self.met.insert(impi.clone()) {
             if theirs.as_ref().is_some_and(|t| t.leg.as_ref().is_some_and(|leg| leg.outstanding.is_some())) {
                 self.to_resume().push(impi.clone());
@@ -288,6 +341,15 @@ impl Kept for Users {
             self.bootstraps.put_back(&impi, keys);
         }
         Ok(())
+    }
+
+    fn saved(&self, key: &Key) {
+        if let Some(mut trail) = self.trails.get_mut(&*key.name) {
+            trail.stored = trail.said;
+        }
+        if let Some(mut ending) = self.endings.get_mut(&*key.name) {
+            ending.stored = ending.said;
+        }
     }
 }
 
@@ -300,27 +362,74 @@ pub(super) fn not_kept(why: StoreError) -> Refusal {
     Refusal::because(503, "state cannot be kept now").with(HeaderName::RetryAfter, 5)
 }
 
-impl Scscf {
-    fn keeping(&self) -> &Keeping {
-        &self.shared.keeping
-    }
-
+impl Shared {
     /// Has the user as the store has him.
-    pub(super) async fn fetch(&self, impi: &Impi) -> Result<(), Refusal> {
-        let Keeping { keeper, users, .. } = self.keeping();
+    async fn fetch(&self, impi: &Impi) -> Result<(), StoreError> {
+        let Keeping { keeper, users, .. } = &self.keeping;
         let missing = users.is_missing(impi);
-        keeper.fetch(&user_key(impi), &**users, missing).await.map_err(not_kept)?;
+        keeper.fetch(&user_key(impi), &**users, missing).await?;
         if missing {
             users.met.insert(impi.clone()); // also one of whom there is nothing
         }
         Ok(())
     }
 
-    /// Returns when the user is stored as he is now.
+    async fn owner_of(&self, key: Key) -> Result<Option<Impi>, StoreError> {
+        let entity = self.keeping.keeper.store().load(vec![key]).await?.pop().unwrap_or_default();
+        Ok(entity.field(OWNER).and_then(|owner| std::str::from_utf8(owner).ok()).map(Impi::new))
+    }
+
+    /// Has the user of a B-TID as the store has him.
+    async fn fetch_by_btid(&self, btid: &Btid) -> Result<(), StoreError> {
+        if !self.keeping.is_shared() || self.bootstraps.get(btid, self.clock.now()).is_some() {
+            return Ok(());
+        }
+        match self.owner_of(Key::new(Class::Btid, btid.as_str())).await? {
+            Some(impi) => self.fetch(&impi).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// For those who come with a B-TID alone.
+impl Find for Shared {
+    fn find<'a>(&'a self, btid: &'a Btid, now: Now) -> Answer<'a, Result<Option<Arc<Bootstrap>>, Away>> {
+        if let Some(found) = self.bootstraps.get(btid, now) {
+            return Answer::now(Ok(Some(found)));
+        }
+        if !self.keeping.is_shared() {
+            // Until all are read, nobody can say that there is none.
+            let loaded = self.keeping.users.loaded.load(Ordering::Acquire);
+            return Answer::now(if loaded { Ok(None) } else { Err(Away) });
+        }
+        Answer::later(async move {
+            self.fetch_by_btid(btid).await.map_err(|_| Away)?;
+            Ok(self.bootstraps.get(btid, self.clock.now()))
+        })
+    }
+}
+
+impl Scscf {
+    pub(super) fn keeping(&self) -> &Keeping {
+        &self.shared.keeping
+    }
+
+    /// Has the user as the store has him.
+    pub(super) async fn fetch(&self, impi: &Impi) -> Result<(), Refusal> {
+        self.shared.fetch(impi).await.map_err(not_kept)
+    }
+
+    /// Returns when the user is stored as he is now, and his end told if that is what was stored.
     pub(super) async fn kept(&self, impi: &Impi) -> Result<(), Refusal> {
         self.index(impi);
+        self.saved(impi).await.map_err(not_kept)?;
+        self.tell_end(impi).await;
+        Ok(())
+    }
+
+    async fn saved(&self, impi: &Impi) -> Result<(), StoreError> {
         let Keeping { keeper, users, .. } = self.keeping();
-        keeper.changed(&user_key(impi), users, &*self.spawn).await.map_err(not_kept)
+        keeper.changed(&user_key(impi), users, &*self.spawn).await
     }
 
     /// The caller has put back what he could not have stored.
@@ -336,10 +445,10 @@ impl Scscf {
         let (me, impi) = (self.clone(), impi.clone());
         let answer = self.keeping().keeper.changed(&user_key(&impi), &self.keeping().users, &*self.spawn);
         (self.spawn)(Box::pin(async move {
-            if let Err(why) = answer.await {
-                tracing::debug!(%impi, %why, "not stored yet, tried again");
+            match answer.await {
+                Ok(()) => me.tell_end(&impi).await,
+                Err(why) => tracing::debug!(%impi, %why, "not stored yet, tried again"),
             }
-            drop(me);
         }));
     }
 
@@ -348,7 +457,7 @@ impl Scscf {
         let known = self.shared.table.private_identity(impu);
         let impi = match (known, self.keeping().is_shared()) {
             (Some(impi), _) => impi,
-            (None, true) => self.owner_of(Key::new(Class::Registered, impu)).await?,
+            (None, true) => self.shared.owner_of(Key::new(Class::Registered, impu)).await.ok()??,
             (None, false) => return None,
         };
         // A store that is away leaves us with what is in memory, which is how the user could be reached last.
@@ -384,17 +493,9 @@ impl Scscf {
 
     /// Has the user of a B-TID as the store has him.
     pub(super) async fn fetch_by_btid(&self, btid: &Btid) {
-        if !self.keeping().is_shared() || self.shared.bootstraps.get(btid, self.now()).is_some() {
-            return;
+        if let Err(why) = self.shared.fetch_by_btid(btid).await {
+            tracing::debug!(%why, "what this node has of a B-TID's user has to do");
         }
-        if let Some(impi) = self.owner_of(Key::new(Class::Btid, btid.as_str())).await {
-            let _ = self.fetch(&impi).await;
-        }
-    }
-
-    async fn owner_of(&self, key: Key) -> Option<Impi> {
-        let entity = self.keeping().keeper.store().load(vec![key]).await.ok()?.pop()?;
-        std::str::from_utf8(entity.field(OWNER)?).ok().map(Impi::new)
     }
 
     /// Leads others to this user.
@@ -435,16 +536,25 @@ impl Scscf {
 
     /// A user whose time has come, claimed by this node.
     pub async fn due(&self, impi: Impi) {
+        if self.shared.table.with(impi.as_str(), |held| held.is_none()) {
+            self.keeping().keeper.forget(&user_key(&impi)); // a copy that was let go is read anew
+        }
         if self.fetch(&impi).await.is_err() {
             return; // due again, here or elsewhere
         }
         if matches!(self.shared.hss.broadcast_subscription(&impi).await, Err(HssError::UserUnknown)) {
             return self.withdraw(vec![impi]);
         }
-        let Some(busy) = Busy::enter(&self.shared, &impi) else { return };
+        // Saved as he is, he is due again at once, and not only when the claim has run out.
+        let Some(busy) = Busy::enter(&self.shared, &impi) else { return self.keep(&impi) };
+        if self.shared.table.with(impi.as_str(), |held| held.is_none()) {
+            return self.take_up_end(&impi).await;
+        }
+        self.may_end(&impi, "expired");
         match self.shared.table.end_if_over(&impi, self.now().mono) {
             Some(ended) => self.expired(ended).await,
             None => {
+                self.not_ended(&impi);
                 self.resume(&impi);
                 self.keep(&impi);
             }
@@ -457,6 +567,7 @@ impl Scscf {
     pub(super) fn tend(&self, tidy: bool) {
         let Keeping { keeper, users, .. } = self.keeping();
         keeper.tend(users, &*self.spawn);
+        self.tell_ends();
         self.push_again();
         let again: Vec<Impi> = {
             let mut all = users.to_resume();
@@ -485,6 +596,7 @@ const PUSHED_AT_ONCE: usize = 1000;
 /// Legs taken up again in one round of the timers.
 const RESUMED_AT_ONCE: usize = 200;
 
+mod ending;
 mod merge;
 #[cfg(test)]
 mod tests;

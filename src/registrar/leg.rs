@@ -16,6 +16,7 @@ use crate::broadcast::ext::{Ext, Mode};
 use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::identify::Portion;
 use crate::broadcast::peer::Peer;
+use crate::broadcast::server::Retrieval;
 use crate::gba::bootstrap::Bootstrap;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastState, HssError, Profile, RegState};
@@ -287,7 +288,9 @@ impl Scscf {
             key: match (&document, key) {
                 (Some(document), _) => KeyPart::Included(document),
                 (None, KeyMovement::OnUse) => KeyPart::OnUse,
-                (None, _) => KeyPart::Pull,
+                (None, KeyMovement::PullInSip) => KeyPart::Pull(Some(Retrieval::Sip)),
+                (None, KeyMovement::PullOverZn) => KeyPart::Pull(Some(Retrieval::Zn)),
+                (None, KeyMovement::Push | KeyMovement::Pull) => KeyPart::Pull(None),
             },
             profile: job.what.profile.as_deref(),
             payload: job.what.payload.as_ref(),

@@ -253,7 +253,7 @@ impl Scscf {
     }
 }
 
-pub(super) fn hops_left(request: &Message<'_>) -> String {
+pub(crate) fn hops_left(request: &Message<'_>) -> String {
     request.max_forwards().ok().flatten().unwrap_or(70).saturating_sub(1).to_string()
 }
 

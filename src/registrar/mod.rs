@@ -7,10 +7,11 @@
 //!   told of changes, `pushed` what the HSS begins, [`message`] MESSAGEs between terminal, broadcast server and BSF;
 //! * [`keeping`]: how users outlive the process and reach other nodes; `document`, their form in a store
 //!
-//!   [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
+//!   [`bootstrapping`] takes up what was made over Ub; [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
 
 pub mod authenticate;
 pub mod binding;
+pub mod bootstrapping;
 mod challenges;
 mod content;
 mod document;

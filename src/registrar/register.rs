@@ -11,7 +11,7 @@ use super::scscf::{Refusal, Scscf, Shared, sip_uri};
 use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
-use crate::gba::bootstrap::{Access, Bootstrap};
+use crate::gba::bootstrap::{Access, Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
 use crate::hss::{Assignment, Entry, HssError, Profile};
@@ -225,7 +225,7 @@ impl Scscf {
         };
         if registration.bindings.is_empty() {
             // One contact both bound and removed: nothing is left of it.
-            self.shared.bootstraps.remove(&asked.impi);
+            self.shared.bootstraps.end_registration(&asked.impi);
             self.keep(&asked.impi);
             let _ = self.assign(asked, Assignment::UserDeregistration).await;
             return Ok(self.accepted(request, source, &registration, &LegOutcome::none(), authenticated.info));
@@ -289,7 +289,7 @@ impl Scscf {
             self.leave_server(&asked.impi, leg);
         }
         if fresh {
-            self.shared.bootstraps.remove(&asked.impi);
+            self.shared.bootstraps.end_registration(&asked.impi);
         }
         self.not_kept_is_undone(&asked.impi);
         self.keep(&asked.impi);
@@ -320,7 +320,11 @@ impl Scscf {
             rand: vector.rand,
             btid: Btid::new(&vector.rand, &settings.bsf_domain),
             expires: 0,
+            created: 0,
+            made: Made::ByRegistration,
+            holder: Holder::Me,
             subscription: profile.broadcast.clone(),
+            settings: Arc::default(),
         };
         match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.now()) {
             Ok(stored) => {
@@ -378,15 +382,18 @@ impl Scscf {
         request: &Message<'_>,
         source: &Source,
     ) -> Result<Registration, Refusal> {
-        let mono = self.now().mono;
+        let (mono, since) = (self.now().mono, self.shared.keeping.users.since(&asked.impi));
         let limits = &self.shared.settings.limits;
         let (result, leg) = self.shared.table.update(&asked.impi, &profile.impus, |registration| {
             registration.barred.clone_from(&profile.barred);
-            registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
+            registration.apply(plan, request, source, limits, mono, since).map(|()| registration.clone())
         });
         if let Some(leg) = leg {
             // A mix of removals, or contacts that were over already, can leave nothing bound.
-            self.ims_ended(&asked.impi, leg, "unregistered");
+            self.ended(&asked.impi, &profile.impus, Some(leg), "unregistered");
+            self.keep(&asked.impi);
+        } else if self.shared.keeping.is_shared() {
+            self.not_ended(&asked.impi);
         }
         result.map_err(refuse_contacts)
     }
@@ -408,25 +415,32 @@ impl Scscf {
         if !previous.has(&asked.impu) {
             return Err(Refusal::because(403, "public identity is not this user's"));
         }
-        let mono = self.now().mono;
+        let (mono, since) = (self.now().mono, self.shared.keeping.users.since(&asked.impi));
         let limits = &self.shared.settings.limits;
+        self.may_end(&asked.impi, "unregistered");
         let (result, leg) = self.shared.table.update(&asked.impi, &previous.impus, |registration| {
-            registration.apply(plan, request, source, limits, mono).map(|()| registration.clone())
+            registration.apply(plan, request, source, limits, mono, since).map(|()| registration.clone())
         });
+        let over = self.shared.table.with(asked.impi.as_str(), |held| held.is_none());
+        if !over {
+            self.not_ended(&asked.impi);
+        }
         let registration = result.map_err(refuse_contacts)?;
         let keys = self.shared.bootstraps.held(&asked.impi);
-        if registration.bindings.is_empty() {
-            self.shared.bootstraps.remove(&asked.impi);
+        if over {
+            self.shared.bootstraps.end_registration(&asked.impi);
         }
         if let Err(refusal) = self.kept(&asked.impi).await {
             // He stays registered until it can be written down that he is not.
+            self.not_ended(&asked.impi);
             self.shared.table.restore(&asked.impi, Some(previous));
             self.shared.table.update_leg(asked.impi.as_str(), |held| *held = leg);
             self.shared.bootstraps.put_back(&asked.impi, keys);
             self.not_kept_is_undone(&asked.impi);
             return Err(refusal);
         }
-        if registration.bindings.is_empty() {
+        // Several nodes agree first whether anything is left: `kept` has told it.
+        if over && !self.shared.keeping.is_shared() {
             if let Err(why) = self.assign(asked, Assignment::UserDeregistration).await {
                 tracing::warn!(impi = %asked.impi, status = why.status, "the HSS was not told of the deregistration");
             }

@@ -108,7 +108,7 @@ impl Registration {
         self.impus.contains(impu) || self.barred.contains(impu)
     }
 
-    /// Applies a plan wholly or not at all.
+    /// Applies a plan wholly or not at all. `since`: the number that contacts made or refreshed get.
     pub fn apply(
         &mut self,
         plan: &Plan<'_>,
@@ -116,6 +116,7 @@ impl Registration {
         source: &Source,
         limits: &Limits,
         mono: Duration,
+        since: u64,
     ) -> Result<(), BindingError> {
         let call_id = request.call_id().unwrap_or_default();
         let cseq = request.cseq().map(|c| c.number).unwrap_or(0);
@@ -145,6 +146,8 @@ impl Registration {
                         }
                         (None, 0) => {}
                         (at, _) => {
+                            let until = mono + Duration::from_secs(u64::from(*granted));
+                            let before = at.and_then(|i| next.get(i)).map(|old| old.latest);
                             let fresh = Binding {
                                 uri: contact.uri_text.into(),
                                 params: contact.params.clone().into(),
@@ -154,8 +157,9 @@ impl Registration {
                                 path: path_of(request),
                                 call_id: call_id.into(),
                                 cseq,
-                                until: mono + Duration::from_secs(u64::from(*granted)),
-                                since: mono,
+                                until,
+                                latest: before.unwrap_or(until).max(until),
+                                since,
                                 source: source.clone(),
                             };
                             match at {

@@ -279,20 +279,20 @@ impl Refusal {
 }
 
 /// Tags and Call-IDs: unpredictable start, then counted, so that two are never alike.
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     seed: u64,
     count: Cell<u64>,
 }
 
 impl Tokens {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut seed = [0; 8];
         // Without entropy tokens stay unique within the process, which is what RFC 3261 §19.3 needs most.
         let _ = getrandom::fill(&mut seed);
         Tokens { seed: u64::from_ne_bytes(seed), count: Cell::new(0) }
     }
 
-    pub(super) fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         let n = self.count.get().wrapping_add(1);
         self.count.set(n);
         // An odd multiplier permutes 64 bits, so the tokens differ as the counts do.

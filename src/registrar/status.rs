@@ -93,7 +93,11 @@ impl Scscf {
                 let notice = Notice::Ended { impi: impi.clone(), server, leg: Box::new(leg.clone()) };
                 me.notify(&impi, step, notice, after);
             }
-            // The IMS no longer vouches for the user there, so no key lives on in the HSS's view, whoever is told.
+            // The IMS no longer vouches for the user there, so no key lives on in the HSS's view, whoever is told; unless
+            // he has come back meanwhile.
+            if me.shared.table.leg(impi.as_str()).is_some_and(|anew| anew.server == leg.server) {
+                return;
+            }
             me.tell_hss(&leg.impu, &leg.server, &leg.naf, None, RegState::NotRegistered).await;
         }));
     }
@@ -275,11 +279,12 @@ impl Scscf {
     pub(super) fn deactivate(&self, impi: &Impi, why: &str) {
         self.shared.bootstraps.remove(impi);
         self.shared.subscriptions.forget(impi);
+        self.may_end(impi, "deactivated");
         let removed = self.shared.table.remove(impi);
         self.keep(impi);
         if let Some((_, leg)) = removed {
             tracing::info!(%impi, why, "deregistered");
-            if let Some(leg) = leg {
+            if let Some(leg) = leg.filter(|_| !self.shared.keeping.is_shared()) {
                 self.ims_ended(impi, leg, "deactivated");
             }
         }
@@ -320,7 +325,13 @@ impl Scscf {
         }
         // These are not found any more once their time is over; this only gives the memory back.
         if tidy {
-            self.shared.bootstraps.sweep(now);
+            for impi in self.shared.bootstraps.sweep(now) {
+                // One who is registered is saved again with his next change; a shared store lets go by itself.
+                let registered = self.shared.table.with(impi.as_str(), |registration| registration.is_some());
+                if !registered && !self.shared.keeping.is_shared() {
+                    self.keep(&impi);
+                }
+            }
             self.shared.subscriptions.sweep(now.mono);
         }
     }
@@ -334,7 +345,11 @@ impl Scscf {
 
     pub(super) async fn expired(&self, ended: Expired) {
         let Expired { impi, registration, leg } = ended;
-        self.shared.bootstraps.remove(&impi);
+        self.shared.bootstraps.end_registration(&impi);
+        if self.shared.keeping.is_shared() {
+            let _ = self.kept(&impi).await; // tells it, now or when the store is back
+            return;
+        }
         self.keep(&impi);
         if let Some(leg) = leg {
             self.ims_ended(&impi, leg, "expired");

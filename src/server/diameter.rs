@@ -2,12 +2,16 @@
 
 use super::StartError;
 use crate::broadcast::peer::Peer;
-use crate::clock::Now;
+use crate::clock::{Clock, Now};
 use crate::config::{Config, ForeignHss};
 use crate::diameter::dictionary::application;
+use crate::diameter::exchange::Serve;
 use crate::diameter::node::{Handle, PeerView, Prepared};
+use crate::hss::embedded::EmbeddedHss;
 use crate::hss::remote::{self, Push, Pushed, RemoteHss};
+use crate::hss::serve::{self, HssServer};
 use crate::metrics::Metrics;
+use crate::registrar::scscf::sip_uri;
 use crate::registrar::{Scscf, Shared};
 use crate::sip::transport::Tls;
 use crate::store::{Nature, Store};
@@ -17,7 +21,10 @@ use std::sync::Arc;
 
 /// None: the configuration asks for no Diameter.
 pub(super) fn prepare(config: &Config, tls: &Tls, metrics: &Arc<Metrics>) -> Result<Option<Prepared>, StartError> {
-    let settings = config.diameter.settings(&config.domain, config.foreign_hss.as_ref());
+    let settings = {
+        let bsf = config.bsm.as_ref().map(|bsm| bsm.bsf.as_slice()).unwrap_or_default();
+        config.diameter.settings(&config.domain, config.foreign_hss.as_ref(), bsf)
+    };
     Ok(settings.map(|settings| Prepared::new(settings, tls.clone(), metrics.clone())).transpose()?)
 }
 
@@ -75,6 +82,32 @@ pub(super) fn act(pushed: &Pushed, scscf: &Rc<Scscf>) {
             }
         });
     }
+}
+
+/// Who answers foreign nodes from this node's own subscribers: wherever Diameter is spoken. `scscf`: this node's.
+pub(super) fn hss_side(
+    config: &Config,
+    diameter: &Prepared,
+    hss: &Arc<EmbeddedHss>,
+    scscf: Option<String>,
+    broadcast_servers: &[Peer],
+    clock: Clock,
+) -> Result<Arc<dyn Serve>, StartError> {
+    let foreign = &config.foreign;
+    let server = broadcast_servers.first().map(|server| sip_uri(server.hop.transport, server.hop.addr));
+    let settings = serve::Settings {
+        origin: config.diameter.origin(&config.domain, config.foreign_hss.is_some()),
+        digest_realm: config.domain.clone(),
+        scscf: foreign.scscf.clone().or(scscf),
+        broadcast_server: foreign.broadcast_server.clone().or(server),
+        services: foreign.services.clone(),
+        clients: serve::Clients {
+            nafs: config.nafs.iter().map(|naf| naf.host.clone()).collect(),
+            ..foreign.clients.clone()
+        },
+    };
+    let server = HssServer::start(hss.clone(), settings, diameter.exchange(), clock);
+    Ok(server.map_err(|why| StartError::Worker(why.to_string()))?)
 }
 
 /// For `imscript diameter peers`.

@@ -225,12 +225,12 @@ pub(super) mod tests {
         let workers: Vec<_> = (0..3).map(|number| worker(&life, number, number)).collect();
         assert_eq!((life.silent(Duration::from_secs(10)), life.in_flight()), (vec![], 3));
         workers[1].send(()).unwrap();
-        assert_eq!(life.silent(Duration::from_millis(50)), [1]);
+        assert_eq!(life.silent(Duration::from_secs(1)), [1]);
     }
 
     #[test]
     fn drained_once_nothing_is_left_or_three_quarters_are_over_or_at_once() {
-        let within = Duration::from_millis(400);
+        let within = Duration::from_secs(3);
         let sleep = |pause| {
             std::thread::sleep(pause);
             false
@@ -253,7 +253,7 @@ pub(super) mod tests {
         let stuck = std::thread::spawn(move || _ = kept.recv());
         let begun = Instant::now();
         join([stuck, std::thread::spawn(|| ())].into_iter(), Duration::from_millis(10));
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(30));
         drop(keep);
     }
 }

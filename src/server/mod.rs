@@ -10,12 +10,13 @@ mod diameter;
 mod drain;
 mod due;
 mod from_config;
+mod http;
 pub(crate) mod receive;
 mod reload;
 mod steer;
 pub mod systemd;
-mod ua;
 mod worker;
+mod zn;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Durability};
@@ -93,6 +94,7 @@ pub struct Node {
     listening: Vec<Listen>,
     bsm_listening: Vec<Listen>,
     http: Option<SocketAddr>,
+    ub: Option<SocketAddr>,
     policy_name: String,
     workers: Vec<JoinHandle<()>>,
     stop: watch::Sender<Option<Duration>>,
@@ -140,7 +142,10 @@ struct Parts {
     /// Number of the worker; the first, 0, also keeps the timers of the whole node.
     index: usize,
     life: Arc<Life>,
+    /// Ua of the broadcast role.
     http: Option<std::net::TcpListener>,
+    /// Ub of the BSF, with the settings that go with it.
+    ub: Option<(std::net::TcpListener, http::UbSettings)>,
 }
 
 impl Node {
@@ -240,29 +245,37 @@ impl Node {
             }
             _ => None,
         };
+        let zn = match (&ims, &hss) {
+            (Some(shared), Some(hss)) => zn::bsf(&config, diameter.as_ref(), shared, hss)?,
+            _ => None,
+        };
         let bsm = match &config.bsm {
             Some(bsm) => {
                 let ims_hop = bsm.ims.clone().or_else(|| hop_to(&listening));
                 let ims_hop =
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
                 let (users, seal) = (users.clone(), seal.clone());
+                let zn = zn::naf(&config, bsm, diameter.as_ref(), clock)?;
                 let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), users, seal)?;
-                Some(Arc::new(shared))
+                Some(Arc::new(shared.with_zn(zn)))
             }
             None => None,
         };
-        let http = match config.bsm.as_ref().and_then(|b| b.http) {
-            Some(addr) => Some(listen_http(addr).map_err(|why| StartError::Http { addr, why })?),
-            None => None,
-        };
+        let mut http = listen_http(config.bsm.as_ref().and_then(|b| b.http))?;
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
+        let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
+        let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
         let pushed = match (remote, &ims) {
             (Some(remote), Some(shared)) => Some(diameter::pushed(remote, shared, &*users)),
             _ => None,
         };
         if let Some(diameter) = &mut diameter {
             pushed.iter().for_each(|pushed| diameter.serve(pushed.clone()));
-            applications.into_iter().for_each(|application| diameter.serve(application));
+            let own = ims.as_ref().map(|shared| shared.settings.uri.clone());
+            let side = |hss| diameter::hss_side(&config, diameter, hss, own, &peers, clock);
+            let side = embedded.as_ref().map(side).transpose()?;
+            // What a program brings along comes before what is built in.
+            applications.into_iter().chain(zn).chain(side).for_each(|application| diameter.serve(application));
         }
         let diameter = diameter.map(Prepared::start).transpose()?;
         let (stop, stopped) = watch::channel(None);
@@ -270,6 +283,7 @@ impl Node {
             listening,
             bsm_listening,
             http: http_addr,
+            ub: ub_addr,
             policy_name,
             workers: Vec::new(),
             stop,
@@ -286,7 +300,6 @@ impl Node {
             clock,
         };
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
-        let mut http = http;
         let mut waiting = Vec::new();
         let (mailboxes, jobs) = reload::mailboxes(workers);
         for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
@@ -314,6 +327,7 @@ impl Node {
                 index,
                 life: node.life.clone(),
                 http: http.take(),
+                ub: ub.take(),
             };
             let (ready, is_ready) = std::sync::mpsc::channel();
             let stopped = stopped.clone();
@@ -389,6 +403,11 @@ impl Node {
         self.http
     }
 
+    /// Where the BSF answers terminals over HTTP (Ub).
+    pub fn ub(&self) -> Option<SocketAddr> {
+        self.ub
+    }
+
     /// Where Diameter is spoken.
     pub fn diameter_listening(&self) -> &[Endpoint] {
         self.diameter.as_ref().map_or(&[], |diameter| diameter.listening())
@@ -407,6 +426,9 @@ impl Node {
         }
         if let Some(http) = self.http {
             line.push_str(&format!(" http {http}"));
+        }
+        if let Some(ub) = self.ub {
+            line.push_str(&format!(" ub {ub}"));
         }
         for endpoint in self.diameter_listening() {
             let transport = if endpoint.is_tls() { "tls" } else { "tcp" };
@@ -464,8 +486,12 @@ fn http_of_scripts(config: &Config) -> Result<Arc<dyn Fetch>, StartError> {
     Ok(Arc::new(client))
 }
 
-fn listen_http(addr: SocketAddr) -> std::io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(addr)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+fn listen_http(addr: Option<SocketAddr>) -> Result<Option<std::net::TcpListener>, StartError> {
+    let Some(addr) = addr else { return Ok(None) };
+    let open = || {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    open().map(Some).map_err(|why| StartError::Http { addr, why })
 }

@@ -6,6 +6,7 @@ use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
 use crate::broadcast::state::BsmState;
+use crate::broadcast::zn::Zn;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::hss::Hss;
@@ -35,6 +36,7 @@ pub(super) struct BsmShared {
     config: Arc<BsmConfig>,
     state: Arc<BsmState>,
     hss: Option<Arc<dyn Hss>>,
+    zn: Option<Arc<Zn>>,
 }
 
 impl BsmShared {
@@ -62,6 +64,7 @@ impl BsmShared {
             ims: vec![ims],
             servers,
             bsf,
+            retrieval: bsm.retrieval,
             bsf_domains: Vec::new(),
             offered: None,
             // The IMS server's own limit for the whole leg must not run out first.
@@ -74,7 +77,12 @@ impl BsmShared {
             let reader = std::thread::Builder::new().name("bsm-load".into()).spawn(move || state.load());
             reader.map_err(|why| StartError::Worker(why.to_string()))?;
         }
-        Ok(BsmShared { config: Arc::new(config), state, hss })
+        Ok(BsmShared { config: Arc::new(config), state, hss, zn: None })
+    }
+
+    /// The way to the BSF over Diameter.
+    pub(super) fn with_zn(self, zn: Option<Arc<Zn>>) -> Self {
+        BsmShared { zn, ..self }
     }
 }
 
@@ -187,8 +195,8 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
     let bsm = parts.bsm.map(|shared| {
         let clock = parts.clock;
         let env = Env { now: Rc::new(move || clock.now()), sleep: sleep.clone(), spawn: spawn.clone() };
-        let BsmShared { config, state, hss } = &*shared;
-        Bsm::new(config.clone(), state.clone(), outbound.clone(), policy.clone(), hss.clone(), env)
+        let BsmShared { config, state, hss, zn } = &*shared;
+        Bsm::new(config.clone(), state.clone(), outbound.clone(), zn.clone(), policy.clone(), hss.clone(), env)
     });
     if parts.index == 0 {
         tokio::task::spawn_local(keep_time(
@@ -201,7 +209,12 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         ));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
-        super::ua::serve(listener, bsm.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
+        let handler = crate::broadcast::ua::handler(bsm.clone());
+        super::http::serve(listener, handler, spawn.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
+    }
+    if let (Some((listener, settings)), Some(scscf)) = (parts.ub, &scscf) {
+        let handler = settings.handler(scscf);
+        super::http::serve(listener, handler, spawn.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
     }
     let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));

@@ -23,13 +23,12 @@ const SINGLE: [HeaderName; 13] = [
 ];
 
 /// Lists of addresses that routing and trust hang on.
-const ADDRESSES: [HeaderName; 6] = [
+const ADDRESSES: [HeaderName; 5] = [
     HeaderName::Route,
     HeaderName::RecordRoute,
     HeaderName::Path,
     HeaderName::ServiceRoute,
     HeaderName::PAssertedIdentity,
-    HeaderName::PAssociatedUri,
 ];
 
 impl Message<'_> {

@@ -21,6 +21,9 @@ pub trait Kept {
     /// What lies in the store is newer than what this node knew, or is read for the first time: takes over what is newer
     /// there. Without fields: the store has nothing of it, or has lost it.
     fn reconcile(&self, key: &Key, entity: &Entity) -> Result<(), StoreError>;
+
+    /// On a shared store: what was described last is saved.
+    fn saved(&self, _key: &Key) {}
 }
 
 type Told = oneshot::Sender<Result<(), StoreError>>;
@@ -147,6 +150,7 @@ impl Keeper {
             let met = match self.store.save(save).await {
                 Ok(Saved::Done(version)) => {
                     self.failed.remove(key);
+                    kept.saved(key);
                     if self.saved(key, wanted, version) {
                         return;
                     }
@@ -215,14 +219,17 @@ impl Keeper {
         }
     }
 
-    /// An entity that was read: takes it over, unless this node knows it already or is about to save something newer,
-    /// which will meet it.
+    /// An entity that was read: takes it over, unless this node knows it or a later one already. While a save is under way
+    /// too: who reads must see what others have had acknowledged, and the save meets it once more.
     pub fn take_over(&self, key: &Key, kept: &dyn Kept, entity: &Entity) -> Result<(), StoreError> {
         if self.nature != Nature::Shared {
             return if entity.exists() { kept.reconcile(key, entity) } else { Ok(()) };
         }
         match self.known.get(key) {
-            Some(known) if known.saving || known.version == entity.version => return Ok(()),
+            Some(known) if known.version == entity.version => return Ok(()),
+            // Read before the last save.
+            Some(known) if entity.exists() && entity.version < known.version => return Ok(()),
+            Some(known) if known.saving && !entity.exists() => return Ok(()),
             None if !entity.exists() => return Ok(()),
             _ => {}
         }

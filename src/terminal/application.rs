@@ -4,24 +4,15 @@
 use super::TerminalError;
 use super::challenge::{self, Challenge, Protected, SecretKind};
 use super::client::Terminal;
-use super::connection::Direction;
+use super::http::{Http, Target};
 use super::register::{PROVISIONING, rejected};
 use super::registration::{provisioning_part, ua_password};
 use crate::auth::digest::QopKind;
+use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::NafId;
 use crate::sip::{AuthParams, HeaderName, Message, RequestWriter};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT, WWW_AUTHENTICATE};
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
 use quick_xml::events::Event;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-
-const LARGEST_BODY: usize = 64 * 1024;
-/// The product token says that the ME holds the key (TS 24.109 §5.2).
-const AGENT: &str = concat!("imscript-terminal/", env!("CARGO_PKG_VERSION"), " 3gpp-gba");
+use tokio::time::Instant;
 
 /// What the broadcast server answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +82,49 @@ pub fn sample_service_request(request_id: &str, user: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// POSTs `payload` to the NAF, is challenged, and answers with the B-TID and Ks_NAF (qop auth-int).
+pub async fn ask_http(
+    http: &Http,
+    url: &str,
+    naf: &NafId,
+    btid: &str,
+    key: &KsNaf,
+    payload: &[u8],
+    cnonce: String,
+) -> Result<Application, TerminalError> {
+    let target = Target::parse(url)?;
+    let first = http.post(&target, PROVISIONING, payload, None).await?;
+    if first.status != 401 {
+        // A server that lets anyone in has not seen that we hold the key.
+        return Err(match first.status {
+            200..=299 => TerminalError::BadAnswer("the broadcast server asked for no proof of the key"),
+            _ => TerminalError::ServiceRefused(format!("HTTP status {}", first.status)),
+        });
+    }
+    let offered = first.challenges.iter().map(|value| AuthParams::parse(value));
+    let challenge = Challenge::choose(offered, SecretKind::Password)?;
+    if !names(&challenge.realm, naf) {
+        return Err(TerminalError::BadAnswer("the realm is not that of the NAF which was asked"));
+    }
+    let password = ua_password(key);
+    let request = Protected { username: btid, method: "POST", uri: &target.path, body: payload };
+    let qop: Option<QopKind> = challenge.protection(true);
+    let answered = challenge::answer(&challenge, request, &password, qop, cnonce, None);
+    let second = http.post(&target, PROVISIONING, payload, Some(&answered.authorization)).await?;
+    match second.status {
+        200..=299 => {}
+        401 => {
+            return Err(TerminalError::ServiceRefused("it does not accept the proof of the key (401)".to_owned()));
+        }
+        status => return Err(TerminalError::ServiceRefused(format!("HTTP status {status}"))),
+    }
+    answered.check_rspauth(second.info.as_deref(), &password, &second.body)?;
+    let response = ServiceResponse::read(&second.body)
+        .ok_or(TerminalError::BadAnswer("the broadcast server sent no provisioning document"))?;
+    response.check()?;
+    Ok(Application { status: second.status, response, body: second.body })
+}
+
 impl Terminal {
     /// Figure 5a: POSTs `payload`, is challenged, and answers with the B-TID and Ks_NAF (qop auth-int).
     pub async fn application_request_http(
@@ -101,37 +135,8 @@ impl Terminal {
     ) -> Result<Application, TerminalError> {
         let key = self.ks_naf(naf).ok_or(TerminalError::NoKey("no AKA run yet"))?;
         let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID"))?.as_str().to_owned();
-        let target = Target::parse(url)?;
-        let first = self.post(&target, payload, None).await?;
-        if first.status != 401 {
-            // A server that lets anyone in has not seen that we hold the key.
-            return Err(match first.status {
-                200..=299 => TerminalError::BadAnswer("the broadcast server asked for no proof of the key"),
-                _ => TerminalError::ServiceRefused(format!("HTTP status {}", first.status)),
-            });
-        }
-        let offered = first.challenges.iter().map(|value| AuthParams::parse(value));
-        let challenge = Challenge::choose(offered, SecretKind::Password)?;
-        if !names(&challenge.realm, naf) {
-            return Err(TerminalError::BadAnswer("the realm is not that of the NAF which was asked"));
-        }
-        let password = ua_password(&key);
-        let request = Protected { username: &btid, method: "POST", uri: &target.path, body: payload };
-        let qop: Option<QopKind> = challenge.protection(true);
-        let answered = challenge::answer(&challenge, request, &password, qop, self.identifiers.fresh(), None);
-        let second = self.post(&target, payload, Some(&answered.authorization)).await?;
-        match second.status {
-            200..=299 => {}
-            401 => {
-                return Err(TerminalError::ServiceRefused("it does not accept the proof of the key (401)".to_owned()));
-            }
-            status => return Err(TerminalError::ServiceRefused(format!("HTTP status {status}"))),
-        }
-        answered.check_rspauth(second.info.as_deref(), &password, &second.body)?;
-        let response = ServiceResponse::read(&second.body)
-            .ok_or(TerminalError::BadAnswer("the broadcast server sent no provisioning document"))?;
-        response.check()?;
-        Ok(Application { status: second.status, response, body: second.body })
+        let http = Http { timeout: self.settings.timeout, observer: self.observer.clone() };
+        ask_http(&http, url, naf, &btid, &key, payload, self.identifiers.fresh()).await
     }
 
     /// Figure 5b: MESSAGE with `payload` and the B-TID through the S-CSCF; the ServiceResponse comes back in a MESSAGE.
@@ -184,92 +189,6 @@ impl Terminal {
             );
         request.body(PROVISIONING, payload)
     }
-
-    async fn post(
-        &self,
-        target: &Target,
-        payload: &[u8],
-        authorization: Option<&[u8]>,
-    ) -> Result<Reply, TerminalError> {
-        let mut request = Request::post(target.path.as_str())
-            .header(HOST, &target.host)
-            .header(USER_AGENT, AGENT)
-            .header(CONTENT_TYPE, PROVISIONING);
-        if let Some(value) = authorization {
-            request = request.header(AUTHORIZATION, value);
-        }
-        let request = request.body(Full::new(Bytes::copy_from_slice(payload))).map_err(http)?;
-        self.show(Direction::Sent, &request_head(&request), payload);
-        let exchange = async {
-            let stream = TcpStream::connect(&target.address).await.map_err(http)?;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-            let exchange = async {
-                let response = sender.send_request(request).await.map_err(http)?;
-                let (head, body) = response.into_parts();
-                let body = Limited::new(body, LARGEST_BODY).collect().await.map_err(http)?.to_bytes();
-                Ok::<_, TerminalError>((head, body))
-            };
-            // The connection does its work while the exchange is waited for, and ends with it.
-            tokio::pin!(exchange, connection);
-            tokio::select! {
-                done = &mut exchange => done,
-                ended = &mut connection => { ended.map_err(http)?; exchange.await }
-            }
-        };
-        let (head, body) = timeout(self.settings.timeout, exchange)
-            .await
-            .map_err(|_| TerminalError::Http(format!("no answer from {}", target.address)))??;
-        let mut shown = format!("HTTP/1.1 {}\r\n", head.status);
-        for (name, value) in &head.headers {
-            shown.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
-        }
-        self.show(Direction::Received, &shown, &body);
-        Ok(Reply {
-            status: head.status.as_u16(),
-            challenges: head.headers.get_all(WWW_AUTHENTICATE).iter().map(|value| value.as_bytes().to_vec()).collect(),
-            info: head.headers.get("authentication-info").map(|value| value.as_bytes().to_vec()),
-            body: body.to_vec(),
-        })
-    }
-
-    fn show(&self, direction: Direction, head: &str, body: &[u8]) {
-        if let Some(observer) = &self.observer {
-            observer(direction, &[head.as_bytes(), b"\r\n", body].concat());
-        }
-    }
-}
-
-struct Reply {
-    status: u16,
-    challenges: Vec<Vec<u8>>,
-    info: Option<Vec<u8>>,
-    body: Vec<u8>,
-}
-
-/// Where to POST.
-struct Target {
-    /// `HOST:PORT` to connect to.
-    address: String,
-    host: String,
-    path: String,
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Target, TerminalError> {
-        let wrong = || TerminalError::Http(format!("{url:?} is no http://HOST:PORT/PATH"));
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(wrong());
-        }
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Target {
-            address: format!("{}:{port}", authority.host()),
-            host: authority.to_string(),
-            path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        })
-    }
 }
 
 /// `3GPP-bootstrapping@FQDN`: the NAF wants Ks_NAF, and says which NAF it is (TS 24.109 §5.2).
@@ -283,18 +202,6 @@ fn names(realm: &[u8], naf: &NafId) -> bool {
 fn provisioning(message: &Message<'_>) -> Option<(ServiceResponse, Vec<u8>)> {
     let document = provisioning_part(message)?;
     Some((ServiceResponse::read(&document)?, document))
-}
-
-fn request_head(request: &Request<Full<Bytes>>) -> String {
-    let mut head = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri());
-    for (name, value) in request.headers() {
-        head.push_str(&format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes())));
-    }
-    head
-}
-
-fn http(error: impl std::fmt::Display) -> TerminalError {
-    TerminalError::Http(error.to_string())
 }
 
 #[cfg(test)]
@@ -325,19 +232,6 @@ mod tests {
         for realm in ["3GPP-bootstrapping@bsm.home1.net.evil", "3GPP-bootstrapping-uicc@bsm.home1.net", "bsm.home1.net"]
         {
             assert!(!names(realm.as_bytes(), &naf));
-        }
-    }
-
-    #[test]
-    fn urls() {
-        let target = Target::parse("http://[::1]:8080/a?b=c").unwrap();
-        assert_eq!(
-            (target.address.as_str(), target.host.as_str(), target.path.as_str()),
-            ("[::1]:8080", "[::1]:8080", "/a?b=c")
-        );
-        assert_eq!(Target::parse("http://bsm.home1.net").unwrap().address, "bsm.home1.net:80");
-        for wrong in ["https://bsm.home1.net/", "bsm.home1.net/a", "http://u:p@bsm.home1.net/", "http:///a"] {
-            assert!(Target::parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -3,13 +3,16 @@
 //!
 //! [`register`] is the registration itself without sockets or clock (TS 24.229 §5.1.1): requests out, responses in.
 //! [`client`] runs it over a [`connection`]; [`load`] runs thousands of them over a few sockets. [`application`] is what
-//! the terminal asks the broadcast server for afterwards.
+//! the terminal asks the broadcast server for afterwards;
+//! [`bootstrap`] is the way to a key without SIP.
 
 pub mod application;
+pub mod bootstrap;
 pub mod card_file;
 pub mod challenge;
 pub mod client;
 pub mod connection;
+pub mod http;
 pub mod identifiers;
 pub mod link;
 pub mod load;

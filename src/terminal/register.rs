@@ -215,6 +215,11 @@ impl Flow {
         self.write(account, &authorization, true)
     }
 
+    /// REGISTER 1 without an Authorization, for a registrar that does not ask who it is.
+    pub fn anonymous(&mut self, account: &Account) -> Vec<u8> {
+        self.write(account, b"", true)
+    }
+
     /// The answer to the last request; provisional ones are not for here.
     pub fn answer(&mut self, account: &mut Account, response: &Message<'_>) -> Step {
         if let Some(end) = self.ending.take() {
@@ -354,8 +359,10 @@ impl Flow {
             .header(HeaderName::From, format!("<{impu}>;tag={}", self.tag))
             .header(HeaderName::To, format!("<{impu}>"))
             .header(HeaderName::CallId, &self.call_id)
-            .header(HeaderName::CSeq, format!("{} REGISTER", self.cseq))
-            .header(HeaderName::Authorization, authorization);
+            .header(HeaderName::CSeq, format!("{} REGISTER", self.cseq));
+        if !authorization.is_empty() {
+            request.header(HeaderName::Authorization, authorization);
+        }
         match &self.contact {
             Contact::Bind { uri, instance } => {
                 let value = format!("<{uri}>;expires={};+sip.instance=\"<{instance}>\"", self.expires);

@@ -5,7 +5,7 @@ use crate::support::*;
 use imscript::auth::digest::Algorithm;
 use imscript::sip::{HeaderName, Message};
 use std::net::{TcpListener, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SPROV: &str = "application/vnd.oma.bcast.sprov+xml";
 const NAF_KEY: &str = "application/vnd.imscript.naf-key+xml";
@@ -204,9 +204,23 @@ fn card_registers(
     let card = User::new(server.udp, "card");
     let authorization = card.authorization();
     card.line.send(&register("card", &format!("Authorization: {authorization}\r\n{fields}")));
-    let forwarded = bsm.take(Duration::from_millis(700));
-    let answer = Message::parse_owned(card.line.receive(Duration::from_secs(4)).expect("an answer")).unwrap();
-    (card, answer, forwarded)
+    let (answer, forwarded) = served(&card, bsm);
+    (card, answer, forwarded.into_iter().next())
+}
+
+/// The answer to what the card has asked, and what the broadcast server was sent for it.
+fn served(card: &User, bsm: &Broadcast) -> (Message<'static>, Vec<Message<'static>>) {
+    let (begun, mut forwarded) = (Instant::now(), Vec::new());
+    let answer = loop {
+        forwarded.extend(bsm.take(Duration::from_millis(1)));
+        if let Some(answer) = card.line.receive(Duration::from_millis(20)) {
+            break answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no answer");
+    };
+    // What was to be sent before the answer has arrived.
+    forwarded.extend(std::iter::from_fn(|| bsm.take(Duration::from_millis(1))));
+    (Message::parse_owned(answer).unwrap(), forwarded)
 }
 
 const PORTION: &str = "Bcast-Ext: profile=\"1.0\";naf-id=\"bsm.home1.net\"\r\n";
@@ -221,8 +235,8 @@ fn the_broadcast_server_that_is_none() {
     let ext = String::from_utf8(forwarded.header(HeaderName::BcastExt).unwrap().to_vec()).unwrap();
     let btid = ext.split("btid=\"").nth(1).unwrap().split('"').next().unwrap();
     let state = || server.subscriber("card@home1.net")["broadcast_registration"]["state"].clone();
-    let until = std::time::Instant::now() + Duration::from_secs(3);
-    while state() != "registered" && std::time::Instant::now() < until {
+    let begun = Instant::now();
+    while state() != "registered" && begun.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(state(), "registered");
@@ -332,25 +346,15 @@ fn lines_smuggled_into_what_is_sent_on() {
             format!("{PORTION}P-Access-Network-Info: 3GPP{evil}\r\nP-Visited-Network-ID: \"a{evil}\"\r\n"),
             format!("{PORTION}Require: no-such{evil}\r\n"),
         ] {
-            let (card, answer, forwarded) = {
-                let card = User::new(server.udp, "card");
-                let authorization = card.authorization();
-                card.line.send(&register("card", &format!("Authorization: {authorization}\r\n{fields}")));
-                let answer = card.line.receive(Duration::from_millis(20));
-                let mut forwarded = Vec::new();
-                while let Some(request) = bsm.take(Duration::from_millis(if answer.is_some() { 1 } else { 150 })) {
-                    forwarded.push(request);
-                }
-                let answer = answer.or_else(|| card.line.receive(Duration::from_secs(4)));
-                (card, answer.unwrap_or_else(|| panic!("no answer: {fields:?}")), forwarded)
-            };
-            let answer = Message::parse_owned(answer).unwrap();
+            let card = User::new(server.udp, "card");
+            let authorization = card.authorization();
+            card.line.send(&register("card", &format!("Authorization: {authorization}\r\n{fields}")));
+            let (answer, forwarded) = served(&card, &bsm);
             assert!(!is_smuggled(&answer), "{fields:?}: {}", shown(answer.bytes()));
             for request in &forwarded {
                 assert!(!is_smuggled(request), "{fields:?}: {}", shown(request.bytes()));
                 assert_eq!(request.check(), Ok(()), "{fields:?}: {}", shown(request.bytes()));
             }
-            drop(card);
         }
         // In what only comes back.
         let card = User::new(server.udp, "card");
@@ -372,17 +376,18 @@ fn lines_smuggled_into_what_is_sent_on() {
 fn a_naf_of_the_attackers() {
     let bsm = Broadcast::open();
     let mut server = Server::start(3, "roles = [\"scscf\", \"bsf\", \"hss\"]\n", &bsm.table(), &[]);
-    let attacker = UdpSocket::bind("127.0.0.2:5060").unwrap();
+    let host = own_address();
+    let attacker = UdpSocket::bind((host, 5060)).unwrap();
     attacker.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let listener = TcpListener::bind("127.0.0.2:5060").unwrap();
+    let listener = TcpListener::bind((host, 5060)).unwrap();
     listener.set_nonblocking(true).unwrap();
     for naf in [
-        "127.0.0.2",
-        "evil.example",
-        "bsm.home1.net.evil.example",
-        "bsm.home1.net@127.0.0.2",
-        "127.0.0.2:5060",
-        "localhost",
+        host.to_string(),
+        "evil.example".to_owned(),
+        "bsm.home1.net.evil.example".to_owned(),
+        format!("bsm.home1.net@{host}"),
+        format!("{host}:5060"),
+        "localhost".to_owned(),
     ] {
         let (_, answer, forwarded) = card_registers(&server, &bsm, &format!("Bcast-Ext: naf-id=\"{naf}\"\r\n"));
         assert!(matches!(answer.status(), 200 | 400), "{naf}: {}", answer.status());
@@ -391,7 +396,7 @@ fn a_naf_of_the_attackers() {
     }
     // Nor does a Contact, a Path or a Route draw anything.
     let aside =
-        "Path: <sip:127.0.0.2;lr>\r\nRoute: <sip:127.0.0.2;lr>\r\nSupported: path\r\nContact: <sip:card@127.0.0.2>\r\n";
+        format!("Path: <sip:{host};lr>\r\nRoute: <sip:{host};lr>\r\nSupported: path\r\nContact: <sip:card@{host}>\r\n");
     let (_, answer, _) = card_registers(&server, &bsm, &format!("{PORTION}{aside}"));
     assert_eq!(answer.status(), 200);
     assert!(attacker.recv(&mut [0; 1]).is_err() && listener.accept().is_err(), "something went to the attacker's host");

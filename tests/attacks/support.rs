@@ -19,6 +19,9 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
 pub(crate) const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
 
+/// Nothing takes that long, but the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(crate) struct Server {
     child: Child,
     pub(crate) dir: TempDir,
@@ -132,7 +135,7 @@ impl Server {
         }
         assert_eq!(status, 200);
         let took = started.elapsed();
-        assert!(took < Duration::from_secs(2), "a registration takes {took:?}");
+        assert!(took < Duration::from_secs(10), "a registration takes {took:?}");
         let memory = self.memory();
         println!("after the attack: {memory} MiB, a registration in {took:?}");
         assert!(memory < mebibytes, "{memory} MiB");
@@ -156,7 +159,7 @@ impl Server {
         let server = format!("tcp:{}", self.tcp);
         let output = Command::new(env!("CARGO_BIN_EXE_imscript"))
             .args(["terminal", verb, "--server", &server, "--impi", &impi, "--impu", &impu, "--k", K, "--opc", OPC])
-            .args(["--domain", DOMAIN, "--json", "--secrets", "--timeout", "4"])
+            .args(["--domain", DOMAIN, "--json", "--secrets", "--timeout", "30"])
             .args(more)
             .current_dir(self.dir.path())
             .output()
@@ -205,7 +208,7 @@ impl Stranger {
 
     pub(crate) fn at(ip: [u8; 4], server: SocketAddr) -> Stranger {
         let socket = UdpSocket::bind((IpAddr::V4(Ipv4Addr::from(ip)), 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Stranger { socket, server }
     }
 
@@ -225,7 +228,7 @@ impl Stranger {
     /// The answer, which must be one message whole.
     pub(crate) fn ask(&self, bytes: &[u8]) -> Message<'static> {
         self.send(bytes);
-        let answer = self.receive(Duration::from_secs(4)).unwrap_or_else(|| panic!("no answer: {}", shown(bytes)));
+        let answer = self.receive(PATIENCE).unwrap_or_else(|| panic!("no answer: {}", shown(bytes)));
         Message::parse_owned(answer).unwrap()
     }
 
@@ -304,6 +307,12 @@ pub(crate) fn session_keys(nonce: &str) -> SessionKeys {
     keys.f2345(&Rand(octets[..16].try_into().unwrap()))
 }
 
+/// An address on loopback that is this process's alone.
+pub(crate) fn own_address() -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 0x80 | high, low, 1)
+}
+
 /// What a stream gives until it is closed (true) or quiet for `within`.
 pub(crate) fn read_stream(stream: &mut TcpStream, within: Duration) -> (Vec<u16>, bool) {
     let (mut buffer, mut chunk, mut statuses) = (Vec::new(), vec![0; 65_536], Vec::new());
@@ -325,7 +334,7 @@ pub(crate) fn read_stream(stream: &mut TcpStream, within: Duration) -> (Vec<u16>
 
 /// Sends what it can: a server that has had enough closes.
 pub(crate) fn pour(stream: &mut TcpStream, bytes: &[u8]) {
-    let _ = stream.set_write_timeout(Some(Duration::from_secs(3)));
+    let _ = stream.set_write_timeout(Some(PATIENCE));
     let _ = stream.write_all(bytes);
 }
 

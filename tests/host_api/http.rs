@@ -87,7 +87,7 @@ pub(crate) async fn said(world: &World, capabilities: Capabilities, status: &str
         return fault;
     }
     let mut said = String::new();
-    for _ in 0..500 {
+    for _ in 0..6000 {
         let part = world.ask(&chain).unwrap();
         match part.strip_prefix("> ").unwrap_or_default() {
             "" if said.is_empty() => tokio::time::sleep(Duration::from_millis(10)).await,

@@ -8,6 +8,7 @@
 
 use crate::script::{self, Outcome, Script};
 use crate::support::{Server, Stranger, User, register};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -101,9 +102,12 @@ pub(crate) fn while_others_register(server: &Server, meanwhile: impl FnOnce()) -
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let others = scope.spawn(|| others(server, &over));
-        meanwhile();
+        // The scope waits for the others, also when this has failed.
+        let done = panic::catch_unwind(AssertUnwindSafe(meanwhile));
         over.store(true, Ordering::Relaxed);
-        latency(others.join().unwrap())
+        let took = others.join().unwrap();
+        done.unwrap_or_else(|why| panic::resume_unwind(why));
+        latency(took)
     })
 }
 

@@ -25,7 +25,7 @@ impl Service {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let notify = UnixDatagram::bind(path("notify")).unwrap();
-        notify.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        notify.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         fs::write(path("policy.lua"), "return {}\n").unwrap();
         let config = "listen = [\"udp:127.0.0.1:0\"]\nworkers = 2\npolicy = \"policy.lua\"\n[reload]\nwatch = false\n";
         fs::write(path("node.toml"), config).unwrap();
@@ -46,7 +46,7 @@ impl Service {
     fn hear(&self, of_the_watchdog: bool) -> String {
         loop {
             let mut buffer = [0; 4096];
-            let length = self.notify.recv(&mut buffer).expect("word of the node within 10 s");
+            let length = self.notify.recv(&mut buffer).expect("word of the node within a minute");
             let said = std::str::from_utf8(&buffer[..length]).unwrap().to_owned();
             if (said == "WATCHDOG=1\n") == of_the_watchdog {
                 return said;

@@ -63,7 +63,7 @@ fn a_wrong_argument_of_a_constructor_is_an_error_at_its_line() {
         (r#"ims.verify{ subscription = "sometimes" }"#, r#"may be "always", "cached", "new_services", "never""#),
         (r#"ims.verify{ max_age = 5 }"#, "cached"),
         (r#"ims.forward{ key = "push" }"#, "to is missing"),
-        (r#"ims.forward{ to = "bsm", key = "shove" }"#, r#""push", "pull", "on_use""#),
+        (r#"ims.forward{ to = "bsm", key = "shove" }"#, r#""push", "pull", "pull_sip", "pull_zn", "on_use""#),
         (r#"ims.forward{ to = "bsm", parts = { "keys" } }"#, r#"parts is "keys""#),
         (r#"ims.forward{ to = "bsm", parts = { a = "key" } }"#, "out of place"),
         (r#"ims.forward{ to = "bsm", parts = { "payload" }, key = "push" }"#, "needs"),

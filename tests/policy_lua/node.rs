@@ -1,11 +1,12 @@
 //! The stages around a request, over sockets: a node with a policy file, a stranger, and a broadcast server that is a
 //! socket of the test's.
 
+use imscript::cli::network::free_address;
 use imscript::config::Config;
 use imscript::server::Node;
 use imscript::sip::{Message, ResponseWriter};
 use std::cell::Cell;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -50,13 +51,11 @@ impl Bed {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("policy.lua"), POLICY).unwrap();
         let socket = || UdpSocket::bind("127.0.0.1:0").unwrap();
-        let (far, stranger, free) = (socket(), socket(), socket());
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let (far, stranger) = (socket(), socket());
         let server = |name: &str, addr: SocketAddr| {
             format!("[[broadcast_server]]\nname = \"{name}\"\nnaf = [\"{name}.home1.net\"]\naddress = \"udp:{addr}\"\n")
         };
-        let at: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+        let at = free_address(Ipv4Addr::LOCALHOST.into()).unwrap();
         let text = format!(
             "domain = \"home1.net\"\nroles = [\"scscf\", \"bsf\", \"hss\"]\nworkers = 1\nlisten = [\"udp:{at}\"]\n\
              data_dir = \"data\"\npolicy = \"policy.lua\"\n{}{}[broadcast]\ntimeout = 2\n",
@@ -66,7 +65,7 @@ impl Bed {
         let config = Config::parse(&text, &dir.path().join("node.toml")).unwrap();
         let node = Node::builder(config).start().unwrap();
         for socket in [&far, &stranger] {
-            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         }
         Bed { node, at, far, stranger, count: Cell::new(0), _dir: dir }
     }

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-const ALICE: &str = "alice@home1.net";
+pub(crate) const ALICE: &str = "alice@home1.net";
 
 /// A store that can be made to fail, as disks and networks do.
-struct Disk {
+pub(crate) struct Disk {
     memory: Memory,
-    full: AtomicBool,
-    away: AtomicBool,
+    pub(crate) full: AtomicBool,
+    pub(crate) away: AtomicBool,
     /// How often what was acknowledged may have been lost.
     epoch: AtomicU64,
 }
@@ -39,7 +39,7 @@ impl Disk {
         self.epoch.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn set(flag: &AtomicBool, value: bool) {
+    pub(crate) fn set(flag: &AtomicBool, value: bool) {
         flag.store(value, Ordering::Relaxed);
     }
 
@@ -50,7 +50,7 @@ impl Disk {
         (writing && self.full.load(Ordering::Relaxed)).then(|| StoreError::Unwritable("disk full".into()))
     }
 
-    fn text(&self, class: Class, name: &str) -> String {
+    pub(crate) fn text(&self, class: Class, name: &str) -> String {
         let entity = self.memory.load(vec![Key::new(class, name)]).wait().unwrap().pop().unwrap();
         let field = |(name, value): &(Box<str>, Box<[u8]>)| format!("{name}={}\n", String::from_utf8_lossy(value));
         entity.fields.iter().map(field).collect()
@@ -99,14 +99,14 @@ fn seal() -> Arc<Seal> {
 }
 
 /// A node on a store of the given nature, and what its fellow needs.
-struct House {
-    node: Network,
-    disk: Arc<Disk>,
-    seal: Arc<Seal>,
+pub(crate) struct House {
+    pub(crate) node: Network,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) seal: Arc<Seal>,
 }
 
 impl House {
-    fn new(nature: Nature) -> Self {
+    pub(crate) fn new(nature: Nature) -> Self {
         Self::with(nature, FixedPolicy::default())
     }
 
@@ -118,7 +118,7 @@ impl House {
     }
 
     /// Another node on the same store: the same one after a restart, or its neighbour.
-    fn another(&self) -> Network {
+    pub(crate) fn another(&self) -> Network {
         let node =
             self.node.beside(FixedPolicy::default(), |shared| shared.keep_in(self.disk.clone(), self.seal.clone()));
         if self.disk.nature() == Nature::Durable {

@@ -3,6 +3,7 @@
 
 mod authentication;
 mod bindings;
+mod bootstrapped;
 mod broadcast;
 mod claims;
 mod foreign_hss;

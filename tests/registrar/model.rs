@@ -91,7 +91,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         let request = request(call, cseq, &lines);
         let plan = Plan::read(&request, &limits, None).unwrap();
         let (result, _) =
-            table.update(&impi, &impus, |r: &mut Registration| r.apply(&plan, &request, &from, &limits, now));
+            table.update(&impi, &impus, |r: &mut Registration| r.apply(&plan, &request, &from, &limits, now, 0));
 
         let outdated = |(_, c, s): &(Duration, u8, u32)| *c == call && cseq <= *s;
         let named = |contact: &u8| contacts.is_empty() || contacts.iter().any(|(c, _)| c == contact);

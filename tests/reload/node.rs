@@ -108,17 +108,21 @@ impl Node {
         }
     }
 
-    /// What every worker says, asked often enough to meet all of them.
+    /// Asked often enough to meet every worker.
+    fn words(&self) -> Vec<String> {
+        (0..12).map(|n| self.word_for(&format!("user{n}"))).collect()
+    }
+
+    /// What every worker says.
     pub fn word(&self) -> String {
-        let words: Vec<String> = (0..12).map(|n| self.word_for(&format!("user{n}"))).collect();
+        let words = self.words();
         assert!(words.iter().all(|word| *word == words[0]), "workers differ: {words:?}");
         words[0].clone()
     }
 
-    /// Until every worker says this.
+    /// Until every worker says this: they take a generation one after the other.
     pub fn wait_for_word(&self, word: &str) {
-        wait_for(|| (self.word_for("user1") == word).then_some(()));
-        assert_eq!(self.word(), word);
+        wait_for(|| self.words().iter().all(|said| said == word).then_some(()));
     }
 
     pub fn log(&self) -> String {

@@ -23,6 +23,7 @@ fn every_log_line_names_a_generation_and_only_one() {
     assert_eq!(node.word(), "one");
     node.write(&counts("two"));
     node.done(&["reload"]);
+    node.wait_for_log("has ended with the last of its transactions"); // its last line
     let before = node.log().lines().count();
     assert_eq!(node.word(), "two");
     node.write("return {");

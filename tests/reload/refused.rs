@@ -27,7 +27,7 @@ fn what_is_wrong_is_told_with_file_line_and_source_and_the_old_one_serves() {
         ("an error at the top", "local policy = {}\npolicy.x.y = 1\nreturn policy\n", 2, "nil"),
     ] {
         node.write(text);
-        let error = within(Duration::from_secs(20), || node.refused(&["reload"]));
+        let error = within(Duration::from_secs(30), || node.refused(&["reload"]));
         assert!(error.contains("policy.lua") && error.contains(word), "{what}: {error}");
         if line > 0 {
             assert!(error.contains(&format!("policy.lua:{line}:")), "{what}: {error}");
@@ -81,7 +81,7 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         let _ = std::fs::remove_file(node.path(name));
         assert!(std::process::Command::new("mkfifo").arg(node.path(name)).status().unwrap().success());
     };
-    let refused = || within(Duration::from_secs(10), || node.refused(&["reload"]));
+    let refused = || within(Duration::from_secs(30), || node.refused(&["reload"]));
     for name in ["policy.lua", "tests/policy_test.lua", "ims.toml"] {
         let before = std::fs::read(node.path(name)).ok();
         pipe(name);
@@ -102,6 +102,6 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
     // The loader and the watch of the files still live.
     node.write(&says("two"));
     node.wait_for_word("two");
-    within(Duration::from_secs(10), || node.done(&["rollback"]));
+    within(Duration::from_secs(30), || node.done(&["rollback"]));
     assert_eq!(node.word(), "one");
 }

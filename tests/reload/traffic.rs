@@ -2,9 +2,10 @@
 
 use crate::node::{Node, says};
 use crate::support::fake_bsm::{Conduct, FakeBsm};
-use imscript::cli::network::NAF;
+use imscript::cli::network::{NAF, free_address};
 use serde_json::Value;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A policy that lets everybody register, and is of a size.
@@ -80,10 +81,7 @@ fn reload(node: &Node, n: usize) -> f64 {
 
 #[test]
 fn a_register_that_began_under_one_generation_ends_under_it() {
-    let bsm = {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.local_addr().unwrap()
-    };
+    let bsm = free_address(Ipv4Addr::LOCALHOST.into()).unwrap();
     let fake = FakeBsm::bind(bsm, Conduct::Silent);
     let tables = format!(
         "[[broadcast_server]]\nname = \"bsm\"\nnaf = [\"{NAF}\"]\naddress = \"tcp:{bsm}\"\n[broadcast]\ntimeout = 3\n"
@@ -97,7 +95,7 @@ fn a_register_that_began_under_one_generation_ends_under_it() {
     let node = Node::with(&tells("first"), &tables, "watch = false");
     let card = node.subscriber_with("yes");
     let result = std::thread::scope(|scope| {
-        let terminal = scope.spawn(|| node.terminal("register", &card, &["--naf-id", NAF, "--timeout", "20"]).unwrap());
+        let terminal = scope.spawn(|| node.terminal("register", &card, &["--naf-id", NAF, "--timeout", "60"]).unwrap());
         // Its broadcast leg hangs; meanwhile the policy is replaced.
         fake.request(0, |request| request.method() == b"REGISTER");
         node.write(&tells("second"));

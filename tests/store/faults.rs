@@ -138,7 +138,7 @@ fn what_was_told_behind_is_written_when_there_is_room_again() {
     let until = |what: &dyn Fn() -> bool| {
         let began = Instant::now();
         while !what() {
-            assert!(began.elapsed() < Duration::from_secs(10));
+            assert!(began.elapsed() < Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(2));
         }
     };
@@ -208,7 +208,7 @@ fn name(which: u64) -> Key {
 fn recover(store: &Sqlite) {
     let began = Instant::now();
     while store.save(Save::whole(key("probe"), vec![put("v", "1")])).wait().is_err() {
-        assert!(began.elapsed() < Duration::from_secs(5), "it does not recover");
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not recover");
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(store.health()[0].writes, "{:?}", store.health());

@@ -31,6 +31,9 @@ fn open_at(urls: &[String], prefix: &str, clock: Clock) -> Redis {
     Redis::open(&Options { urls: urls.to_vec(), prefix: prefix.into(), ca: None }, clock).unwrap()
 }
 
+/// What comes by itself has come by then, also on a busy machine; by itself it takes a second or two.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
 /// How long `ask` takes, and what it says.
 pub(crate) fn timed<T>(ask: impl FnOnce() -> T) -> (Duration, T) {
     let from = Instant::now();
@@ -57,7 +60,7 @@ pub(crate) fn assert_refuses_at_once<T: std::fmt::Debug>(times: usize, mut ask: 
         all.push(took);
     }
     all.sort();
-    assert!(all[times * 9 / 10] < Duration::from_millis(200) && all[times - 1] < Duration::from_secs(1), "{all:?}");
+    assert!(all[times * 9 / 10] < Duration::from_millis(200) && all[times - 1] < Duration::from_secs(3), "{all:?}");
 }
 
 pub(crate) fn save(store: &dyn Store, name: &str) -> Result<Saved, StoreError> {
@@ -75,7 +78,7 @@ impl Bed for Bench {
     }
 
     fn while_(&self) -> Duration {
-        Duration::from_millis(100)
+        Duration::from_secs(1)
     }
 
     fn pass(&self, by: Duration) {
@@ -105,7 +108,7 @@ fn a_node_may_be_there_before_its_server() {
     assert!(matches!(store.claim_due(Duration::from_secs(1), 1).wait(), Err(StoreError::Away(_))));
     assert!(matches!(store.walk(key("x").class, &mut |_, _| panic!()), Err(StoreError::Away(_))));
     server.run();
-    eventually("it is there", Duration::from_secs(2), || save(&store, "x").is_ok());
+    eventually("it is there", SOON, || save(&store, "x").is_ok());
 }
 
 #[test]
@@ -122,7 +125,7 @@ fn a_server_that_goes_and_comes_back_has_another_epoch() {
     assert_refuses_at_once(50, || store.load(vec![key("x"), key("y"), key("z")]).wait());
     assert_eq!(store.epoch(&key("x")), epoch, "nobody knows yet");
     server.run();
-    eventually("it is back", Duration::from_secs(2), || store.load(vec![key("x")]).wait().is_ok());
+    eventually("it is back", SOON, || store.load(vec![key("x")]).wait().is_ok());
     assert_ne!(store.epoch(&key("x")), epoch, "known before the first answer");
     assert!(!load(&store, key("x")).exists());
 }
@@ -139,9 +142,7 @@ fn an_emptied_server_is_noticed() {
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!((one.epoch(&key("x")), other.epoch(&key("x"))), epochs, "nothing has happened");
     server.cli(&["FLUSHALL"]);
-    eventually("both notice", Duration::from_secs(3), || {
-        one.epoch(&key("x")) != epochs.0 && other.epoch(&key("x")) != epochs.1
-    });
+    eventually("both notice", SOON, || one.epoch(&key("x")) != epochs.0 && other.epoch(&key("x")) != epochs.1);
     save(&one, "x").unwrap();
     assert!(load(&other, key("x")).exists());
 }
@@ -159,13 +160,13 @@ fn a_partition_is_over_when_it_is_over() {
     wire.cut(true);
     let from = Instant::now();
     let (took, answer) = timed(|| save(&store, "x"));
-    assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_secs(1), "{took:?} {answer:?}");
+    assert!(matches!(answer, Err(StoreError::Away(_))) && took < Duration::from_secs(3), "{took:?} {answer:?}");
     while from.elapsed() < Duration::from_secs(2) {
         assert_refuses_at_once(20, || save(&store, "x"));
         std::thread::sleep(Duration::from_millis(10));
     }
     wire.cut(false);
-    eventually("it is back", Duration::from_secs(2), || save(&store, "x").is_ok());
+    eventually("it is back", SOON, || save(&store, "x").is_ok());
     assert_eq!(store.epoch(&key("x")), epoch, "the same server, which has lost nothing");
 }
 
@@ -180,7 +181,7 @@ fn a_clock_that_is_wrong_plays_no_role() {
     let store = open_at(&[server.url()], "t", clock);
     let right = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let is_right = || store.time(clock.now()).abs_diff(right()) < Duration::from_secs(2);
-    eventually("it is the server's", Duration::from_secs(5), is_right);
+    eventually("it is the server's", SOON, is_right);
     assert!(clock.now().unix.abs_diff(right()) > Duration::from_secs(86_400));
     let mut before = store.time(clock.now());
     for step in [3600, 0, 0, 0] {
@@ -205,10 +206,16 @@ fn what_two_nodes_claim_each_gets_once() {
     for key in &names {
         made(&stores[0], Save::whole(key.clone(), vec![put("a", "1")]).due(Due::At(at)));
     }
+    let claimed = AtomicU32::new(0);
     let claim = |store: &Redis| {
-        let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(3));
-        while Instant::now() < until {
-            all.extend(store.claim_due(Duration::from_secs(60), 20).wait().unwrap());
+        let (mut all, begun) = (Vec::new(), Instant::now());
+        // All, and for a while whatever may come beyond.
+        while claimed.load(Ordering::Relaxed) < 300 && begun.elapsed() < SOON
+            || begun.elapsed() < Duration::from_secs(3)
+        {
+            let keys = store.claim_due(Duration::from_secs(60), 20).wait().unwrap();
+            claimed.fetch_add(keys.len() as u32, Ordering::Relaxed);
+            all.extend(keys);
         }
         all
     };
@@ -263,7 +270,7 @@ fn a_full_server_is_read_and_says_that_it_is_full() {
     assert!(health[0].reads && !health[0].writes && health[0].why.contains("OOM"), "{health:?}");
     server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     save(&store, "y").unwrap();
-    eventually("it says so", Duration::from_secs(3), || store.health()[0].writes);
+    eventually("it says so", SOON, || store.health()[0].writes);
 }
 
 #[test]

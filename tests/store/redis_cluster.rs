@@ -1,7 +1,7 @@
 //! A cluster of three masters with a replica each: the common behaviour, and what happens when a part of it goes.
 
 use crate::behaviour::{self, key, load, put};
-use crate::redis::{Bench, assert_refuses_at_once, eventually, open, save, timed};
+use crate::redis::{Bench, SOON, assert_refuses_at_once, eventually, open, save, timed};
 use crate::servers::{self, Cluster};
 use imscript::store::{Save, Store, StoreError};
 use std::collections::BTreeMap;
@@ -73,11 +73,11 @@ fn a_master_that_dies_takes_only_its_own_along_and_not_for_long() {
             cluster.server(victim).kill();
             let killed = Instant::now();
             while !servers::cli(replica, &["ROLE"]).starts_with("master") {
-                assert!(killed.elapsed() < Duration::from_secs(15), "no promotion");
+                assert!(killed.elapsed() < Duration::from_secs(60), "no promotion");
                 std::thread::sleep(Duration::from_millis(10));
             }
             let promoted = Instant::now();
-            std::thread::sleep(Duration::from_secs(3));
+            std::thread::sleep(Duration::from_secs(4));
             stop.store(true, Ordering::SeqCst);
             // What the machine itself takes shows where nothing has happened.
             let mut stall = Duration::ZERO;
@@ -97,7 +97,7 @@ fn a_master_that_dies_takes_only_its_own_along_and_not_for_long() {
                     last.map(|last| last.saturating_duration_since(promoted)),
                 );
                 if port == victim {
-                    assert!(failed > 0 && told.last().unwrap().2, "away, and back within 3 s");
+                    assert!(failed > 0 && told.last().unwrap().2, "away, and back within 4 s");
                     assert!(longest < Duration::from_millis(200) + stall, "{longest:?}");
                 } else {
                     assert_eq!(failed, 0, "the others do not notice");
@@ -132,7 +132,7 @@ fn a_replica_that_lagged_has_another_epoch() {
     let last = &names[39 % names.len()];
     cluster.server(*victim).kill();
     cluster.server(replica).signal("CONT");
-    eventually("the replica has taken over", Duration::from_secs(10), || store.load(vec![key(last)]).wait().is_ok());
+    eventually("the replica has taken over", SOON * 2, || store.load(vec![key(last)]).wait().is_ok());
     let epochs = epochs(&store, names);
     assert!(epochs.iter().zip(&before).all(|(now, before)| now != before), "{before:?} {epochs:?}");
     println!("lost: {}", load(&store, key(last)).field("n") != Some(b"39"));
@@ -150,7 +150,7 @@ fn an_emptied_master_has_another_epoch() {
     let before: BTreeMap<_, _> = spread.iter().map(|(port, names)| (*port, epochs(&store, names))).collect();
     let victim = *spread.keys().next().unwrap();
     servers::cli(victim, &["FLUSHALL"]);
-    eventually("it is noticed", Duration::from_secs(3), || epochs(&store, &spread[&victim]) != before[&victim]);
+    eventually("it is noticed", SOON, || epochs(&store, &spread[&victim]) != before[&victim]);
     for (port, names) in &spread {
         assert_eq!(epochs(&store, names) != before[port], *port == victim, "epochs of {port}");
     }
@@ -174,9 +174,7 @@ fn a_cluster_that_is_all_gone_comes_back() {
     }
     assert!(store.health().iter().all(|part| !part.reads && !part.why.is_empty()), "{:?}", store.health());
     cluster.heal();
-    eventually("all are back", Duration::from_secs(10), || {
-        spread.values().flatten().all(|name| save(&store, name).is_ok())
-    });
+    eventually("all are back", SOON * 2, || spread.values().flatten().all(|name| save(&store, name).is_ok()));
 }
 
 #[test]
@@ -214,10 +212,10 @@ fn a_bucket_that_moves_is_followed() {
         assert!(!matches!(answer, Err(ref error) if !error.to_string().contains("TRYAGAIN")), "{answer:?}");
         // MOVED.
         assert!(load(&store, key(name)).exists());
-        eventually("it is followed", Duration::from_secs(3), || save(&store, name).is_ok());
+        eventually("it is followed", SOON, || save(&store, name).is_ok());
     };
     let epoch = store.epoch(&key(name));
     shift(*from, to);
-    eventually("it is another shard", Duration::from_secs(6), || store.epoch(&key(name)) != epoch);
+    eventually("it is another shard", SOON, || store.epoch(&key(name)) != epoch);
     shift(to, *from);
 }

@@ -56,6 +56,11 @@ impl FakeBsm {
         self.received.lock().unwrap().clone()
     }
 
+    /// What has come after the first `known`.
+    pub fn received_since(&self, known: usize) -> Vec<Vec<u8>> {
+        self.received.lock().unwrap().iter().skip(known).cloned().collect()
+    }
+
     /// The `n`th request (from 0) for which `wanted` holds, once it has come.
     pub fn request(&self, n: usize, wanted: impl Fn(&Message<'_>) -> bool) -> Message<'static> {
         wait_for(|| {
@@ -114,9 +119,9 @@ pub fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<
 
 /// Sends a request over UDP and gives back the first answer.
 pub fn exchange_from(socket: &UdpSocket, request: &str, to: SocketAddr) -> Message<'static> {
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket.send_to(request.as_bytes(), to).unwrap();
     let mut buffer = vec![0; 65536];
-    let (length, _) = socket.recv_from(&mut buffer).expect("an answer within 10 s");
+    let (length, _) = socket.recv_from(&mut buffer).expect("an answer within a minute");
     Message::parse_owned(buffer[..length].to_vec()).unwrap()
 }

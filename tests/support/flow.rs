@@ -4,6 +4,7 @@ use imscript::cli::network::Network;
 use imscript::observe::ladder::{self, Step};
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub struct Flow {
@@ -18,7 +19,20 @@ impl fmt::Display for Flow {
 }
 
 impl Flow {
+    /// What was traced so far. A message whose receiver has not noted it yet is waited for; some receivers note nothing.
     pub fn of(network: &Network) -> anyhow::Result<Flow> {
+        let mut flow = Flow::read(network)?;
+        for _ in 0..50 {
+            if !flow.lines.iter().any(|line| line.contains(" > ? ")) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            flow = Flow::read(network)?;
+        }
+        Ok(flow)
+    }
+
+    fn read(network: &Network) -> anyhow::Result<Flow> {
         let steps = ladder::steps(network.events()?);
         let mut requests: HashMap<String, String> = HashMap::new();
         let mut lines = Vec::new();
@@ -43,7 +57,7 @@ impl Flow {
 
     /// Waits until the flow has a line.
     pub fn with(network: &Network, line: &str) -> Flow {
-        super::wait_for(|| Flow::of(network).unwrap().containing(line))
+        super::wait_for(|| Flow::read(network).unwrap().containing(line))
     }
 
     fn containing(self, line: &str) -> Option<Flow> {

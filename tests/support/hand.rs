@@ -12,6 +12,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Nothing takes that long, but the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 pub struct Hand {
     pub card: Card,
     pub usim: Usim,
@@ -30,7 +33,7 @@ impl Hand {
     pub fn new(card: &Card, ims: SocketAddr) -> Hand {
         let keys = KeySet::Milenage { k: key(&card.k), opc: key(&card.opc) };
         let socket = UdpSocket::bind((ims.ip(), 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         // The system gives a port again that was let go; a Call-ID is never used twice.
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let call_id = format!("hand-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -59,6 +62,12 @@ impl Hand {
     }
 
     pub fn send(&mut self, authorization: &str, more: &str, body: &[u8]) {
+        let contact = format!("Contact: <{}>\r\n", self.contact());
+        self.send_with(&contact, authorization, more, body);
+    }
+
+    /// The same with these in place of its Contact line.
+    pub fn send_with(&mut self, contact: &str, authorization: &str, more: &str, body: &[u8]) {
         self.cseq += 1;
         let local = self.socket.local_addr().unwrap();
         let Card { impu, .. } = &self.card;
@@ -67,7 +76,7 @@ impl Hand {
         let head = format!(
             "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call_id}{cseq};rport\r\n\
              Max-Forwards: 70\r\nFrom: <{impu}>;tag=hand\r\nTo: <{impu}>\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} REGISTER\r\nContact: <sip:hand@{local}>\r\n{expires}Authorization: {authorization}\r\n{more}\
+             CSeq: {cseq} REGISTER\r\n{contact}{expires}Authorization: {authorization}\r\n{more}\
              Content-Length: {}\r\n\r\n",
             body.len()
         );
@@ -82,7 +91,7 @@ impl Hand {
 
     pub fn receive(&mut self) -> Message<'static> {
         let mut buffer = vec![0; 65536];
-        let (length, _) = self.socket.recv_from(&mut buffer).expect("an answer within 10 s");
+        let (length, _) = self.socket.recv_from(&mut buffer).expect("an answer within a minute");
         self.heard.extend_from_slice(&buffer[..length]);
         Message::parse_owned(buffer[..length].to_vec()).unwrap()
     }
@@ -90,6 +99,11 @@ impl Hand {
     /// Sends a REGISTER, again and again as RFC 3261 §17.1.2.2 has it; its final answer, or None after `turns` in vain.
     pub fn insist(&mut self, authorization: &str, more: &str, turns: u32) -> Option<Message<'static>> {
         self.send(authorization, more, b"");
+        self.await_answer(turns)
+    }
+
+    /// The final answer to what was sent last, which is sent again meanwhile.
+    pub fn await_answer(&mut self, turns: u32) -> Option<Message<'static>> {
         let branch = self.cseq;
         let mut pause = Duration::from_millis(500);
         let mut buffer = vec![0; 65536];
@@ -110,6 +124,11 @@ impl Hand {
     pub fn unanswered(&self) -> String {
         let none = challenge::unanswered(&self.card.impi, DOMAIN.as_bytes(), b"", &format!("sip:{DOMAIN}"));
         String::from_utf8(none).unwrap()
+    }
+
+    /// What a trusted P-CSCF says of a request that came over its security association (TS 24.229 §5.2.2).
+    pub fn vouched(&self) -> String {
+        format!("{}, integrity-protected=\"yes\"", self.unanswered())
     }
 
     pub fn challenge(response: &Message<'_>) -> Challenge {

@@ -98,8 +98,12 @@ impl Drop for Bed {
         if !std::thread::panicking() {
             return;
         }
-        for name in ["ims.log", "bsm.log"] {
-            let log = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        for file in std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            if !name.ends_with(".log") {
+                continue;
+            }
+            let log = std::fs::read_to_string(file.path()).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("--- {name}\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
@@ -117,13 +121,14 @@ pub fn key_file(path: &Path) {
 }
 
 /// Polls until there is an outcome.
+#[track_caller]
 pub fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(15);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "what was waited for did not happen within 15 s");
+        assert!(Instant::now() < end, "what was waited for did not happen within a minute");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

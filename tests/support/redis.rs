@@ -3,8 +3,9 @@
 
 #![allow(dead_code, unreachable_pub)] // every test program uses its part
 
+use imscript::cli::network::free_address;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +26,8 @@ pub fn installed() -> bool {
     installed
 }
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+fn free_port() -> u16 {
+    free_address(Ipv4Addr::LOCALHOST.into()).unwrap().port()
 }
 
 /// Ends the server when its own input ends, and takes its folder away unless it was told to keep it.
@@ -77,7 +78,7 @@ impl Server {
         BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let input = shell.stdin.take().unwrap();
         self.running = Some((shell, input, line.trim().parse().unwrap()));
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
             assert!(Instant::now() < end, "redis-server does not come up:\n{}", log());
@@ -199,7 +200,7 @@ impl Cluster {
             let moving = nodes.split('[').skip(1).filter_map(|rest| rest.split('-').next());
             moving.for_each(|slot| _ = server.cli(&["CLUSTER", "SETSLOT", slot, "STABLE"]));
         }
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + Duration::from_secs(60);
         while !self.is_whole() {
             assert!(Instant::now() < end, "the cluster does not heal:\n{}", self.servers[0].cli(&["CLUSTER", "NODES"]));
             std::thread::sleep(Duration::from_millis(50));

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 const CARDS: u8 = 12;
+/// Between two REGISTERs of a user. A card has ten SQNs a second: who asks for more soon has the node move its mark on, and
+/// that may lie on a master that is away.
+const PACE: Duration = Duration::from_millis(150);
 
 /// Three nodes and their subscribers.
 fn nodes(bed: &mut Bed, urls: &[String]) -> ([SocketAddr; 3], Vec<Card>) {
@@ -45,7 +48,7 @@ fn ask(hand: &mut Hand, first: SocketAddr, second: SocketAddr, more: &str) -> (u
     let mut once = |hand: &mut Hand, at: SocketAddr, authorization: &str| {
         let begun = Instant::now();
         hand.ims = at;
-        let answer = hand.insist(authorization, more, 3).expect("an answer");
+        let answer = hand.insist(authorization, more, 6).expect("an answer");
         longest = longest.max(begun.elapsed());
         answer
     };
@@ -75,20 +78,24 @@ fn what_one_node_begins_another_finishes_and_no_node_is_missed() {
     for (i, hand) in hands.iter_mut().enumerate() {
         assert_eq!(register(hand, at[i % 3], at[(i + 1) % 3]).0, 200);
     }
-    wait_for(|| {
-        let shown = bed.imscript_ok(&["subscriber", "list", "--registered", "--config", "one.toml"]);
-        cards.iter().all(|card| shown.contains(&card.impi)).then_some(())
-    });
+    // The HSS is told of a state when it has been answered for: one change after the other.
+    let until = |bed: &Bed, registered: bool| {
+        wait_for(|| {
+            let shown = bed.imscript_ok(&["subscriber", "list", "--registered", "--config", "two.toml"]);
+            cards.iter().all(|card| shown.contains(&card.impi) == registered).then_some(())
+        });
+    };
+    until(&bed, true);
     // One node dies; the others have all that it had.
     bed.kill("one");
     for hand in &mut hands {
-        assert_eq!(register(hand, at[1], at[2]).0, 200);
         assert_eq!(ask(hand, at[2], at[1], "Expires: 0\r\n").0, 200);
     }
-    wait_for(|| {
-        let shown = bed.imscript_ok(&["subscriber", "list", "--registered", "--config", "two.toml"]);
-        cards.iter().all(|card| !shown.contains(&card.impi)).then_some(())
-    });
+    until(&bed, false);
+    for hand in &mut hands {
+        assert_eq!(register(hand, at[1], at[2]).0, 200);
+    }
+    until(&bed, true);
 }
 
 #[test]
@@ -114,7 +121,7 @@ fn a_dead_master_costs_its_own_users_a_moment_and_the_others_nothing() {
     let (mut refused, mut longest) = (0, Duration::ZERO);
     let mut back = vec![false; cards.len()];
     while !back.iter().all(|back| *back) {
-        assert!(begun.elapsed() < Duration::from_secs(15), "not back: {back:?}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "not back: {back:?}");
         for (i, hand) in hands.iter_mut().enumerate() {
             let (status, took) = register(hand, at[i % 3], at[(i + 1) % 3]);
             longest = longest.max(took);
@@ -126,6 +133,7 @@ fn a_dead_master_costs_its_own_users_a_moment_and_the_others_nothing() {
                 }
             }
         }
+        std::thread::sleep(PACE);
     }
     println!(
         "{affected} users affected, {refused} refused, all back after {:?}, longest answer {longest:?}",
@@ -148,13 +156,13 @@ fn when_the_whole_store_is_away_that_is_said_at_once_and_what_was_acknowledged_i
     let challenge = Hand::challenge(&hand.register(&hand.unanswered(), NAMES_NAF, b""));
     let answer = hand.answer(&challenge);
     assert_eq!(hand.register(&answer, "", b"").status(), 200);
-    cluster.servers.iter().for_each(|server| server.signal("STOP"));
     let mut other = Hand::new(&cards[1], at[0]);
     let status = |bed: &Bed| {
         let output = bed.imscript(&["status", "--config", "one.toml"]).unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
     assert!(status(&bed).0, "ready");
+    cluster.servers.iter().for_each(|server| server.signal("STOP"));
     // The first finds out; from then on it is known.
     wait_for(|| (register(&mut other, at[0], at[0]).0 == 503).then_some(()));
     let took = (0..5).map(|_| register(&mut other, at[0], at[0])).map(|(status, took)| {
@@ -163,8 +171,9 @@ fn when_the_whole_store_is_away_that_is_said_at_once_and_what_was_acknowledged_i
     });
     let fastest = took.min().unwrap();
     assert!(fastest < Duration::from_millis(200), "{fastest:?}");
-    let (ready, said) = status(&bed);
-    assert!(!ready && said.starts_with("degraded") && said.contains("is away"), "{said}");
+    // Nobody waits for a server that is slow; a moment later it is taken for dead.
+    let said = wait_for(|| Some(status(&bed)).filter(|(ready, _)| !ready)).1;
+    assert!(said.starts_with("degraded") && said.contains("is away"), "{said}");
     cluster.servers.iter().for_each(|server| server.signal("CONT"));
     wait_for(|| status(&bed).0.then_some(()));
     wait_for(|| (register(&mut other, at[0], at[1]).0 == 200).then_some(()));

@@ -1,4 +1,5 @@
-//! What survives: kill -9 of a node under load, and several nodes on one Redis cluster whose parts die.
+//! What survives: kill -9 of a node under load, several nodes on one Redis cluster whose parts die, and two nodes that are
+//! asked about the same users at the same time.
 
 mod cluster;
 mod kill;
@@ -6,3 +7,4 @@ mod kill;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;
+mod two;

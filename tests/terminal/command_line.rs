@@ -22,7 +22,7 @@ fn json(output: &Output) -> Value {
 }
 
 fn terminal(server: &str, verb: &str, more: &[&str]) -> Output {
-    let who = ["--impi", IMPI, "--impu", "sip:alice@home1.net", "--k", K, "--opc", OPC, "--json", "--timeout", "3"];
+    let who = ["--impi", IMPI, "--impu", "sip:alice@home1.net", "--k", K, "--opc", OPC, "--json", "--timeout", "60"];
     imscript(&[&["terminal", verb, "--server", server], &who[..], more].concat())
 }
 
@@ -245,7 +245,7 @@ fn load_checks_every_answer() {
     });
     let (server, network) = network(Some("registered"));
     network.lock().unwrap().subscribers = known.collect();
-    let base = ["load", "--server", &server, "--window", "20", "--json", "--timeout", "2"];
+    let base = ["load", "--server", &server, "--window", "20", "--json", "--timeout", "60"];
     for (more, registrations, deregistrations) in
         [(&["--users", "300", NAF[0], NAF[1]][..], 300, 0), (&["--from", file, "--cycles", "2"][..], 600, 600)]
     {
@@ -258,10 +258,19 @@ fn load_checks_every_answer() {
     }
     let pid = std::process::id().to_string();
     let output =
-        imscript(&[&base[..], &["--users", "20", "--duration", "0.3", "--rate", "50", "--server-pid", &pid]].concat());
+        imscript(&[&base[..], &["--users", "20", "--duration", "2", "--rate", "20", "--server-pid", &pid]].concat());
     let result = json(&output);
     assert!(output.status.success() && result["server_cpu_us_per_registration"].is_number(), "{result}");
-    assert!((10..=17).contains(&result["registrations"].as_u64().unwrap()), "{result}");
+    assert!((20..=45).contains(&result["registrations"].as_u64().unwrap()), "{result}");
+
+    // Refreshes: what is counted are second registrations of terminals that are registered.
+    let output = imscript(&[&base[..], &["--users", "20", "--warm-up", "--duration", "0.2", "--rate", "100"]].concat());
+    let result = json(&output);
+    assert!(output.status.success() && result["warm_up_errors"] == 0, "{result}");
+    assert!((15..=21).contains(&result["registrations"].as_u64().unwrap()), "{result}");
+    // A terminal's pause counts.
+    let output = imscript(&[&base[..], &["--users", "5", "--pause", "40"]].concat());
+    assert!(json(&output)["p50_ms"].as_f64().unwrap() >= 40.0, "{output:?}");
 
     // A 200 that does not say what it must is an error, and so is a wrong key.
     network.lock().unwrap().broadcast = None;

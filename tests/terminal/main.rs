@@ -11,8 +11,9 @@ use imscript::sip::HeaderName;
 use imscript::terminal::client::Settings;
 use imscript::terminal::usim::{SqnArray, Usim};
 use imscript::terminal::*;
-use registrar::{IMPI, K, OPC, Registrar, Shared, tcp, tls, udp, udp_and_tcp, udp_at, unhex};
+use registrar::{IMPI, K, OPC, Registrar, Shared, own_address, tcp, tls, udp, udp_at, unhex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 fn card(opc: &str, sqn: SqnArray) -> Credentials {
     let keys = KeySet::from_opc(Card::Milenage, &unhex(K), &unhex(opc)).unwrap();
@@ -20,7 +21,7 @@ fn card(opc: &str, sqn: SqnArray) -> Credentials {
 }
 
 async fn terminal(server: &str, credentials: Credentials) -> Terminal {
-    let settings = Settings { timeout: Duration::from_secs(3), ..Settings::default() };
+    let settings = Settings { timeout: Duration::from_secs(60), ..Settings::default() };
     terminal_with(server, credentials, settings).await
 }
 
@@ -199,12 +200,14 @@ async fn tcp_and_ipv6() {
 #[tokio::test]
 async fn large_requests_go_over_tcp_or_fall_back_to_udp() {
     let payload = format!("<ServiceRequest>{}</ServiceRequest>", "x".repeat(1300));
-    let (server, network) = udp(Registrar::new());
+    let (server, network) = udp_at(&own_address(), Registrar::new());
     let mut ue = terminal(&server, card(OPC, SqnArray::fresh())).await;
     ue.register(&with_naf(Some(payload.as_bytes()))).await.unwrap();
     assert!(header(&network, 0, HeaderName::Via).unwrap().starts_with("SIP/2.0/UDP"), "TCP is refused there");
 
-    let (server, network) = udp_and_tcp(Registrar::new());
+    let address = own_address();
+    let (server, network) = udp_at(&address, Registrar::new());
+    tcp(&address, network.clone());
     let mut ue = terminal(&server, card(OPC, SqnArray::fresh())).await;
     ue.register(&with_naf(Some(payload.as_bytes()))).await.unwrap();
     for index in [0, 1] {
@@ -288,9 +291,19 @@ async fn a_terminal_that_stays_refreshes_in_time() {
     let mut ue = terminal(&server, card(OPC, SqnArray::fresh())).await;
     let options = RegisterOptions { expires: 2, ..RegisterOptions::default() };
     let granted = ue.register(&options).await.unwrap().expires;
-    let end = tokio::time::Instant::now() + Duration::from_millis(1500);
-    ue.stay(&options, granted, end, |_| {}).await.unwrap();
-    assert_eq!(requests(&network), 4, "half of a short registration");
+    let begun = Instant::now();
+    ue.stay(&options, granted, begun + Duration::from_millis(10), |_| {}).await.unwrap();
+    assert_eq!(requests(&network), 2, "not so soon");
+    let refreshed = async {
+        while requests(&network) < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        ended = ue.stay(&options, granted, begun + Duration::from_secs(60), |_| {}) => panic!("{ended:?}"),
+        () = refreshed => {}
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(1), "half of a short registration");
     assert_eq!(header(&network, 0, HeaderName::CallId), header(&network, 3, HeaderName::CallId));
     assert_eq!(header(&network, 3, HeaderName::CSeq).as_deref(), Some("4 REGISTER"));
 }

@@ -6,13 +6,14 @@ use imscript::aka::vector::{AkaVector, Amf, Rand};
 use imscript::aka::{Algorithm as Card, KeySet};
 use imscript::auth::digest::{Algorithm, Digest, Password, Qop, QopKind};
 use imscript::auth::nonce;
+use imscript::cli::network::free_address;
 use imscript::gba::btid::Btid;
 use imscript::gba::kdf::{self, Ks};
 use imscript::gba::naf_id::NafId;
 use imscript::sip::{Contacts, HeaderName, Message, RequestWriter, ResponseWriter, frame, print};
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 pub(crate) const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
@@ -241,26 +242,13 @@ pub(crate) fn udp(registrar: Registrar) -> (String, Shared) {
     udp_at("127.0.0.1:0", registrar)
 }
 
+/// An address at which nobody else serves, by UDP or TCP.
+pub(crate) fn own_address() -> String {
+    free_address(Ipv4Addr::LOCALHOST.into()).unwrap().to_string()
+}
+
 pub(crate) fn udp_at(address: &str, registrar: Registrar) -> (String, Shared) {
-    on_socket(UdpSocket::bind(address).unwrap(), registrar)
-}
-
-/// Serves both transports at one port. What UDP has free, a TCP connection of another test may hold.
-pub(crate) fn udp_and_tcp(registrar: Registrar) -> (String, Shared) {
-    let (socket, listener) = std::iter::repeat_with(|| {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let listener = TcpListener::bind(socket.local_addr().unwrap());
-        (socket, listener)
-    })
-    .take(50)
-    .find_map(|(socket, listener)| Some((socket, listener.ok()?)))
-    .expect("a port free for both");
-    let (server, shared) = on_socket(socket, registrar);
-    accept(listener, shared.clone());
-    (server, shared)
-}
-
-fn on_socket(socket: UdpSocket, registrar: Registrar) -> (String, Shared) {
+    let socket = UdpSocket::bind(address).unwrap();
     let server = format!("udp:{}", socket.local_addr().unwrap());
     let shared = Arc::new(Mutex::new(registrar));
     let registrar = shared.clone();
@@ -278,16 +266,12 @@ fn on_socket(socket: UdpSocket, registrar: Registrar) -> (String, Shared) {
 pub(crate) fn tcp(address: &str, shared: Shared) -> String {
     let listener = TcpListener::bind(address).unwrap();
     let server = format!("tcp:{}", listener.local_addr().unwrap());
-    accept(listener, shared);
-    server
-}
-
-fn accept(listener: TcpListener, shared: Shared) {
     std::thread::spawn(move || {
         while let Ok((stream, source)) = listener.accept() {
             serve(stream, source, &shared);
         }
     });
+    server
 }
 
 pub(crate) fn tls(config: Arc<rustls::ServerConfig>, shared: Shared) -> String {

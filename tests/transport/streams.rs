@@ -111,10 +111,14 @@ fn a_faulty_message_with_sound_framing_is_refused_and_the_next_one_served() {
 #[test]
 fn a_peer_that_has_closed_its_side_still_gets_its_answer() {
     worker(async {
-        let (_node, bound) = node(&["tcp:127.0.0.1:0"], Asked::after(milliseconds(200)));
+        let asked = Asked::held();
+        let (_node, bound) = node(&["tcp:127.0.0.1:0"], asked.clone());
         let mut peer = TcpStream::connect(bound[0].addr).await.unwrap();
         peer.write_all(register("TCP 127.0.0.1:1", "half").as_bytes()).await.unwrap();
         peer.shutdown().await.unwrap();
+        asked.until_asked().await;
+        tokio::time::sleep(milliseconds(50)).await; // the node has seen the end
+        asked.release();
         assert_eq!(status(&head_from(&mut peer).await), 200);
         assert!(head_from(&mut peer).await.is_empty());
     });
@@ -133,15 +137,15 @@ fn slow_and_silent_peers_are_closed_in_time() {
         let head = head("MESSAGE", "TCP 127.0.0.1:1", "slow");
         let begun_body = format!("{head}Content-Length: 100\r\n\r\nbegun");
         for (sent, bound_ms) in [(&head[..60], 200), (&begun_body[..], 500), ("", 500)] {
-            let mut peer = TcpStream::connect(bound[0].addr).await.unwrap();
             let begun = Instant::now();
+            let mut peer = TcpStream::connect(bound[0].addr).await.unwrap();
             let (first, rest) = sent.split_at(sent.len() / 2);
             peer.write_all(first.as_bytes()).await.unwrap();
             tokio::time::sleep(milliseconds(100)).await; // more octets do not buy more time
             peer.write_all(rest.as_bytes()).await.unwrap();
             assert!(head_from(&mut peer).await.is_empty());
             let took = begun.elapsed();
-            assert!(took >= milliseconds(bound_ms - 10) && took < milliseconds(bound_ms + 2000), "{took:?} {bound_ms}");
+            assert!(took >= milliseconds(bound_ms) && took < milliseconds(bound_ms + 5000), "{took:?} {bound_ms}");
         }
     });
 }
@@ -173,10 +177,16 @@ fn no_more_connections_than_allowed() {
         second.write_all(register("TCP 127.0.0.1:1", "second").as_bytes()).await.unwrap();
         assert_eq!(status(&head_from(&mut second).await), 200);
         drop(first);
-        tokio::time::sleep(milliseconds(50)).await;
-        let mut fourth = TcpStream::connect(bound[0].addr).await.unwrap();
-        fourth.write_all(register("TCP 127.0.0.1:1", "fourth").as_bytes()).await.unwrap();
-        assert_eq!(status(&head_from(&mut fourth).await), 200);
+        // As soon as the node has seen that.
+        let fourth = loop {
+            let mut fourth = TcpStream::connect(bound[0].addr).await.unwrap();
+            let _ = fourth.write_all(register("TCP 127.0.0.1:1", "fourth").as_bytes()).await;
+            let answer = head_from(&mut fourth).await;
+            if !answer.is_empty() {
+                break answer;
+            }
+        };
+        assert_eq!(status(&fourth), 200);
     });
 }
 

@@ -11,9 +11,11 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// Longer than anything here takes, also on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// Long enough to be sure that nothing comes.
 pub(crate) const QUIET: Duration = Duration::from_millis(150);
 
@@ -22,7 +24,7 @@ pub(crate) fn worker<F: Future>(test: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(
         tokio::task::LocalSet::new()
-            .run_until(async { timeout(Duration::from_secs(60), test).await.expect("the test hangs") }),
+            .run_until(async { timeout(Duration::from_secs(300), test).await.expect("the test hangs") }),
     )
 }
 
@@ -51,10 +53,10 @@ pub(crate) fn ok(request: &Message<'_>, source: &Source) -> Vec<u8> {
     ResponseWriter::new(request, 200, source.addr, "ours").finish()
 }
 
-/// Answers 200 after `delay` (none: at once) and keeps what it was asked.
+/// Answers 200, at once or when it is told to, and keeps what it was asked.
 #[derive(Default)]
 pub(crate) struct Asked {
-    pub(crate) delay: Option<Duration>,
+    held: Option<Rc<Semaphore>>,
     pub(crate) requests: RefCell<Vec<(String, Source)>>,
 }
 
@@ -62,8 +64,17 @@ impl Asked {
     pub(crate) fn at_once() -> Rc<Asked> {
         Rc::default()
     }
-    pub(crate) fn after(delay: Duration) -> Rc<Asked> {
-        Rc::new(Asked { delay: Some(delay), ..Asked::default() })
+    pub(crate) fn held() -> Rc<Asked> {
+        Rc::new(Asked { held: Some(Rc::new(Semaphore::new(0))), ..Asked::default() })
+    }
+    /// Answers what it holds, and what comes later, in a task of its own.
+    pub(crate) fn release(&self) {
+        self.held.as_ref().unwrap().add_permits(1000);
+    }
+    pub(crate) async fn until_asked(&self) {
+        while self.count() == 0 {
+            tokio::time::sleep(milliseconds(1)).await;
+        }
     }
     pub(crate) fn count(&self) -> usize {
         self.requests.borrow().len()
@@ -81,12 +92,13 @@ impl Handler for Asked {
     fn handle(self: Rc<Self>, request: Message<'_>, source: &Source) -> Answer<'static, Option<Vec<u8>>> {
         let text = String::from_utf8(request.bytes().to_vec()).unwrap();
         self.requests.borrow_mut().push((text, source.clone()));
-        match self.delay {
+        match self.held.clone() {
             None => Answer::now(Some(ok(&request, source))),
-            Some(delay) => {
+            Some(held) => {
                 let (request, source) = (request.into_owned(), source.clone());
                 Answer::later(async move {
-                    tokio::time::sleep(delay).await;
+                    tokio::task::yield_now().await;
+                    held.acquire().await.unwrap().forget();
                     Some(ok(&request, &source))
                 })
             }

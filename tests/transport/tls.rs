@@ -137,7 +137,7 @@ fn a_handshake_that_fails_or_hangs_harms_nobody_else() {
     worker(async {
         let authority = Authority::new();
         let files = TlsFiles { server: Some(authority.issue("server", &["ims.example"], None)), ..TlsFiles::default() };
-        let settings = Settings { handshake_within: milliseconds(200), ..Settings::default() };
+        let settings = Settings { handshake_within: milliseconds(1500), ..Settings::default() };
         let (server, bound) = node_with(&["tls:127.0.0.1:0"], Tls::load(&files).unwrap(), settings, Asked::at_once());
         let mut hanging = TcpStream::connect(bound[0].addr).await.unwrap();
         let mut plain = TcpStream::connect(bound[0].addr).await.unwrap();

@@ -34,13 +34,17 @@ fn a_request_is_answered_once_and_its_retransmission_gets_the_same_octets() {
 #[test]
 fn a_retransmission_is_absorbed_while_the_answer_is_worked_out() {
     worker(async {
-        let asked = Asked::after(milliseconds(100));
-        let (_node, bound) = node(&["udp:127.0.0.1:0"], asked.clone());
+        let asked = Asked::held();
+        let (node, bound) = node(&["udp:127.0.0.1:0"], asked.clone());
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let request = register(&format!("UDP {};rport", peer.local_addr().unwrap()), "slow");
         for _ in 0..3 {
             peer.send_to(request.as_bytes(), bound[0].addr).await.unwrap();
         }
+        while node.counters().retransmissions.get() < 2 {
+            tokio::time::sleep(milliseconds(1)).await;
+        }
+        asked.release();
         assert_eq!(status(&receive(&peer).await.0), 200);
         silent(&peer).await;
         assert_eq!(asked.count(), 1);
@@ -143,7 +147,7 @@ fn a_handler_that_fails_or_keeps_silent_harms_nobody_else() {
 #[test]
 fn a_full_table_refuses_with_503_and_remembers_what_it_has() {
     worker(async {
-        let asked = Asked::after(milliseconds(200));
+        let asked = Asked::held();
         let settings = Settings { transactions: 1, ..Settings::default() };
         let (_node, bound) = node_with(&["udp:127.0.0.1:0"], Tls::default(), settings, asked.clone());
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -151,6 +155,7 @@ fn a_full_table_refuses_with_503_and_remembers_what_it_has() {
         peer.send_to(register(&via, "first").as_bytes(), bound[0].addr).await.unwrap();
         peer.send_to(register(&via, "second").as_bytes(), bound[0].addr).await.unwrap();
         assert_eq!(status(&receive(&peer).await.0), 503);
+        asked.release();
         assert_eq!(status(&receive(&peer).await.0), 200);
         assert_eq!(asked.calls(), ["first"]);
     });
@@ -159,20 +164,21 @@ fn a_full_table_refuses_with_503_and_remembers_what_it_has() {
 #[test]
 fn stop_lets_handlers_finish_and_takes_nothing_new() {
     worker(async {
-        let asked = Asked::after(milliseconds(200));
+        let asked = Asked::held();
         let (node, bound) = node(&["udp:127.0.0.1:0", "tcp:127.0.0.1:0"], asked.clone());
         let peer = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let via = format!("UDP {};rport", peer.local_addr().unwrap());
         peer.send_to(register(&via, "running").as_bytes(), bound[0].addr).await.unwrap();
-        tokio::time::sleep(milliseconds(50)).await;
+        asked.until_asked().await;
         let begun = std::time::Instant::now();
         let stopping = tokio::task::spawn_local(async move { node.stop(SOON).await });
         tokio::time::sleep(milliseconds(20)).await;
         peer.send_to(register(&via, "late").as_bytes(), bound[0].addr).await.unwrap();
         assert_eq!(status(&receive(&peer).await.0), 503);
+        asked.release();
         assert_eq!(status(&receive(&peer).await.0), 200);
         stopping.await.unwrap();
-        assert!(begun.elapsed() < milliseconds(3000));
+        assert!(begun.elapsed() < SOON / 2);
         assert!(tokio::net::TcpStream::connect(bound[1].addr).await.is_err());
         assert_eq!(asked.calls(), ["running"]);
     });
@@ -203,17 +209,18 @@ fn an_observer_sees_both_directions() {
 fn workers_share_a_port() {
     let (sockets, bound) = bind(&["udp:127.0.0.1:0".parse().unwrap()], 2, &Tls::default()).unwrap();
     let (ready, started) = std::sync::mpsc::channel();
+    let (over, _) = tokio::sync::broadcast::channel(1);
     let threads: Vec<_> = sockets
         .into_iter()
         .map(|sockets: Sockets| {
-            let ready = ready.clone();
+            let (ready, mut over) = (ready.clone(), over.subscribe());
             std::thread::spawn(move || {
                 worker(async move {
                     let node = Transports::new(sockets, Tls::default(), Settings::default(), Clock::new()).unwrap();
                     let asked = Asked::at_once();
                     node.serve(asked.clone() as Rc<dyn Handler>);
                     ready.send(()).unwrap();
-                    tokio::time::sleep(milliseconds(1500)).await;
+                    over.recv().await.unwrap();
                     asked.count()
                 })
             })
@@ -230,6 +237,7 @@ fn workers_share_a_port() {
             assert_eq!(status(&receive(&peer).await.0), 200);
         }
     });
+    over.send(()).unwrap();
     let counts: Vec<usize> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(counts.iter().sum::<usize>(), 32);
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");

@@ -170,7 +170,7 @@ impl IdentityArgs {
 }
 
 /// What goes into a header as it is.
-fn printable<'a>(option: &str, text: &'a str) -> anyhow::Result<&'a str> {
+pub(super) fn printable<'a>(option: &str, text: &'a str) -> anyhow::Result<&'a str> {
     if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>\"".contains(c)) {
         bail!("{option}: {text:?} is empty or holds a blank, a quote, < or >");
     }

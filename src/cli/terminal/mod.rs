@@ -1,5 +1,6 @@
 //! `imscript terminal`: a smart-card terminal against any registrar.
 
+mod bootstrap;
 mod identity;
 mod report;
 
@@ -43,6 +44,12 @@ enum Verb {
         --k 465b5ce8b199b49faa5f0a2ee238a6bc --opc cd63cb71954a9f4e48a5994e37a02baf --all"
     )]
     Deregister(Box<DeregisterArgs>),
+    /// Bootstrap with a BSF over HTTP, without SIP (Ub), and ask a broadcast server with the key
+    #[command(
+        after_help = "Example:\n  imscript terminal bootstrap --bsf http://127.0.0.1:8081/ --impi alice@home1.net \\\n    \
+        --k 465b5ce8b199b49faa5f0a2ee238a6bc --opc cd63cb71954a9f4e48a5994e37a02baf"
+    )]
+    Bootstrap(Box<bootstrap::BootstrapArgs>),
 }
 
 #[derive(Args)]
@@ -97,6 +104,7 @@ pub fn run(args: TerminalArgs) -> anyhow::Result<ExitCode> {
         match args.verb {
             Verb::Register(args) => register(&args).await,
             Verb::Deregister(args) => deregister(&args).await,
+            Verb::Bootstrap(args) => bootstrap::run(&args).await,
         }
     })
 }

@@ -108,7 +108,7 @@ impl Raw {
 }
 
 /// DiameterIdentity: a domain name (RFC 6733 §4.3.1).
-fn identity(text: &str) -> Result<String, String> {
+pub(super) fn identity(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     match text.len() {
         1..=255 if text.chars().all(fits) => Ok(text.to_owned()),

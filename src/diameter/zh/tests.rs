@@ -1,6 +1,5 @@
-//! The golden request, both messages read back as written, and settings as others write them.
+//! The golden request, and both messages read back as written.
 
-use super::guss::GussError;
 use super::*;
 use crate::aka::vector::{Autn, Key128, Res};
 use crate::diameter::dictionary::{
@@ -103,43 +102,4 @@ fn vectors_of_wrong_lengths_are_refused() {
     let octets = writer.finish().unwrap();
     let fault = MultimediaAuthRequest::read(&Message::parse(&octets).unwrap()).unwrap_err();
     assert_eq!(fault.code(), base::INVALID_AVP_VALUE);
-}
-
-#[test]
-fn settings_are_read_with_and_without_the_namespace() {
-    let text = r#"<guss xmlns="guss-schema-of-3gpp-gaa" id="u@home1.net">
-        <bsfInfo><uiccType>GBA_U</uiccType><lifeTime>86400</lifeTime></bsfInfo>
-        <ussList><uss id="4" type="4" nafGroup="bcast"><uids><uid>u@home1.net</uid><uid>sip:u@home1.net</uid></uids>
-        <flags><flag>1</flag></flags></uss></ussList></guss>"#;
-    let guss = Guss::parse(text.as_bytes()).unwrap();
-    let uss = Uss {
-        id: "4".into(),
-        kind: Uss::MBMS,
-        naf_group: Some("bcast".into()),
-        uids: vec!["u@home1.net".into(), "sip:u@home1.net".into()],
-        flags: vec![1],
-    };
-    assert_eq!(
-        guss,
-        Guss { id: "u@home1.net".into(), uicc: Some(UiccType::GbaU), lifetime: Some(86400), settings: vec![uss] }
-    );
-    assert_eq!(Guss::parse(text.replace(r#" xmlns="guss-schema-of-3gpp-gaa""#, "").as_bytes()), Ok(guss.clone()));
-    assert_eq!(Guss::parse(guss.write().as_bytes()), Ok(guss));
-    let plain = Guss { id: "a\"&<@h".into(), ..Guss::default() };
-    assert_eq!(Guss::parse(plain.write().as_bytes()), Ok(plain));
-}
-
-#[test]
-fn unsound_settings_are_refused() {
-    let many = format!("<guss><ussList>{}</ussList></guss>", "<uss id='1' type='1'/>".repeat(65));
-    for (text, why) in [
-        ("<x/>", GussError::Root),
-        ("<!DOCTYPE guss><guss/>", GussError::Xml(crate::xml::XmlError::Dtd)),
-        ("<guss><ussList><uss id='1'/></ussList></guss>", GussError::Missing("type of a uss")),
-        ("<guss><bsfInfo><lifeTime>-1</lifeTime></bsfInfo></guss>", GussError::Value("lifeTime")),
-        ("<guss><bsfInfo><uiccType>SIM</uiccType></bsfInfo></guss>", GussError::Value("uiccType")),
-        (&many, GussError::TooMany("settings")),
-    ] {
-        assert_eq!(Guss::parse(text.as_bytes()).unwrap_err(), why);
-    }
 }

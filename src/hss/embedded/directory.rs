@@ -34,6 +34,8 @@ struct Live {
 #[derive(Debug)]
 pub(super) struct Record {
     pub subscriber: Subscriber,
+    /// When it was provisioned, in seconds since 1970.
+    pub changed: u64,
     /// Who is told over Sh when the subscriber's data change.
     pub watchers: Arc<[Watcher]>,
     live: Arc<Live>,
@@ -234,7 +236,7 @@ impl Directory {
     }
 
     fn record(&self, stored: Stored, old: Option<&Record>) -> Arc<Record> {
-        let Stored { subscriber, sqn, registration, watchers } = stored;
+        let Stored { subscriber, changed, sqn, registration, watchers } = stored;
         let sqn = sqn.unwrap_or(StoredSqn { step: 0, tick: 0, offset: 0 });
         let live = match old {
             Some(old) => {
@@ -251,7 +253,7 @@ impl Directory {
                 queued: AtomicBool::new(false),
             }),
         };
-        Arc::new(Record { subscriber, watchers, live, read: self.present() })
+        Arc::new(Record { subscriber, changed, watchers, live, read: self.present() })
     }
 
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {

@@ -45,6 +45,9 @@ struct Profile {
     broadcast: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     service: String,
+    /// When it was provisioned, in seconds since 1970.
+    #[serde(default)]
+    changed: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,8 +107,8 @@ fn json(value: &impl Serialize) -> Option<Box<[u8]>> {
     Some(serde_json::to_vec(value).unwrap_or_default().into())
 }
 
-/// The field `profile` with its secret sealed.
-pub(super) fn profile(subscriber: &Subscriber, seal: &Seal) -> Result<Fields, EmbeddedError> {
+/// The field `profile` with its secret sealed. `changed`: now, in seconds since 1970.
+pub(super) fn profile(subscriber: &Subscriber, changed: u64, seal: &Seal) -> Result<Fields, EmbeddedError> {
     let secret = match &subscriber.credentials {
         Credentials::Aka(keys) => Zeroizing::new([keys.k(), keys.opc()].concat()),
         Credentials::Digest(password) => Zeroizing::new(password.as_bytes().to_vec()),
@@ -118,6 +121,7 @@ pub(super) fn profile(subscriber: &Subscriber, seal: &Seal) -> Result<Fields, Em
         impus: subscriber.impus.iter().map(|impu| impu.as_str().into()).collect(),
         broadcast: broadcast_text(&subscriber.broadcast),
         service: subscriber.service.to_string(),
+        changed,
     };
     Ok(vec![(PROFILE.into(), json(&profile))])
 }
@@ -172,6 +176,7 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     let Some(profile) = entity.field(PROFILE) else { return Ok(None) };
     let damaged = |what| EmbeddedError::Damaged { impi: impi.clone(), what };
     let profile: Profile = serde_json::from_slice(profile).map_err(|_| damaged("profile"))?;
+    let changed = profile.changed;
     let secret = seal.open(&place(impi), &profile.secret)?;
     let credentials = credentials(&profile.algorithm, &secret).ok_or_else(|| damaged("algorithm or keys"))?;
     let sqn = match &credentials {
@@ -190,7 +195,7 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
         broadcast: broadcast(&profile.broadcast).ok_or_else(|| damaged("broadcast subscription"))?,
         service: profile.service.into(),
     };
-    Ok(Some(Stored { subscriber, sqn, registration: registration(entity), watchers: watchers(entity) }))
+    Ok(Some(Stored { subscriber, sqn, changed, registration: registration(entity), watchers: watchers(entity) }))
 }
 
 pub(super) fn watchers(entity: &Entity) -> Arc<[Watcher]> {

@@ -29,6 +29,11 @@ impl Entry {
         &self.0.subscriber
     }
 
+    /// When it was provisioned, in seconds since 1970.
+    pub fn changed(&self) -> u64 {
+        self.0.changed
+    }
+
     pub fn registration(&self) -> Registration {
         self.0.registration().clone()
     }
@@ -117,13 +122,17 @@ impl EmbeddedHss {
         self.look_up(sought, false, |record| Answer::now(Ok(Entry(record))))
     }
 
-    /// Changes the states of a subscriber, has them written, and tells who wants to know. `change`: what it makes known;
-    /// None: nothing has changed.
+    pub fn tell(&self, change: Change) {
+        self.directory.observer.tell(|| change);
+    }
+
+    /// Changes the states of a subscriber, has them written, and tells who wants to know. `known`: what a change makes
+    /// known, if anything.
     pub fn change<T>(
         &self,
         entry: &Entry,
         change: impl FnOnce(&mut Registration) -> T,
-        known: impl FnOnce(Entry) -> Change,
+        known: impl FnOnce(Entry) -> Option<Change>,
     ) -> T {
         let mut registration = entry.0.registration();
         let before = registration.clone();
@@ -132,7 +141,7 @@ impl EmbeddedHss {
         drop(registration);
         if changed {
             self.writer.record(&entry.0);
-            self.directory.observer.tell(|| known(entry.clone()));
+            known(entry.clone()).into_iter().for_each(|known| self.tell(known));
         }
         result
     }
@@ -191,7 +200,7 @@ impl EmbeddedHss {
             }
             Updated::Done
         };
-        self.change(entry, change, Change::Broadcast)
+        self.change(entry, change, |entry| Some(Change::Broadcast(entry)))
     }
 
     /// Changes who watches a subscriber, as the store has them; false: that would be too many.
@@ -214,6 +223,12 @@ impl EmbeddedHss {
             }
         }
         Err(HssError::Unavailable("the subscriber changes all the time".into()))
+    }
+
+    /// The directory has a subscriber as the store has him: what the writer does when another process has changed him.
+    #[cfg(test)]
+    pub(crate) fn fetch(&self, impi: &Impi) {
+        self.writer.fetch_now(impi);
     }
 
     async fn stored(&self, entry: &Entry) -> Result<Entity, HssError> {

@@ -163,6 +163,8 @@ pub struct Registration {
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub subscriber: Subscriber,
+    /// When it was provisioned, in seconds since 1970.
+    pub changed: u64,
     /// None for `digest`.
     pub sqn: Option<StoredSqn>,
     pub registration: Registration,

@@ -122,7 +122,7 @@ impl Subscribers {
             let (mut subscribers, mut plans) = (Vec::new(), Vec::new());
             for ((subscriber, sqn), held) in chunk.iter().zip(&held) {
                 if !entity::is_subscriber(held) {
-                    let mut fields = entity::profile(subscriber, &self.seal)?;
+                    let mut fields = entity::profile(subscriber, 0, &self.seal)?;
                     fields.extend(sqn.map(entity::sqn));
                     let save = Save::whole(entity::subscriber_key(&subscriber.impi), fields).upon(held.version);
                     plans.push(Plan { save, dropped: Vec::new() });
@@ -165,7 +165,7 @@ impl Subscribers {
                 Err(_) => return Ok(Err(Conflict::SqnUsedUp)),
             },
         };
-        let mut fields = entity::profile(subscriber, &self.seal)?;
+        let mut fields = entity::profile(subscriber, tick / 10, &self.seal)?;
         match sqn {
             // What a node learns meanwhile is not to be undone.
             Some(_) if goes_on => {}

@@ -1,6 +1,6 @@
 //! Initial filter criteria (TS 29.228 annexes B, C and E): which requests go to which application server.
 
-use crate::xml::{Element, escape};
+use crate::xml::{self, Element, XmlError, escape};
 use std::fmt::Write;
 
 /// InitialFilterCriteria: the lower `priority` counts first.
@@ -66,6 +66,22 @@ pub struct ApplicationServer {
 }
 
 impl Criterion {
+    /// All of a document, in whatever element they lie, by priority. None: it has one that cannot be read.
+    pub fn parse_all(document: &[u8]) -> Result<Option<Vec<Self>>, XmlError> {
+        let root = xml::parse(document)?;
+        let criteria: Option<Vec<_>> = root.named("InitialFilterCriteria").map(Self::read).collect();
+        Ok(criteria.map(|mut criteria| {
+            criteria.sort_by_key(|criterion| criterion.priority);
+            criteria
+        }))
+    }
+
+    pub fn to_xml(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
     pub(super) fn read(element: &Element) -> Option<Self> {
         let server = element.named("ApplicationServer").next()?;
         let extension = |name| server.named("Extension").any(|extension| extension.named(name).next().is_some());

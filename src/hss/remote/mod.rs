@@ -5,6 +5,7 @@
 //! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
 //! HSS over Sh (`repository`).
 
+mod locate;
 mod pushed;
 mod repository;
 mod vectors;

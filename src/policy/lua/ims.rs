@@ -253,10 +253,7 @@ fn forward(argument: Arg<'_>) -> Result<Made, Refusal> {
         match key {
             "to" => to = Some(text(key, value)?.to_owned()),
             "parts" => parts = Some(Parts::read(key, value)?),
-            "key" => {
-                let known = [("push", KeyMovement::Push), ("pull", KeyMovement::Pull), ("on_use", KeyMovement::OnUse)];
-                key_movement = Some(word(key, value, &known)?);
-            }
+            "key" => key_movement = Some(word(key, value, &KeyMovement::WORDS)?),
             "when" => {
                 let known = [
                     ("before_200", Order::Before200),

@@ -1,7 +1,7 @@
 //! What becomes of a user whom another node of a shared store has changed meanwhile.
 
 use super::{Trail, Users, gone_of};
-use crate::gba::bootstrap::Bootstrap;
+use crate::gba::bootstrap::{Bootstrap, Made};
 use crate::identity::Impi;
 use crate::registrar::Registration;
 use crate::registrar::document::{Gone, Times};
@@ -13,43 +13,50 @@ impl Users {
     pub(super) fn reconcile_shared(
         &self,
         impi: &Impi,
+        by_another: bool,
         theirs: Option<Whole>,
         gone: Vec<Gone>,
-        keys: Vec<(Arc<Bootstrap>, Duration)>,
+        mut keys: Vec<(Arc<Bootstrap>, Duration)>,
         times: Times,
     ) {
         let mut gone = gone;
-        let mine_closed = match self.trails.get(impi.as_str()) {
-            Some(trail) => {
-                gone.extend(trail.gone.iter().cloned());
-                trail.closed
-            }
-            None => 0,
-        };
-        let mut left = None;
+        let now = times.to_store(times.mono);
+        let stored = theirs.as_ref().is_some_and(|theirs| !theirs.registration.bindings.is_empty());
+        let (mut left, mut mine_closed, mut said) = (None, 0, false);
         self.table.merge(impi, |mine| {
+            if let Some(trail) = self.trails.get(impi.as_str()) {
+                // Also what was taken out here a moment ago and has yet to be saved.
+                let mine = mine.iter().flat_map(|mine| &mine.registration.bindings);
+                let mine: Vec<Gone> = mine.map(|binding| gone_of(binding, times)).collect();
+                gone.extend(trail.gone.iter().cloned());
+                gone.extend(trail.left(&mine, now));
+                (mine_closed, said) = (trail.closed, trail.said);
+            }
             let merged = merged(impi, mine, theirs, &gone, mine_closed, times);
-            left.clone_from(&merged);
-            merged
+            left = Some(merged.clone());
+            Some(merged)
         });
+        let over = left.take_if(|whole| whole.registration.bindings.is_empty()).filter(|_| stored);
+        self.end_is_met(impi, by_another, left.is_some(), over.map(|whole| (whole.registration.impus, whole.leg)));
         let present =
             left.as_ref().map_or(Vec::new(), |w| w.registration.bindings.iter().map(|b| gone_of(b, times)).collect());
-        let now = times.to_store(times.mono);
         gone.retain(|gone| gone.until > now);
         gone.sort_by(|a, b| (&a.uri, a.at).cmp(&(&b.uri, b.at)));
         gone.dedup_by(|b, a| {
-            a.uri == b.uri && a.instance == b.instance && a.reg_id == b.reg_id && {
+            a.is(b) && {
                 a.at = a.at.max(b.at);
                 true
             }
         });
         let closed = left.as_ref().map_or(mine_closed, |whole| whole.closed);
-        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed });
-        let mine = self.bootstraps.held(impi);
-        let newest = |all: Option<u64>| all.unwrap_or(0);
-        if left.is_none_or(|whole| whole.registration.bindings.is_empty()) && keys.is_empty() {
-            self.bootstraps.remove(impi);
-        } else if newest(keys.first().map(|(k, _)| k.expires)) > newest(mine.first().map(|(k, _)| k.expires)) {
+        self.trails.insert(impi.clone(), Trail { bindings: present, gone, closed, stored, said });
+        let newest = |all: &[(Arc<Bootstrap>, Duration)]| all.first().map(|(_, until)| *until);
+        if left.is_none() {
+            // What came over Ub is no registration's, so it stays.
+            self.bootstraps.end_registration(impi);
+            keys.retain(|(bootstrap, _)| bootstrap.made == Made::OverUb);
+        }
+        if newest(&keys) > newest(&self.bootstraps.held(impi)) {
             self.bootstraps.put_back(impi, keys);
         }
     }
@@ -64,7 +71,7 @@ pub(super) fn merged(
     gone: &[Gone],
     mine_closed: u64,
     times: Times,
-) -> Option<Whole> {
+) -> Whole {
     let nobody = || Whole { registration: Registration::none(impi), leg: None, closed: 0 };
     let (mine, mut out) = (mine.unwrap_or_else(nobody), theirs.unwrap_or_else(nobody));
     if out.registration.impus.is_empty() {
@@ -73,14 +80,18 @@ pub(super) fn merged(
     }
     for binding in mine.registration.bindings {
         match out.registration.bindings.iter_mut().find(|other| other.is(&binding)) {
-            Some(other) if binding.is_newer_than(other) => *other = binding,
-            Some(_) => {}
+            Some(other) => {
+                let latest = binding.latest.max(other.latest);
+                if binding.is_newer_than(other) {
+                    *other = binding;
+                }
+                other.latest = latest;
+            }
             None if binding.until > times.mono => out.registration.bindings.push(binding),
             None => {}
         }
     }
-    let out_stays = |gone: &Gone, since: Duration| times.to_store(since) <= gone.at;
-    out.registration.bindings.retain(|b| !gone.iter().any(|gone| gone.was(b) && out_stays(gone, b.since)));
+    out.registration.bindings.retain(|b| !gone.iter().any(|gone| gone.was(b) && b.since <= gone.at));
     out.closed = out.closed.max(mine.closed).max(mine_closed);
     let age = |leg: &Leg| (leg.serial, leg.changes);
     out.leg = match (out.leg, mine.leg) {
@@ -89,5 +100,5 @@ pub(super) fn merged(
     };
     let closed = out.closed;
     out.leg = out.leg.filter(|leg| leg.serial > closed);
-    (!out.registration.bindings.is_empty()).then_some(out)
+    out
 }

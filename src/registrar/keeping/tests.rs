@@ -18,7 +18,8 @@ fn binding(uri: &str, call_id: &str, cseq: u32, since: u64) -> Binding {
         call_id: call_id.as_bytes().into(),
         cseq,
         until: Duration::from_secs(since + 600),
-        since: Duration::from_secs(since),
+        latest: Duration::from_secs(since + 600),
+        since: TIMES.to_store(Duration::from_secs(since)),
         source: Source { transport: Transport::Udp, addr, local: addr, peer_names: [].into() },
     }
 }
@@ -32,11 +33,8 @@ fn whole(bindings: Vec<Binding>) -> Option<Whole> {
 
 fn outcome(mine: Option<Whole>, theirs: Option<Whole>, gone: &[Gone]) -> Vec<(String, u32)> {
     let merged = merged(&Impi::from("a@home1.net"), mine, theirs, gone, 0, TIMES);
-    let mut all: Vec<_> = merged
-        .into_iter()
-        .flat_map(|whole| whole.registration.bindings)
-        .map(|binding| (binding.uri.to_string(), binding.cseq))
-        .collect();
+    let mut all: Vec<_> =
+        merged.registration.bindings.into_iter().map(|binding| (binding.uri.to_string(), binding.cseq)).collect();
     all.sort();
     all
 }

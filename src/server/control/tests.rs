@@ -13,7 +13,7 @@ fn served(handler: impl Fn(Request, Reply) + Send + Sync + 'static) -> (TempDir,
 
 fn connect(control: &Control) -> Client {
     let client = Client::connect(control.path()).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     client
 }
 
@@ -87,7 +87,7 @@ fn silent_clients_keep_nobody_out_for_long() {
     let _silent: Vec<Client> = (0..CLIENTS).map(|_| connect(&control)).collect();
     let began = std::time::Instant::now();
     assert_eq!(ask(&connect(&control), "{\"v\":1,\"verb\":\"status\"}\n"), [Answer::Done(json!({}))]);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

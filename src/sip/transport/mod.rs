@@ -318,6 +318,10 @@ impl Worker {
             Direction::In => &self.counters.received,
             Direction::Out => &self.counters.sent,
         });
+        self.show(direction, bytes, transport, addr);
+    }
+
+    fn show(&self, direction: Direction, bytes: &[u8], transport: Transport, addr: SocketAddr) {
         if let Some(observer) = self.observer.get() {
             observer(direction, bytes, &Peer { transport, addr });
         }

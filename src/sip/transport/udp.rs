@@ -84,9 +84,11 @@ impl Egress {
 impl Worker {
     /// Sends a datagram from `port`; an error is counted, and the caller's to judge.
     pub(super) fn send_datagram(&self, port: &Port, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        // Before it goes: whoever waits for the datagram may be quicker than who notes it.
+        self.show(Direction::Out, bytes, Transport::Udp, to);
         match port.send(bytes, to) {
             Ok(()) => {
-                self.seen(Direction::Out, bytes, Transport::Udp, to);
+                count(&self.counters.sent);
                 Ok(())
             }
             Err(e) => {

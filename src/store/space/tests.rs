@@ -60,7 +60,7 @@ async fn another_node_sees_a_change_soon() {
     let soon = |what: &dyn Fn() -> bool| {
         let began = std::time::Instant::now();
         while !what() {
-            assert!(began.elapsed() < std::time::Duration::from_secs(10));
+            assert!(began.elapsed() < std::time::Duration::from_secs(60));
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     };

@@ -1,6 +1,7 @@
 //! One socket of the generator: its share of the terminals and of the window. Responses find their registration by the
 //! branch, which names the place in the window and the transaction there.
 
+use super::pacer::Pacer;
 use super::stats::LoadReport;
 use super::{Work, kind};
 use crate::sip::Message;
@@ -24,12 +25,11 @@ const REOPENINGS: u32 = 20;
 pub(super) struct Plan {
     pub(super) tls: Option<Tls>,
     pub(super) window: usize,
-    pub(super) work: Work,
-    pub(super) end: Option<Instant>,
-    pub(super) rate: Option<f64>,
     pub(super) portion: Portion,
+    pub(super) anonymous: bool,
     pub(super) expires: u32,
     pub(super) timeout: Duration,
+    pub(super) pause: Duration,
     /// Registrations that ended, in all lanes.
     pub(super) ended: Rc<Cell<u64>>,
     pub(super) progress: Option<Rc<dyn Fn(u64)>>,
@@ -52,7 +52,10 @@ struct Place {
     /// Which transaction in this place: a late response to an earlier one is a stray.
     transaction: u64,
     request: Vec<u8>,
+    /// When it began, or was due.
     began: Instant,
+    /// The answer to a challenge waits until then.
+    held: Option<(Instant, Vec<u8>)>,
     again: Instant,
     interval: Duration,
     deadline: Instant,
@@ -69,18 +72,14 @@ pub(super) struct Lane {
     places: Vec<Option<Place>>,
     free: Vec<usize>,
     report: LoadReport,
-    began: Instant,
-    started: u64,
+    work: Work,
+    end: Option<Instant>,
+    pacer: Option<Pacer>,
 }
 
 impl Lane {
     pub(super) fn new(plan: Plan, link: Link, accounts: Vec<Account>, identifiers: &mut Identifiers) -> Lane {
         let mut identifiers = identifiers.child();
-        let rounds = match plan.work {
-            Work::RegisterOnce => 1,
-            Work::Cycles(rounds) => rounds,
-            Work::Until(_) => u32::MAX,
-        };
         let terminals: Vec<Terminal> = accounts
             .into_iter()
             .map(|account| Terminal {
@@ -89,7 +88,7 @@ impl Lane {
                 account,
                 call_id: identifiers.fresh(),
                 cseq: 0,
-                rounds,
+                rounds: 0,
             })
             .collect();
         let window = plan.window.min(terminals.len());
@@ -99,17 +98,41 @@ impl Lane {
             link,
             identifiers,
             transactions: 0,
-            waiting: (0..terminals.len()).collect(),
+            waiting: VecDeque::new(),
             terminals,
             places: (0..window).map(|_| None).collect(),
             free: (0..window).rev().collect(),
             report: LoadReport::default(),
-            began: Instant::now(),
-            started: 0,
+            work: Work::RegisterOnce,
+            end: None,
+            pacer: None,
         }
     }
 
-    pub(super) async fn run(mut self) -> LoadReport {
+    /// What was asked for, or what can be done of it over this server's connection.
+    pub(super) async fn run(&mut self, work: Work, rate: Option<f64>) -> LoadReport {
+        self.work = work;
+        self.end = match work {
+            Work::Until(duration) => Some(Instant::now() + duration),
+            _ => None,
+        };
+        self.pacer = rate.and_then(Pacer::new);
+        if rate.is_some() && self.pacer.is_none() {
+            self.report.error("no thread for the pace");
+            return std::mem::take(&mut self.report);
+        }
+        let rounds = match work {
+            Work::RegisterOnce => 1,
+            Work::Cycles(rounds) => rounds,
+            Work::Until(_) => u32::MAX,
+        };
+        self.terminals.iter_mut().for_each(|terminal| terminal.rounds = rounds);
+        self.waiting = (0..self.terminals.len()).collect();
+        self.work().await;
+        std::mem::take(&mut self.report)
+    }
+
+    async fn work(&mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reopenings = 0;
@@ -117,13 +140,21 @@ impl Lane {
             let mut outcome = self.fill().await;
             if outcome.is_ok() {
                 if self.free.len() == self.places.len() && !self.may_start() {
-                    return self.report;
+                    return;
                 }
+                let (room, more) = (!self.free.is_empty(), self.may_start());
+                let due = async {
+                    match &self.pacer {
+                        Some(pacer) if room && more => pacer.wait().await,
+                        _ => std::future::pending().await,
+                    }
+                };
                 outcome = tokio::select! {
                     received = self.link.receive() => match received {
                         Ok(bytes) => self.received(bytes).await,
                         Err(error) => Err(error),
                     },
+                    () = due => Ok(()),
                     _ = tick.tick() => self.timers().await,
                 };
             }
@@ -136,7 +167,7 @@ impl Lane {
                     match Link::open(&self.link.server().clone(), self.plan.tls.as_ref()).await {
                         Ok(link) => self.link = link,
                         Err(_) if reopenings < REOPENINGS => tokio::time::sleep(T1).await,
-                        Err(_) => return self.report,
+                        Err(_) => return,
                     }
                 } else {
                     let _ = self.timers().await;
@@ -147,24 +178,32 @@ impl Lane {
 
     /// More is to be begun, now or when the rate allows it.
     fn may_start(&self) -> bool {
-        !self.waiting.is_empty() && self.plan.end.is_none_or(|end| Instant::now() < end)
+        !self.waiting.is_empty() && self.end.is_none_or(|end| Instant::now() < end)
     }
 
     async fn fill(&mut self) -> Result<(), ConnectionError> {
         while !self.free.is_empty() && self.may_start() {
-            if let Some(rate) = self.plan.rate
-                && self.started as f64 > self.began.elapsed().as_secs_f64() * rate
-            {
-                break;
-            }
+            let now = Instant::now();
+            let began = match &mut self.pacer {
+                None => now,
+                Some(pacer) => match pacer.take(now) {
+                    Some(due) => due,
+                    None => break,
+                },
+            };
             let (Some(terminal), Some(place)) = (self.waiting.pop_front(), self.free.pop()) else { break };
-            self.started += 1;
-            self.begin(place, terminal, false).await?;
+            self.begin(place, terminal, false, began).await?;
         }
         Ok(())
     }
 
-    async fn begin(&mut self, place: usize, terminal: usize, ends: bool) -> Result<(), ConnectionError> {
+    async fn begin(
+        &mut self,
+        place: usize,
+        terminal: usize,
+        ends: bool,
+        began: Instant,
+    ) -> Result<(), ConnectionError> {
         let Some(ue) = self.terminals.get_mut(terminal) else { return Ok(()) };
         let contact = match ends {
             false => Contact::Bind { uri: ue.contact.clone(), instance: ue.instance.clone() },
@@ -180,7 +219,7 @@ impl Lane {
             reliable: self.link.server().transport.is_reliable(),
         };
         let mut flow = Flow::new(start, &mut self.identifiers);
-        let request = flow.first(&ue.account);
+        let request = if self.plan.anonymous { flow.anonymous(&ue.account) } else { flow.first(&ue.account) };
         let now = Instant::now();
         let taken = Place {
             terminal,
@@ -188,7 +227,8 @@ impl Lane {
             ends,
             transaction: 0,
             request: Vec::new(),
-            began: now,
+            began,
+            held: None,
             again: now,
             interval: T1,
             deadline: now,
@@ -226,6 +266,10 @@ impl Lane {
             return Ok(());
         };
         let Some(taken) = self.places.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
+        if taken.held.is_some() {
+            self.report.strays += 1;
+            return Ok(());
+        }
         if message.status() < 200 {
             taken.interval = T2;
             return Ok(());
@@ -235,7 +279,13 @@ impl Lane {
             return self.end(place, Err("a malformed answer".to_owned())).await;
         }
         match taken.flow.answer(&mut ue.account, &message) {
-            Step::Send(request) => self.send(place, request).await,
+            Step::Send(request) if self.plan.pause.is_zero() => self.send(place, request).await,
+            Step::Send(request) => {
+                let until = Instant::now() + self.plan.pause;
+                taken.held = Some((until, request));
+                (taken.again, taken.deadline) = (until + T2, until + self.plan.timeout);
+                Ok(())
+            }
             Step::Registered(done) => {
                 let checked = if taken.ends { Ok(()) } else { check(&done, self.plan.portion.naf.is_some()) };
                 if !taken.ends {
@@ -273,8 +323,8 @@ impl Lane {
                 self.report.took(over.began.elapsed());
             }
         }
-        if good && !over.ends && matches!(self.plan.work, Work::Cycles(_)) {
-            return self.begin(place, over.terminal, true).await;
+        if good && !over.ends && matches!(self.work, Work::Cycles(_)) {
+            return self.begin(place, over.terminal, true, Instant::now()).await;
         }
         ue.rounds = ue.rounds.saturating_sub(1);
         if ue.rounds > 0 {
@@ -293,7 +343,11 @@ impl Lane {
         let repeats = !self.link.server().transport.is_reliable();
         for index in 0..self.places.len() {
             let Some(taken) = self.places.get_mut(index).and_then(Option::as_mut) else { continue };
-            if now >= taken.deadline {
+            if taken.held.is_some() {
+                if let Some((_, request)) = taken.held.take_if(|(until, _)| *until <= now) {
+                    self.send(index, request).await?;
+                }
+            } else if now >= taken.deadline {
                 self.end(index, Err("timeout".to_owned())).await?;
             } else if repeats && now >= taken.again {
                 taken.interval = (taken.interval * 2).min(T2);

@@ -1,13 +1,15 @@
-//! Thousands of terminals at once, for `imscript load` and measurements: a window of registrations is kept outstanding over
-//! a few sockets, on one thread, and every answer is checked as a single terminal would.
+//! Thousands of terminals at once, for `imscript load` and measurements, over a few sockets and on one thread: a window of
+//! registrations is kept outstanding (closed loop), or they begin at a rate whatever becomes of the others (open loop).
+//! Every answer is checked as a single terminal would.
 
 mod lane;
+mod pacer;
+mod process;
 mod stats;
 pub mod subscribers;
 
-pub use stats::{LoadReport, cpu_time};
-
-use self::stats::own_cpu_time;
+pub use process::Usage;
+pub use stats::LoadReport;
 
 use self::lane::{Lane, Plan};
 use super::connection::{Link, Server, Tls};
@@ -35,19 +37,27 @@ pub struct LoadOptions {
     pub server: Server,
     pub tls: Option<Tls>,
     pub accounts: Vec<Account>,
-    /// Registrations outstanding at any time.
+    /// Registrations outstanding at any time; at a `rate`, at most.
     pub window: usize,
     /// Sockets or connections; at most one per place in the window.
     pub sockets: usize,
     pub work: Work,
-    /// Registrations started per second, at most.
+    /// Registrations begun per second; a registration's time then counts from when it was due.
     pub rate: Option<f64>,
+    /// All terminals register once before anything is measured, so that what is measured are refreshes.
+    pub warm_up: bool,
+    /// No Authorization header: for registrars that do not authenticate.
+    pub anonymous: bool,
     pub portion: Portion,
     pub expires: u32,
     /// Longest wait for one answer.
     pub timeout: Duration,
+    /// How long a terminal takes to answer a challenge.
+    pub pause: Duration,
     /// Called now and then with the number of registrations that ended.
     pub progress: Option<Rc<dyn Fn(u64)>>,
+    /// The server's process, to be measured with all that it started.
+    pub server_pid: Option<u32>,
 }
 
 /// Runs it all; fails only if no socket can be had. Errors of single terminals are in the report.
@@ -55,49 +65,71 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
     let lanes = options.sockets.min(options.window).min(options.accounts.len()).max(1);
     let mut identifiers = Identifiers::new()?;
     let ended = Rc::new(Cell::new(0u64));
-    let started = Instant::now();
     let mut shares: Vec<Vec<Account>> = (0..lanes).map(|_| Vec::new()).collect();
     for (account, lane) in options.accounts.into_iter().zip((0..lanes).cycle()) {
         if let Some(share) = shares.get_mut(lane) {
             share.push(account);
         }
     }
-    let own_cpu = own_cpu_time();
-    let local = LocalSet::new();
-    let mut running = JoinSet::new();
+    let mut ready = Vec::new();
     for (index, accounts) in shares.into_iter().enumerate() {
         let link = Link::open(&options.server, options.tls.as_ref()).await?;
         let plan = Plan {
             tls: options.tls.clone(),
             window: options.window / lanes + usize::from(index < options.window % lanes),
-            work: options.work,
-            end: match options.work {
-                Work::Until(duration) => Some(started + duration),
-                _ => None,
-            },
-            rate: options.rate.map(|rate| rate / lanes as f64),
             portion: options.portion.clone(),
+            anonymous: options.anonymous,
             expires: options.expires,
             timeout: options.timeout,
+            pause: options.pause,
             ended: ended.clone(),
             progress: options.progress.clone(),
         };
-        running.spawn_local_on(Lane::new(plan, link, accounts, &mut identifiers).run(), &local);
+        ready.push(Lane::new(plan, link, accounts, &mut identifiers));
     }
     let mut report = LoadReport::default();
+    if options.warm_up {
+        let warm_up;
+        (ready, warm_up) = all(ready, Work::RegisterOnce, None).await;
+        report.warm_up_errors = warm_up.error_count();
+        ended.set(0);
+    }
+    let (own, server) = (Usage::own(), options.server_pid.and_then(Usage::of));
+    let started = Instant::now();
+    let (_, measured) = all(ready, options.work, options.rate.map(|rate| rate / lanes as f64)).await;
+    report.merge(measured);
+    report.elapsed = started.elapsed();
+    report.own = Usage::own().zip(own).map(|(after, before)| after.since(&before));
+    report.server = options.server_pid.and_then(Usage::of).zip(server).map(|(after, before)| after.since(&before));
+    Ok(report)
+}
+
+/// Each lane does its share.
+async fn all(lanes: Vec<Lane>, work: Work, rate: Option<f64>) -> (Vec<Lane>, LoadReport) {
+    let local = LocalSet::new();
+    let mut running = JoinSet::new();
+    for mut lane in lanes {
+        let run = async move {
+            let report = lane.run(work, rate).await;
+            (lane, report)
+        };
+        running.spawn_local_on(run, &local);
+    }
+    let (mut lanes, mut report) = (Vec::new(), LoadReport::default());
     local
         .run_until(async {
             while let Some(finished) = running.join_next().await {
                 match finished {
-                    Ok(lane) => report.merge(lane),
+                    Ok((lane, done)) => {
+                        lanes.push(lane);
+                        report.merge(done);
+                    }
                     Err(_) => report.error("a lane of the generator died"),
                 }
             }
         })
         .await;
-    report.elapsed = started.elapsed();
-    report.own_cpu = own_cpu_time().zip(own_cpu).map(|(after, before)| after.saturating_sub(before));
-    Ok(report)
+    (lanes, report)
 }
 
 /// The name under which an error is counted.

@@ -1,5 +1,6 @@
 //! What a load run measured.
 
+use super::process::Usage;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -20,13 +21,15 @@ pub struct LoadReport {
     pub strays: u64,
     /// Broadcast states of the 200s.
     pub broadcast: BTreeMap<&'static str, u64>,
-    /// From the first REGISTER to its 200, µs.
+    /// From the first REGISTER, or from when it was due, to its 200, µs.
     pub latency: Option<Histogram<u64>>,
     pub elapsed: Duration,
-    /// CPU time of this process meanwhile.
-    pub own_cpu: Option<Duration>,
-    /// CPU time of the server meanwhile, if its process was named.
-    pub server_cpu: Option<Duration>,
+    /// Registrations that failed before anything was measured.
+    pub warm_up_errors: u64,
+    /// This process meanwhile.
+    pub own: Option<Usage>,
+    /// The server meanwhile, if its process was named.
+    pub server: Option<Usage>,
 }
 
 impl Default for LoadReport {
@@ -41,8 +44,9 @@ impl Default for LoadReport {
             broadcast: BTreeMap::new(),
             latency: Histogram::new_with_max(LONGEST, 3).ok(),
             elapsed: Duration::ZERO,
-            own_cpu: None,
-            server_cpu: None,
+            warm_up_errors: 0,
+            own: None,
+            server: None,
         }
     }
 }
@@ -60,6 +64,7 @@ impl LoadReport {
     }
 
     pub(super) fn merge(&mut self, other: LoadReport) {
+        self.warm_up_errors += other.warm_up_errors;
         self.registrations += other.registrations;
         self.deregistrations += other.deregistrations;
         self.retransmissions += other.retransmissions;
@@ -90,19 +95,19 @@ impl LoadReport {
         self.latency.as_ref().map_or(0.0, |latency| latency.value_at_quantile(quantile) as f64 / 1000.0)
     }
 
-    fn per_registration(&self, cpu: Option<Duration>) -> Option<f64> {
-        let each = cpu?.as_secs_f64() * 1e6 / self.registrations as f64;
+    fn per_registration(&self, usage: Option<Usage>) -> Option<f64> {
+        let each = usage?.cpu.as_secs_f64() * 1e6 / self.registrations as f64;
         each.is_finite().then(|| (each * 100.0).round() / 100.0)
     }
 
     /// µs of this process per registration.
     pub fn own_cpu_us(&self) -> Option<f64> {
-        self.per_registration(self.own_cpu)
+        self.per_registration(self.own)
     }
 
     /// µs of the server per registration.
     pub fn server_cpu_us(&self) -> Option<f64> {
-        self.per_registration(self.server_cpu)
+        self.per_registration(self.server)
     }
 
     pub fn json(&self) -> Value {
@@ -121,53 +126,12 @@ impl LoadReport {
             "p50_ms": self.quantile_ms(0.5),
             "p90_ms": self.quantile_ms(0.9),
             "p99_ms": self.quantile_ms(0.99),
+            "p99_9_ms": self.quantile_ms(0.999),
             "max_ms": self.quantile_ms(1.0),
             "own_cpu_us_per_registration": self.own_cpu_us(),
             "server_cpu_us_per_registration": self.server_cpu_us(),
+            "server_memory_octets": self.server.and_then(|server| server.memory),
+            "warm_up_errors": self.warm_up_errors,
         })
     }
-}
-
-/// User and system time of this process with all its threads.
-pub(super) fn own_cpu_time() -> Option<Duration> {
-    Some(stat("self")?.1)
-}
-
-/// The same of another process together with those that it started: servers that fork count as one. None if there is
-/// no such process.
-pub fn cpu_time(pid: u32) -> Option<Duration> {
-    let (_, mut sum) = stat(&pid.to_string())?;
-    let mut others: Vec<(u32, u32, Duration)> = std::fs::read_dir("/proc")
-        .ok()?
-        .flatten()
-        .filter_map(|entry| {
-            let other: u32 = entry.file_name().to_str()?.parse().ok()?;
-            let (parent, time) = stat(&other.to_string())?;
-            Some((other, parent, time))
-        })
-        .collect();
-    let mut family = vec![pid];
-    while let Some(parent) = family.pop() {
-        others.retain(|(other, of, time)| {
-            let child = *of == parent;
-            if child {
-                family.push(*other);
-                sum = sum.saturating_add(*time);
-            }
-            !child
-        });
-    }
-    Some(sum)
-}
-
-/// Parent and CPU time from `/proc/PID/stat` (proc(5)). The unit is the kernel's USER_HZ, 1/100 s on every Linux that Rust
-/// has a tier 1 target for.
-fn stat(pid: &str) -> Option<(u32, Duration)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The command name in parentheses may hold anything; the fields proper follow the last one.
-    let fields: Vec<&str> = stat.get(stat.rfind(')')?.checked_add(1)?..)?.split_ascii_whitespace().collect();
-    let field = |number: usize| fields.get(number.checked_sub(3)?); // numbered from 1; state is 3
-    let time = |number: usize| field(number)?.parse::<u64>().ok();
-    let ticks = time(14)?.saturating_add(time(15)?);
-    Some((field(4)?.parse().ok()?, Duration::from_millis(ticks.saturating_mul(10))))
 }

@@ -44,38 +44,58 @@ struct Record {
     broadcast: String,
 }
 
+/// What made-up terminals prove themselves with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Proof {
+    /// A card with Milenage.
+    #[default]
+    Card,
+    Password,
+}
+
 /// The subscriber number `index` of `domain`: always the same one, so that a file written once fits every later run.
-fn generated(index: usize, domain: &str) -> Record {
+fn generated(index: usize, domain: &str, proof: Proof) -> Record {
     let key = |label: &str| {
         let digest = Sha256::new().chain_update(label).chain_update((index as u64).to_be_bytes()).finalize();
         crate::terminal::identifiers::hex(digest.as_slice().get(..16).unwrap_or_default())
     };
     let user = format!("00101{:010}", index.saturating_add(1));
-    Record {
+    let nobody = Record {
         impi: format!("{user}@{domain}"),
         impu: format!("sip:{user}@{domain}"),
-        algorithm: "milenage".to_owned(),
-        k: key("imscript load K"),
-        opc: key("imscript load OPc"),
+        algorithm: String::new(),
+        k: String::new(),
+        opc: String::new(),
         op: String::new(),
-        sqn: "000000000000".to_owned(),
-        amf: "0000".to_owned(),
+        sqn: String::new(),
+        amf: String::new(),
         password: String::new(),
         broadcast: "yes".to_owned(),
+    };
+    match proof {
+        Proof::Card => Record {
+            algorithm: "milenage".to_owned(),
+            k: key("imscript load K"),
+            opc: key("imscript load OPc"),
+            sqn: "000000000000".to_owned(),
+            amf: "0000".to_owned(),
+            ..nobody
+        },
+        Proof::Password => Record { algorithm: "digest".to_owned(), password: key("imscript load password"), ..nobody },
     }
 }
 
 /// Terminals by the rule.
-pub fn generate(count: usize, domain: &str) -> Result<Vec<Account>, SubscribersError> {
+pub fn generate(count: usize, domain: &str, proof: Proof) -> Result<Vec<Account>, SubscribersError> {
     let shared = Shared::new(domain);
-    (0..count).map(|index| account(&generated(index, domain), &shared, index as u64)).collect()
+    (0..count).map(|index| account(&generated(index, domain, proof), &shared, index as u64)).collect()
 }
 
 /// The file to import at the server for [`generate`].
-pub fn write(count: usize, domain: &str, file: impl Write) -> Result<(), SubscribersError> {
+pub fn write(count: usize, domain: &str, proof: Proof, file: impl Write) -> Result<(), SubscribersError> {
     let mut writer = csv::Writer::from_writer(file);
     for index in 0..count {
-        writer.serialize(generated(index, domain))?;
+        writer.serialize(generated(index, domain, proof))?;
     }
     Ok(writer.flush()?)
 }

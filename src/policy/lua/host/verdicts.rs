@@ -58,8 +58,9 @@ pub(super) const CLASSES: &[Class] = &[
             ),
             optional(
                 "key",
-                Type::Words(&["push", "pull", "on_use"]),
-                "`push`: in the request; `pull`: the server asks at once; `on_use`: when the terminal comes to it.",
+                Type::Words(&["push", "pull", "pull_sip", "pull_zn", "on_use"]),
+                "`push`: in the request; `pull`: the server asks at once, as it is set up to, or in SIP or over Zn; `on_use`: \
+                 when the terminal comes to it.",
             ),
             optional(
                 "when",

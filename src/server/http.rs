@@ -1,7 +1,11 @@
-//! The HTTP listener of the broadcast role (Ua), on the worker that holds it.
+//! HTTP listeners, each on the worker that holds it: Ua of the broadcast role, Ub of the BSF.
 
-use crate::broadcast::server::Bsm;
-use crate::broadcast::ua;
+use crate::answer::Task;
+use crate::auth::challenge::Challenges;
+use crate::config::Config;
+use crate::gba::ub::{self, Ub};
+use crate::http::server::{self, Handler};
+use crate::registrar::Scscf;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,12 +24,44 @@ const CONNECTIONS: usize = 512;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_secs(60);
 
+/// What the configuration says of Ub.
+pub(super) struct UbSettings {
+    domain: String,
+    lifetime: Duration,
+    max_challenges: usize,
+    await_answer: Duration,
+}
+
+impl UbSettings {
+    pub(super) fn of(config: &Config) -> Self {
+        UbSettings {
+            domain: config.bsf_domain.clone(),
+            lifetime: config.key_lifetime,
+            max_challenges: config.max_challenges,
+            await_answer: config.reg_await_auth,
+        }
+    }
+
+    /// The BSF behind the listener, beside this worker's S-CSCF.
+    pub(super) fn handler(self, scscf: &Rc<Scscf>) -> Handler {
+        let (hss, keep, now) = (scscf.shared.hss.clone(), scscf.clone(), scscf.clone());
+        ub::handler(Rc::new(Ub {
+            domain: self.domain,
+            lifetime: self.lifetime,
+            hss,
+            challenges: Challenges::new(self.max_challenges, self.await_answer),
+            keep,
+            now: Rc::new(move || now.now()),
+        }))
+    }
+}
+
 /// Starts to serve on this thread's `LocalSet`.
-pub(super) fn serve(listener: TcpListener, bsm: Rc<Bsm>) -> std::io::Result<()> {
+pub(super) fn serve(listener: TcpListener, handler: Handler, spawn: Rc<dyn Fn(Task)>) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (calls, receiver) = mpsc::channel(WAITING);
-    tokio::task::spawn_local(ua::serve(bsm, receiver));
-    tokio::task::spawn_local(accept(listener, ua::router(calls)));
+    tokio::task::spawn_local(server::serve(handler, spawn, receiver));
+    tokio::task::spawn_local(accept(listener, server::router(calls)));
     Ok(())
 }
 

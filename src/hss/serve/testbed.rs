@@ -1,0 +1,109 @@
+//! A server over subscribers in memory, asked without a network; what it sends by itself is caught.
+
+use super::{Clients, HssServer, Service, Settings};
+use crate::answer::Answer;
+use crate::clock::Clock;
+use crate::diameter::exchange::{Destination, Exchange, Failure, Reply, Request, Serve};
+use crate::diameter::fault::base;
+use crate::diameter::{Message, Origin, Writer, answer_to, request};
+use crate::hss::embedded::EmbeddedHss;
+use crate::hss::embedded::field::Fields;
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub(super) const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
+pub(super) const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
+pub(super) const IMPI: &str = "u@home1.net";
+pub(super) const IMPU: &str = "sip:u@home1.net";
+
+/// Answers each request with success and passes it on.
+struct Caught(Mutex<Sender<(Destination, Vec<u8>)>>);
+
+impl Exchange for Caught {
+    fn send(&self, to: Destination, request: Writer) -> Answer<'static, Result<Reply, Failure>> {
+        let octets = request.finish().unwrap();
+        let origin = Origin { host: to.host.as_deref().unwrap_or("any").into(), realm: "home1.net".into() };
+        let answer = answer_to(&Message::parse(&octets).unwrap(), base::SUCCESS, &origin).finish().unwrap();
+        let _ = self.0.lock().unwrap().send((to, octets));
+        Answer::now(Reply::new(answer).ok_or(Failure::Garbled))
+    }
+}
+
+pub(super) struct Bed {
+    pub server: Arc<HssServer>,
+    pub hss: Arc<EmbeddedHss>,
+    pub clock: Clock,
+    sent: Receiver<(Destination, Vec<u8>)>,
+}
+
+pub(super) fn settings() -> Settings {
+    let service = Service {
+        mandatory: vec![1],
+        optional: vec![2],
+        visited: vec!["home1.net".into(), "visited.net".into()],
+        event_charging: vec!["aaa://ecf.home1.net".into()],
+        charging_collection: vec!["aaa://ccf.home1.net".into()],
+        key_lifetime: Some(Duration::from_secs(3600)),
+        ..Service::default()
+    };
+    let unregistered = Service { unregistered: true, ..Service::default() };
+    Settings {
+        origin: Origin { host: "hss.home1.net".into(), realm: "home1.net".into() },
+        digest_realm: "home1.net".into(),
+        scscf: Some("sip:scscf.home1.net".into()),
+        broadcast_server: Some("sip:bsm.home1.net".into()),
+        services: HashMap::from([("default".into(), service), ("unregistered".into(), unregistered)]),
+        clients: Clients::default(),
+    }
+}
+
+impl Bed {
+    pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        let clock = Clock::new();
+        let hss = EmbeddedHss::in_memory(clock.now()).unwrap();
+        let aka = Fields { algorithm: "milenage", k: K, opc: OPC, ..Fields::default() };
+        let of = |fields: Fields<'_>| hss.add(fields.subscriber().unwrap()).unwrap();
+        of(Fields { impi: IMPI, impu: "sip:u@home1.net tel:+12015550123", broadcast: "yes", ..aka });
+        of(Fields { impi: "v@home1.net", impu: "sip:v@home1.net", service: "unregistered", ..aka });
+        let digest = Fields { algorithm: "digest", password: "secret", ..Fields::default() };
+        of(Fields { impi: "d@home1.net", impu: "sip:d@home1.net", ..digest });
+        let (sender, sent) = channel();
+        let exchange = Arc::new(Caught(Mutex::new(sender)));
+        let server = HssServer::start(hss.clone(), settings, exchange, clock).unwrap();
+        Bed { server, hss, clock, sent }
+    }
+
+    /// What `read` makes of the answer to a request of `host` that `write` fills.
+    pub(super) fn ask<T>(
+        &self,
+        host: &str,
+        (application, command): (u32, u32),
+        write: impl FnOnce(&mut Writer),
+        read: impl FnOnce(&Message<'_>) -> T,
+    ) -> T {
+        let origin = Origin { host: host.into(), realm: "home1.net".into() };
+        let mut writer = request(application, command, "x;1;1", &origin);
+        write(&mut writer);
+        let request = Request { octets: writer.finish().unwrap(), peer: host.into() };
+        request.message().unwrap().check().unwrap();
+        let answer = self.server.clone().serve(request).wait().unwrap().finish().unwrap();
+        let message = Message::parse(&answer).unwrap();
+        message.check().unwrap();
+        read(&message)
+    }
+
+    /// The next request that the server sends by itself.
+    pub(super) fn sent(&self) -> (Destination, Vec<u8>) {
+        self.sent.recv_timeout(Duration::from_secs(10)).unwrap()
+    }
+
+    pub(super) fn nothing_sent(&self) -> bool {
+        self.sent.try_recv().is_err()
+    }
+}

@@ -1,0 +1,243 @@
+//! python-diameter as HSS (Cx, Zh, Sh), as NAF and as BSF (Zn): what it sends and how, and what goes wrong with it.
+
+use super::foreign::{Script, avp, free_port, python};
+use super::support::hand::Hand;
+use super::support::{Bed, hex, wait_for};
+use imscript::cli::network::{Card, NAF, Plan};
+use imscript::gba::naf_id::NafId;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Numbers of applications.
+pub const CX: u32 = 16_777_216;
+
+pub fn card_argument(card: &Card) -> String {
+    format!("{},{},{},{}", card.impi, card.impu, card.k, card.opc)
+}
+
+/// An HSS with these subscribers, for our node.
+fn hss(python: &Path, cards: &[Card], more: &[&str]) -> Script {
+    let cards: Vec<String> = cards.iter().map(card_argument).collect();
+    let mut args = vec!["--client", OURS];
+    cards.iter().for_each(|card| args.extend(["--card", card]));
+    args.extend_from_slice(more);
+    Script::start(python, "hss.py", &args)
+}
+
+/// Origin-Host of the node under test.
+const OURS: &str = "scscf.home1.net";
+
+/// A node whose HSS is at this port, for Cx.
+fn with_hss(port: u16) -> Bed {
+    let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = [\"tcp:127.0.0.1:{port}\"]\n");
+    Bed::start(&Plan { ims_tables, ..Plan::default() })
+}
+
+fn terminal(bed: &Bed, verb: &str, card: &Card, more: &[&str]) -> Value {
+    bed.terminal(verb, card, more).unwrap()
+}
+
+fn assert_registered(result: &Value) {
+    assert_eq!(result["result"], "registered", "{result}");
+}
+
+/// A REGISTER that fails in time, and says when to come again.
+fn assert_away(bed: &Bed, card: &Card) {
+    let started = Instant::now();
+    let mut hand = Hand::new(card, bed.ims);
+    let response = hand.register(&hand.unanswered(), "", b"");
+    assert!(matches!(response.status(), 480 | 504), "{}", response.status());
+    assert!(response.header(imscript::sip::HeaderName::RetryAfter).is_some());
+    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_foreign_hss_registers_our_terminals_from_beginning_to_end() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let mut hss = hss(&python, std::slice::from_ref(&card), &[]);
+    let bed = with_hss(hss.port);
+    let contact = ["--contact", "sip:one@127.0.0.1:9", "--call-id", "one"];
+    assert_registered(&terminal(&bed, "register", &card, &contact));
+    // What the specification says must be there is there: python-diameter itself checks that, and would say 5005.
+    let asked = hss.wait_got("MAR", 1);
+    assert_eq!(avp(&asked, &["User-Name"]), Some(&card.impi.clone().into()), "{asked}");
+    let scheme = avp(&asked, &["3GPP-SIP-Auth-Data-Item", "3GPP-SIP-Authentication-Scheme"]);
+    assert_eq!(scheme, Some(&"Digest-AKAv1-MD5".into()), "{asked}");
+    let assigned = hss.wait_got("SAR", 1);
+    assert_eq!(avp(&assigned, &["Server-Assignment-Type"]), Some(&1.into()), "{assigned}");
+    assert_eq!(avp(&assigned, &["Server-Name"]), avp(&asked, &["Server-Name"]));
+    // The HSS changes the profile, and then ends the registration.
+    let answer = hss.ask(json!({"do": "ppr", "impi": card.impi, "to": OURS}));
+    assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
+    let answer = hss.ask(json!({"do": "rtr", "impi": card.impi, "to": OURS, "impus": [card.impu]}));
+    assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
+    // Registered again from the start, and by itself out.
+    let before = hss.got("SAR").len();
+    assert_registered(&terminal(&bed, "register", &card, &contact));
+    let again = hss.wait_got("SAR", before + 1);
+    assert_eq!(avp(&again, &["Server-Assignment-Type"]), Some(&1.into()), "{again}");
+    let result = terminal(&bed, "deregister", &card, &["--all"]);
+    assert_eq!(result["result"], "deregistered", "{result}");
+    wait_for(|| {
+        hss.got("SAR").iter().any(|sar| avp(sar, &["Server-Assignment-Type"]) == Some(&5.into())).then_some(())
+    });
+}
+
+#[test]
+fn a_card_that_is_out_of_step_is_resynchronised_by_a_foreign_hss() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let hss = hss(&python, std::slice::from_ref(&card), &[]);
+    let bed = with_hss(hss.port);
+    // The card has seen SQNs that this HSS is far from issuing.
+    let file = super::foreign::advanced_card(&bed, &card);
+    let result = terminal(&bed, "register", &card, &["--card", &file]);
+    assert_registered(&result);
+    assert_eq!(result["resync"], true, "{result}");
+    assert_eq!(hss.wait_for("resynchronised", |_| true)["resynchronised"], true);
+}
+
+#[test]
+fn odd_answers_of_an_hss_are_understood_as_far_as_they_may_be() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let mut hss = hss(&python, std::slice::from_ref(&card), &[]);
+    let bed = with_hss(hss.port);
+    for fault in ["unknown_optional", "reversed"] {
+        for command in ["MAR", "SAR"] {
+            hss.order(json!({"do": "fault", "command": command, "fault": fault}));
+        }
+        assert_registered(&terminal(&bed, "register", &card, &[]));
+        terminal(&bed, "deregister", &card, &["--all"]);
+    }
+    // What must be understood and is not: no registration upon such an answer, and none of another one spoilt.
+    hss.order(json!({"do": "fault", "command": "MAR", "fault": "unknown_mandatory"}));
+    let result = terminal(&bed, "register", &card, &[]);
+    assert_eq!(result["result"], "failed", "{result}");
+    assert_registered(&terminal(&bed, "register", &card, &[]));
+}
+
+#[test]
+fn an_answer_that_is_cut_or_lies_about_its_length_costs_one_registration() {
+    let Some(python) = python() else { return };
+    let cards: Vec<Card> = (1..=4).map(Card::number).collect();
+    let mut hss = hss(&python, &cards, &[]);
+    let bed = with_hss(hss.port);
+    for (fault, card) in ["wrong_avp_length", "wrong_length", "garbage", "cut"].into_iter().zip(&cards) {
+        hss.order(json!({"do": "fault", "command": "MAR", "fault": fault}));
+        assert_away(&bed, card);
+        hss.wait_for("sent", |one| one["sent"] == fault);
+        // The connection comes back by itself.
+        wait_for(|| {
+            let result = terminal(&bed, "register", card, &["--timeout", "3"]);
+            (result["result"] == "registered").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_slow_hss_does_not_hold_others_up() {
+    let Some(python) = python() else { return };
+    let cards = [Card::number(1), Card::number(2)];
+    let mut hss = hss(&python, &cards, &[]);
+    let bed = with_hss(hss.port);
+    assert_registered(&terminal(&bed, "register", &cards[0], &[]));
+    hss.order(json!({"do": "fault", "command": "MAR", "fault": "slow", "seconds": 5}));
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| assert_away(&bed, &cards[1]));
+        hss.wait_got("MAR", 2);
+        let started = Instant::now();
+        assert_registered(&terminal(&bed, "register", &cards[0], &[]));
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        slow.join().unwrap();
+    });
+    // The late answer is nobody's; the next is.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_registered(&terminal(&bed, "register", &cards[1], &[]));
+}
+
+#[test]
+fn answers_in_another_order_than_the_questions_find_their_own() {
+    let Some(python) = python() else { return };
+    let cards: Vec<Card> = (1..=4).map(Card::number).collect();
+    let mut hss = hss(&python, &cards, &[]);
+    let bed = with_hss(hss.port);
+    for _ in 0..cards.len() {
+        hss.order(json!({"do": "fault", "command": "MAR", "fault": "hold", "until": cards.len()}));
+    }
+    std::thread::scope(|scope| {
+        let running: Vec<_> = cards.iter().map(|card| scope.spawn(|| terminal(&bed, "register", card, &[]))).collect();
+        running.into_iter().for_each(|one| assert_registered(&one.join().unwrap()));
+    });
+    assert_eq!(hss.wait_for("released", |_| true)["released"], 4);
+}
+
+#[test]
+fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "zh"]);
+    let ub = free_port();
+    let ims_tables = format!(
+        "[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\nzh = [\"tcp:127.0.0.1:{}\"]\n\n[bsf]\nhttp = \"127.0.0.1:{ub}\"\n",
+        hss.port
+    );
+    let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
+    let bsf = format!("http://127.0.0.1:{ub}/");
+    let file = super::foreign::advanced_card(&bed, &card);
+    let result = super::foreign::bootstrap(&bed, &bsf, &card, &["--card", &file]);
+    assert_eq!((&result["result"], &result["resync"]), (&"bootstrapped".into(), &true.into()), "{result}");
+    let asked = hss.wait_got("MAR", 1);
+    assert_eq!(avp(&asked, &["User-Name"]), Some(&card.impi.clone().into()), "{asked}");
+    assert_eq!(hss.wait_for("resynchronised", |_| true)["resynchronised"], true);
+}
+
+#[test]
+fn the_broadcast_servers_registrations_stand_in_a_foreign_hss() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "sh"]);
+    let bed = with_hss(hss.port);
+    let result = terminal(&bed, "register", &card, &["--naf-id", NAF, "--figure", "7"]);
+    assert_registered(&result);
+    let stored = hss.wait_got("PUR", 1);
+    assert_eq!(avp(&stored, &["User-Identity", "Public-Identity"]), Some(&card.impu.clone().into()), "{stored}");
+}
+
+#[test]
+fn a_foreign_naf_gets_its_keys_and_no_others() {
+    let Some(python) = python() else { return };
+    let listen = free_port();
+    let ims_tables = format!(
+        "[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\n\n\
+         [[bsf.naf]]\nhost = \"naf.home1.net\"\nfqdns = [\"{NAF}\"]\n"
+    );
+    let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
+    let card = bed.subscriber_with("yes");
+    let mut hand = Hand::new(&card, bed.ims);
+    let first = hand.register(&hand.unanswered(), "", b"");
+    let challenge = Hand::challenge(&first);
+    let btid = imscript::gba::btid::Btid::new(&challenge.rand_autn().unwrap().0, "bsf.home1.net");
+    let answer = hand.answer(&challenge);
+    assert_eq!(hand.register(&answer, "", b"").status(), 200);
+
+    let server = format!("bsf.home1.net:{listen}");
+    let mut naf = Script::start(&python, "zn.py", &["naf", "--server", &server]);
+    let id = |fqdn: &str| hex(&NafId::parse(fqdn).unwrap().octets());
+    let mut ask = |btid: &str, fqdn: &str, odd: Option<&str>| {
+        naf.ask(json!({"do": "bir", "btid": btid, "naf_id": id(fqdn), "odd": odd}))
+    };
+    for odd in [None, Some("unknown_optional")] {
+        let answer = ask(btid.as_str(), NAF, odd);
+        assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
+        assert_eq!(avp(&answer, &["ME-Key-Material"]), Some(&hex(&hand.ks_naf.unwrap()).into()), "{answer}");
+    }
+    let experimental = |answer: &Value| avp(answer, &["Experimental-Result", "Experimental-Result-Code"]).cloned();
+    assert_eq!(experimental(&ask(btid.as_str(), "other.home1.net", None)), Some(5402.into()));
+    assert_eq!(experimental(&ask("nobody@bsf.home1.net", NAF, None)), Some(5403.into()));
+    let answer = ask(btid.as_str(), NAF, Some("unknown_mandatory"));
+    assert_eq!(avp(&answer, &["Result-Code"]), Some(&5001.into()), "{answer}");
+    assert!(avp(&answer, &["Failed-AVP"]).is_some(), "{answer}");
+}
