@@ -49,7 +49,7 @@ fn unknown_keys_by_line() {
     fault("[registrar]\nmin_expires = 60\n\nmax_expire = 3\n", 4, "max_expire");
     fault("[nonsense]\n", 1, "nonsense");
     fault("[[broadcast_server]]\nname = \"x\"\nnaf = [\"x.net\"]\nport = 1\n", 4, "port");
-    for section in ["tls", "trusted", "bsf", "broadcast", "bsm"] {
+    for section in ["tls", "trusted", "bsf", "broadcast", "bsm", "diameter", "hss"] {
         fault(&format!("\n[{section}]\nx = 1\n"), 3, "x");
     }
 }
@@ -98,6 +98,14 @@ fn bad_values_by_line() {
         ("[bsm]\nkey_retrieval = \"zn\"", 2, "needs bsf"),
         ("[bsm]\nbsf = [\"tcp:127.0.0.1:1\"]\nkey_retrieval = \"diameter\"", 3, "zn-else-sip"),
         ("[bsm]\nbsf = [\"udp:127.0.0.1:1\"]", 2, "tcp: or tls:"),
+        ("[diameter]\nlisten = [\"udp:127.0.0.1:3868\"]", 2, "tcp: or tls:"),
+        ("[diameter]\nlisten = [\"tcp:127.0.0.1:99999\"]", 2, "not a port"),
+        ("[diameter]\norigin_host = \"a b\"", 2, "hss.home1.net"),
+        ("[diameter]\ntimeout = \"1ms\"", 2, "timeout: a time such as"),
+        ("[diameter]\nwatchdog = \"5s\"", 2, "watchdog: a time such as"),
+        ("[diameter]\nallow = [\"pcscf\"]", 2, "pcscf"),
+        ("\n[hss]\nsh = [\"tcp:127.0.0.1\"]", 2, "cx is missing"),
+        ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "tcp: or tls:"),
     ] {
         fault(text, line, what);
     }
@@ -112,6 +120,33 @@ fn nafs_and_the_way_to_a_bsf() {
     let config = read(text).unwrap();
     assert_eq!(config.bsm.unwrap().retrieval.as_str(), "zn-else-sip");
     assert_eq!(config.diameter.origin_host.as_deref(), Some("bsm.home1.net"), "a NAF is known by its own name");
+}
+
+#[test]
+fn diameter_peers() {
+    let settings = |text: &str| {
+        let config = read(text).unwrap();
+        config.diameter.settings(&config.domain, config.foreign_hss.as_ref(), &[])
+    };
+    assert!(settings("[diameter]\norigin_host = \"x.net\"").is_none(), "nobody listens, nobody is asked");
+    let served = settings("[diameter]\nlisten = [\"tcp:127.0.0.1\", \"tls:[::1]\"]").unwrap();
+    assert_eq!((served.origin.host.as_str(), served.origin.realm.as_str()), ("hss.home1.net", "home1.net"));
+    let listen: Vec<_> = served.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["tcp:127.0.0.1:3868", "tls:[::1]:5868"]);
+    let text = "domain = \"a.net\"\nhss = { cx = [\"tcp:127.0.0.1:1\", \"tls:127.0.0.1:2\"], zh = [\"tcp:127.0.0.1:1\"], \
+                sh = [\"tcp:127.0.0.1:3\"], realm = \"b.net\", tls_name = \"hss.b.net\" }\n\
+                [diameter]\norigin_realm = \"ims.a.net\"\ntimeout = \"900ms\"\nwatchdog = \"10s\"\nhosts = [\"hss.b.net\"]\n";
+    let asking = settings(text).unwrap();
+    assert_eq!((asking.origin.host.as_str(), asking.origin.realm.as_str()), ("scscf.a.net", "ims.a.net"));
+    assert_eq!((asking.request_within, asking.timing.tw), (Duration::from_millis(900), Duration::from_secs(10)));
+    let peers: Vec<_> =
+        asking.peers.iter().map(|peer| (peer.endpoint.to_string(), peer.applications.as_slice())).collect();
+    let (cx, sh, zh) = (16_777_216, 16_777_217, 16_777_221);
+    let expected: [(String, &[u32]); 3] =
+        [("tcp:127.0.0.1:1".into(), &[cx, zh]), ("tls:127.0.0.1:2".into(), &[cx]), ("tcp:127.0.0.1:3".into(), &[sh])];
+    assert_eq!(peers, expected);
+    assert_eq!(asking.peers[1].endpoint.tls_name.as_deref(), Some("hss.b.net"));
+    assert_eq!(read(text).unwrap().foreign_hss.unwrap().realm.as_deref(), Some("b.net"));
 }
 
 #[test]

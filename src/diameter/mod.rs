@@ -8,6 +8,7 @@ pub mod avp;
 pub mod dictionary;
 pub mod exchange;
 pub mod fault;
+mod limits;
 pub mod message;
 pub mod node;
 pub mod peer;
@@ -16,15 +17,9 @@ pub mod zn;
 
 pub use avp::{Avp, Avps, Def, Kind};
 pub use fault::{Fault, ResultCode};
+pub use limits::{MAX_AVPS, MAX_DEPTH, MAX_MESSAGE};
 pub use message::{Header, Message, frame_len};
 pub use write::{Origin, TooLong, Writer, answer_to, refusal_of, request};
-
-/// Largest message and AVP that is read or written.
-pub const MAX_MESSAGE: usize = 256 * 1024;
-/// AVPs of a message, those in groups counted.
-pub const MAX_AVPS: usize = 4096;
-/// How deep groups may lie in one another.
-pub const MAX_DEPTH: usize = 8;
 
 #[cfg(test)]
 mod tests;

@@ -198,7 +198,7 @@ mod tests {
                 );
         });
         let expected = "\
-Multimedia-Auth (MAA), Cx, flags none, hop-by-hop 00000001, end-to-end 00000002, 140 octets
+Multimedia-Auth (MAA), Cx, flags none, hop-by-hop 00000001, end-to-end 00000002, 132 octets
   Result-Code [M] 2001 SUCCESS
   Public-Identity [VM] sip:a@home1.net
   Key-ExpiryTime [VM] 2023-11-14T22:13:20Z

@@ -5,11 +5,11 @@ use super::link::Link;
 use super::meters::Meters;
 use super::route::{self, Candidate, Choice};
 use super::waiting::{Pending, Sending};
-use super::{Command, Endpoint, PeerView, Settings, seed};
+use super::{Command, Endpoint, PeerSettings, PeerView, Settings, seed};
 use crate::diameter::Message;
 use crate::diameter::applications::Applications;
 use crate::diameter::dictionary::{ORIGIN_HOST, application, command};
-use crate::diameter::exchange::{Failure, Reply};
+use crate::diameter::exchange::{Destination, Failure, Reply};
 use crate::diameter::fault::{ResultCode, base};
 use crate::diameter::peer::{self, Capabilities, Input, Local, Output, Peer, Side, Standing, State};
 use crate::metrics::Metrics;
@@ -276,8 +276,15 @@ impl Core {
     }
 
     fn due(&self) -> Option<Duration> {
-        let timer = self.timers.borrow().peek().map(|Reverse((due, ..))| *due);
         let peers = self.peers.borrow();
+        let waits =
+            |id: &u64, hop_by_hop: &u32| peers.get(id).is_some_and(|entry| entry.pending.contains_key(hop_by_hop));
+        let mut timers = self.timers.borrow_mut();
+        // What is answered needs no timer: nearly all, so that the thread seldom wakes for nothing.
+        while timers.peek().is_some_and(|Reverse((_, id, hop_by_hop))| !waits(id, hop_by_hop)) {
+            timers.pop();
+        }
+        let timer = timers.peek().map(|Reverse((due, ..))| *due);
         peers.values().filter_map(|entry| entry.machine.due()).chain(timer).min()
     }
 
@@ -491,7 +498,8 @@ impl Core {
     fn may_connect(&self, link: &Link, host: &str) -> bool {
         let accept = &self.settings.accept;
         let named = accept.hosts.is_empty() || accept.hosts.iter().any(|one| one.eq_ignore_ascii_case(host));
-        let configured = |ip: IpAddr| self.settings.peers.iter().any(|peer| peer.endpoint.addr.ip() == ip);
+        let is_it = |endpoint: &Endpoint, ip: IpAddr| endpoint.name.is_none() && endpoint.addr.ip() == ip;
+        let configured = |ip: IpAddr| self.settings.peers.iter().any(|peer| is_it(&peer.endpoint, ip));
         let ip = link.remote.ip();
         let from = accept.addresses.contains(&ip)
             || configured(ip)
@@ -539,7 +547,7 @@ impl Core {
         }
         let mut peers = self.peers.borrow_mut();
         loop {
-            let id = match choose(&peers, &pending, None, self.settings.max_waiting_peer) {
+            let id = match self.choose(&peers, &pending, None) {
                 Choice::Peer(id) => id,
                 Choice::Full if pending.tried.is_empty() => return pending.settle(Err(Failure::Busy)),
                 Choice::Full | Choice::None => return pending.settle(otherwise),
@@ -547,7 +555,7 @@ impl Core {
             let now = self.now();
             let left = pending.until.saturating_sub(now);
             // With another peer at hand, this one has half of the time.
-            let another = choose(&peers, &pending, Some(id), self.settings.max_waiting_peer);
+            let another = self.choose(&peers, &pending, Some(id));
             let try_for = if matches!(another, Choice::Peer(_)) { left / 2 } else { left };
             let Some(entry) = peers.get_mut(&id) else { return pending.settle(otherwise) };
             let (Some(link), Some(remote)) = (entry.active(), entry.machine.remote()) else {
@@ -577,6 +585,26 @@ impl Core {
         }
     }
 
+    /// `but`: not this one either.
+    fn choose(&self, peers: &BTreeMap<u64, Entry>, pending: &Pending, but: Option<u64>) -> Choice {
+        let Destination { application, host, .. } = &pending.to;
+        // Those who connect to us are mostly clients: they are asked by name, or where nobody is configured to be asked.
+        let asks = |peer: &PeerSettings| peer.applications.is_empty() || peer.applications.contains(application);
+        let any = host.is_some() || !self.settings.peers.iter().any(asks);
+        let candidates = peers.iter().filter(|(id, _)| Some(**id) != but).filter_map(|(id, entry)| {
+            let candidate = Candidate {
+                id: *id,
+                standing: entry.machine.standing(),
+                doubtful: entry.doubtful,
+                full: entry.pending.len() >= self.settings.max_waiting_peer,
+                asked: &entry.asked,
+                remote: entry.machine.remote()?,
+            };
+            (any || entry.endpoint.is_some()).then_some(candidate)
+        });
+        route::choose(&pending.to, &pending.tried, candidates)
+    }
+
     fn try_is_over(&self, id: u64, hop_by_hop: u32, now: Duration) {
         let mut peers = self.peers.borrow_mut();
         let Some(pending) = peers.get(&id).and_then(|entry| entry.pending.get(&hop_by_hop)) else { return };
@@ -584,7 +612,7 @@ impl Core {
             return;
         }
         let last = now >= pending.until;
-        let another = choose(&peers, pending, None, self.settings.max_waiting_peer);
+        let another = self.choose(&peers, pending, None);
         let Some(entry) = peers.get_mut(&id) else { return };
         if !last && !matches!(another, Choice::Peer(_)) {
             // Whoever it was kept for has gone meanwhile.
@@ -635,21 +663,6 @@ impl Core {
 /// Whether another peer may do better (RFC 6733 §7.1.3).
 fn elsewhere(result: Option<ResultCode>) -> bool {
     matches!(result, Some(base::UNABLE_TO_DELIVER | base::TOO_BUSY))
-}
-
-/// `but`: not this one either.
-fn choose(peers: &BTreeMap<u64, Entry>, pending: &Pending, but: Option<u64>, most: usize) -> Choice {
-    let candidates = peers.iter().filter(|(id, _)| Some(**id) != but).filter_map(|(id, entry)| {
-        Some(Candidate {
-            id: *id,
-            standing: entry.machine.standing(),
-            doubtful: entry.doubtful,
-            full: entry.pending.len() >= most,
-            asked: &entry.asked,
-            remote: entry.machine.remote()?,
-        })
-    });
-    route::choose(&pending.to, &pending.tried, candidates)
 }
 
 /// An accepted connection's place among those that there are.

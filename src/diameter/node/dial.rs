@@ -21,14 +21,17 @@ impl Core {
         let within = self.settings.timing.connect_within;
         let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
         let connecting = async {
-            let stream = TcpStream::connect(endpoint.addr).await?;
+            let stream = match &endpoint.name {
+                Some(name) => TcpStream::connect((name.as_str(), endpoint.addr.port())).await?,
+                None => TcpStream::connect(endpoint.addr).await?,
+            };
             stream.set_nodelay(true)?;
-            Ok::<_, io::Error>((stream.local_addr()?.ip(), stream))
+            Ok::<_, io::Error>((stream.local_addr()?.ip(), stream.peer_addr()?, stream))
         };
         match &endpoint.tls_name {
             None => {
-                let (local, stream) = timeout(within, connecting).await.map_err(late)??;
-                let link = Link::new(endpoint.addr, local, Arc::from([]));
+                let (local, remote, stream) = timeout(within, connecting).await.map_err(late)??;
+                let link = Link::new(remote, local, Arc::from([]));
                 self.connected(id, &link);
                 link::run(self, link, stream, Some(id)).await;
             }
@@ -36,11 +39,11 @@ impl Core {
                 let config = self.tls.client().ok_or_else(|| io::Error::other("no authority to verify it with"))?;
                 let server = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
                 let connecting = async {
-                    let (local, stream) = connecting.await?;
-                    Ok::<_, io::Error>((local, TlsConnector::from(config).connect(server, stream).await?))
+                    let (local, remote, stream) = connecting.await?;
+                    Ok::<_, io::Error>((local, remote, TlsConnector::from(config).connect(server, stream).await?))
                 };
-                let (local, stream) = timeout(within, connecting).await.map_err(late)??;
-                let link = Link::new(endpoint.addr, local, Arc::from([name.clone()]));
+                let (local, remote, stream) = timeout(within, connecting).await.map_err(late)??;
+                let link = Link::new(remote, local, Arc::from([name.clone()]));
                 self.connected(id, &link);
                 link::run(self, link, stream, Some(id)).await;
             }

@@ -29,7 +29,7 @@ use crate::answer::Answer;
 use crate::metrics::Metrics;
 use crate::sip::transport::Tls;
 use core::Core;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
@@ -310,17 +310,22 @@ fn seed() -> u64 {
 
 fn listen(endpoint: &Endpoint) -> std::io::Result<(Endpoint, TcpListener)> {
     use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(endpoint.addr), Type::STREAM, Some(Protocol::TCP))?;
+    let addr = match &endpoint.name {
+        Some(name) => (name.as_str(), endpoint.addr.port()).to_socket_addrs()?.next(),
+        None => Some(endpoint.addr),
+    };
+    let addr = addr.ok_or_else(|| std::io::Error::other("the name has no address"))?;
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
-    if endpoint.addr.is_ipv6() {
+    if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?; // connections of an earlier run may linger in TIME_WAIT
-    socket.bind(&endpoint.addr.into())?;
+    socket.bind(&addr.into())?;
     socket.listen(128)?;
     let listener: TcpListener = socket.into();
     let addr: SocketAddr = listener.local_addr()?;
-    Ok((Endpoint { addr, ..endpoint.clone() }, listener))
+    Ok((Endpoint { addr, name: None, ..endpoint.clone() }, listener))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Raw {
     fn listening() -> (std::net::TcpListener, Endpoint) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        (listener, Endpoint { addr, tls_name: None })
+        (listener, Endpoint::tcp(addr))
     }
 
     /// Answers the CER of the next who connects.
@@ -261,6 +261,8 @@ fn what_a_broken_connection_owes_goes_to_the_next_peer_with_the_t_flag() {
     let (listener, first) = Raw::listening();
     let (second, _) = server("hss.home1.net");
     let greeted = std::thread::spawn(move || (Raw::accept(&listener, "raw.home1.net"), listener));
+    // By its name.
+    let first = format!("tcp:localhost:{}", first.addr.port()).parse().unwrap();
     let client = client(&[&first, &second.listening()[0]]);
     let (mut raw, _listener) = greeted.join().unwrap();
     let sent = client.exchange().send(Destination::any(CX), mar("alice"));
@@ -383,6 +385,25 @@ fn one_that_has_connected_is_asked_by_its_name() {
     assert_eq!((before, view.configured, view.name.as_str()), (1, false, "scscf.home1.net"));
     client.stop(Duration::from_secs(1));
     until(|| server.peers().is_empty());
+}
+
+#[test]
+fn one_that_has_connected_stands_in_for_no_configured_peer() {
+    let (listener, first) = Raw::listening();
+    let greeted = std::thread::spawn(move || Raw::accept(&listener, "raw.home1.net"));
+    let mut settings = to_peers(&[&first], quick("scscf.home1.net"));
+    settings.request_within = Duration::from_millis(200);
+    settings.listen = vec!["tcp:127.0.0.1:0".parse().unwrap()];
+    let client = client_with(settings);
+    let _silent = greeted.join().unwrap();
+    let mut other = Raw::greet(&client.listening()[0], "other.home1.net");
+    assert_eq!(ask(&client, Destination::any(CX), "alice"), Err(Failure::Timeout));
+    let to = Destination { host: Some("other.home1.net".into()), ..Destination::any(CX) };
+    let sent = client.exchange().send(to, mar("bob"));
+    let octets = other.read().unwrap();
+    assert_eq!(Message::parse(&octets).unwrap().avps().text(&USER_NAME), Ok(Some("bob")));
+    other.answer(&octets);
+    assert!(sent.wait().is_ok());
 }
 
 #[test]
