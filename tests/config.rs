@@ -96,6 +96,13 @@ fn bad_values_by_line() {
         ("[diameter]\nallow = [\"pcscf\"]", 2, "pcscf"),
         ("\n[hss]\nsh = [\"tcp:127.0.0.1\"]", 2, "cx is missing"),
         ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "tcp: or tls:"),
+        ("roles = [\"scscf\", \"bsf\", \"hss\"]\n[icscf]\n", 2, "not among the roles"),
+        ("roles = [\"icscf\"]", 1, "needs [icscf]"),
+        ("[icscf]\n", 1, "one at least"),
+        ("[icscf]\ntimeout = \"1ms\"", 2, "timeout: a time such as"),
+        ("[[icscf.scscf]]\nname = \"scscf\"", 2, "SIP URI"),
+        ("roles = [\"icscf\"]\n[[icscf.scscf]]\nname = \"sip:a.net\"", 3, "address is missing"),
+        ("[[icscf.scscf]]\nname = \"sip:a.net\"\n[[icscf.scscf]]\nname = \"sip:a.net\"", 4, "another S-CSCF"),
         ("[bsf]\nhttp = \"8081\"", 2, "http"),
         ("roles = [\"bsm\"]\n[bsm]\nims = \"udp:127.0.0.1:1\"\n[bsf]\nhttp = \"127.0.0.1:1\"", 5, "no bsf role"),
         ("[bsf]\nkeys = \"plain\"", 2, "plaintext-allowed"),
@@ -115,7 +122,7 @@ fn bad_values_by_line() {
 fn diameter_peers() {
     let settings = |text: &str| {
         let config = read(text).unwrap();
-        config.diameter.settings(&config.domain, config.foreign_hss.as_ref())
+        config.diameter.settings(&config.domain, config.foreign_hss.as_ref(), &[])
     };
     assert!(settings("[diameter]\norigin_host = \"x.net\"").is_none(), "nobody listens, nobody is asked");
     let served = settings("[diameter]\nlisten = [\"tcp:127.0.0.1\", \"tls:[::1]\"]").unwrap();
