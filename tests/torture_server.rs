@@ -41,6 +41,7 @@ fn start() -> Running {
             amf: Default::default(),
             sqn: None,
             broadcast: BroadcastSubscription::None,
+            service: "".into(),
         };
         hss.add(subscriber).unwrap();
     }
