@@ -15,6 +15,7 @@ use crate::gba::bootstrap::ShortCut;
 use crate::gba::naf_id::NafId;
 use crate::gba::zn::Naf;
 use crate::hss::serve::{Clients, Service};
+use crate::icscf::ScscfEntry;
 use crate::policy::lua::Plugins;
 use crate::registrar::Limits;
 use crate::sip::transaction::{NextHop, Transport};
@@ -68,6 +69,16 @@ pub struct Bsm {
     /// The BSF over Diameter, those before asked first; empty: keys come in SIP.
     pub bsf: Vec<Endpoint>,
     pub retrieval: Retrieval,
+}
+
+/// The I-CSCF role of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Icscf {
+    pub listen: Vec<Listen>,
+    /// The S-CSCFs that requests may go to.
+    pub servers: Vec<ScscfEntry>,
+    /// How long one has for its answer before the next is tried.
+    pub within: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +158,7 @@ pub struct Config {
     pub fig6_response_first: bool,
     pub servers: Vec<BroadcastServer>,
     pub bsm: Option<Bsm>,
+    pub icscf: Option<Icscf>,
     pub diameter: Diameter,
     /// Instead of the node's own.
     pub foreign_hss: Option<ForeignHss>,
@@ -185,7 +197,7 @@ impl Config {
 }
 
 impl Roles {
-    pub const NAMES: [&'static str; 4] = ["scscf", "bsf", "hss", "bsm"];
+    pub const NAMES: [&'static str; 5] = ["scscf", "bsf", "hss", "bsm", "icscf"];
 }
 
 /// `tcp:127.0.0.1:5070` as a next hop; `tls_name` for the certificate.

@@ -1,6 +1,7 @@
 //! The file as it is written, and the checks that turn it into a [`Config`].
 
 mod diameter;
+mod icscf;
 mod service;
 mod store;
 mod zn;
@@ -58,6 +59,7 @@ pub(super) struct Raw {
     #[serde(default)]
     diameter: diameter::RawDiameter,
     hss: Option<Spanned<diameter::RawHss>>,
+    icscf: Option<Spanned<icscf::RawIcscf>>,
     #[serde(default)]
     foreign: service::RawForeign,
     #[serde(default)]
@@ -249,6 +251,7 @@ impl Raw {
         if let (Some(text), false) = (&self.bsf.http, roles.bsf) {
             return self.fault(text.span(), "[bsf] http: this node has no bsf role");
         }
+        let icscf = self.icscf(roles, &listen)?;
         let key_lifetime = self.number(&self.bsf.key_lifetime, "key_lifetime", 60..=31_536_000, 86_400)?;
         Ok(Config {
             roles,
@@ -283,6 +286,7 @@ impl Raw {
             fig6_response_first: self.broadcast.fig6_response_first.unwrap_or(false),
             servers,
             bsm,
+            icscf,
             diameter,
             foreign_hss: self.foreign_hss()?,
             foreign: self.foreign(&beside)?,
@@ -297,12 +301,14 @@ impl Raw {
             return Ok(Roles { scscf: true, bsf: true, hss: true, bsm: true });
         };
         let mut roles = Roles { scscf: false, bsf: false, hss: false, bsm: false };
+        let mut icscf = false;
         for role in list {
             match role.get_ref().as_str() {
                 "scscf" => roles.scscf = true,
                 "bsf" => roles.bsf = true,
                 "hss" => roles.hss = true,
                 "bsm" => roles.bsm = true,
+                "icscf" => icscf = true,
                 other => {
                     let names = Roles::NAMES.join(", ");
                     return self.fault(role.span(), format!("unknown role {other:?}, expected one of {names}"));
@@ -310,8 +316,8 @@ impl Raw {
             }
         }
         let span = list.first().map_or(0..0, Spanned::span);
-        if !roles.ims() && !roles.bsm {
-            return self.fault(span, "a node needs scscf (with bsf and hss) or bsm among its roles");
+        if !roles.ims() && !roles.bsm && !icscf {
+            return self.fault(span, "a node needs scscf (with bsf and hss), bsm or icscf among its roles");
         }
         if roles.ims() && !(roles.scscf && roles.bsf && roles.hss) {
             return self.fault(span, "scscf, bsf and hss go together in one node in this version");

@@ -15,7 +15,7 @@ pub use profile::{BroadcastSubscription, Profile, RegState};
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::Now;
-use crate::diameter::cx::Authorization;
+use crate::diameter::cx::{self, Authorization};
 use crate::gba::guss::Guss;
 use crate::identity::{Impi, Impu};
 use std::sync::Arc;
@@ -138,6 +138,14 @@ pub struct Located {
     /// SIP URI of the S-CSCF.
     pub server: Option<String>,
     pub capabilities: Capabilities,
+}
+
+impl Located {
+    pub(crate) fn new(server: Option<String>, capabilities: Option<cx::Capabilities<'_>>) -> Self {
+        let cx::Capabilities { mandatory, optional, servers } = capabilities.unwrap_or_default();
+        let servers = servers.into_iter().map(str::to_owned).collect();
+        Located { server, capabilities: Capabilities { mandatory, optional, servers } }
+    }
 }
 
 /// Server-Capabilities (TS 29.229 §6.3.4); what the numbers mean is the operator's.

@@ -19,7 +19,7 @@ use crate::registrar::Scscf;
 use crate::registrar::authenticate::refusal_of;
 use crate::registrar::scscf::{Refusal, Tokens};
 use crate::sip::header::Contacts;
-use crate::sip::transaction::{NextHop, Outbound, Source};
+use crate::sip::transaction::{MAGIC_COOKIE, NextHop, Outbound, Source};
 use crate::sip::{HeaderName, Message, ResponseWriter, Uri, is_defined_method};
 use select::candidates;
 use std::net::IpAddr;
@@ -47,6 +47,11 @@ pub struct Settings {
     pub trusted_peers: Vec<IpAddr>,
     /// How long an S-CSCF has for its answer before the next is tried.
     pub within: Duration,
+}
+
+/// A node's own mark.
+pub fn mark() -> String {
+    format!("{MAGIC_COOKIE}i{}", Tokens::new().next())
 }
 
 /// S-CSCFs tried for one REGISTER.

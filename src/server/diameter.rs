@@ -5,7 +5,6 @@ use crate::broadcast::peer::Peer;
 use crate::clock::{Clock, Now};
 use crate::config::{Config, ForeignHss};
 use crate::diameter::dictionary::application;
-use crate::diameter::exchange::Serve;
 use crate::diameter::node::{Handle, PeerView, Prepared};
 use crate::hss::embedded::EmbeddedHss;
 use crate::hss::remote::{self, Push, Pushed, RemoteHss};
@@ -92,7 +91,7 @@ pub(super) fn hss_side(
     scscf: Option<String>,
     broadcast_servers: &[Peer],
     clock: Clock,
-) -> Result<Arc<dyn Serve>, StartError> {
+) -> Result<Arc<HssServer>, StartError> {
     let foreign = &config.foreign;
     let server = broadcast_servers.first().map(|server| sip_uri(server.hop.transport, server.hop.addr));
     let settings = serve::Settings {
@@ -107,7 +106,7 @@ pub(super) fn hss_side(
         },
     };
     let server = HssServer::start(hss.clone(), settings, diameter.exchange(), clock);
-    Ok(server.map_err(|why| StartError::Worker(why.to_string()))?)
+    server.map_err(|why| StartError::Worker(why.to_string()))
 }
 
 /// For `imscript diameter peers`.

@@ -20,11 +20,12 @@ mod zn;
 
 use crate::clock::Clock;
 use crate::config::{self, Config, Durability};
+use crate::diameter::exchange::Serve;
 use crate::diameter::node::{Endpoint, NodeError, Prepared};
 use crate::gba::bootstrap::Bootstraps;
-use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::hss::remote::Pushed;
+use crate::hss::{Hss, Locate};
 use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
 use crate::observe::lines::{GENERATION, Serving};
@@ -93,6 +94,7 @@ pub type PolicyMaker = Arc<dyn Fn(&Env) -> Result<Rc<dyn Decide>, StartError> + 
 pub struct Node {
     listening: Vec<Listen>,
     bsm_listening: Vec<Listen>,
+    icscf_listening: Vec<Listen>,
     http: Option<SocketAddr>,
     ub: Option<SocketAddr>,
     policy_name: String,
@@ -133,6 +135,7 @@ struct Parts {
     bsm: Option<Arc<worker::BsmShared>>,
     /// Where requests for the broadcast role come in; anything else is the IMS's, if it is here.
     bsm_addresses: Arc<[SocketAddr]>,
+    icscf: Option<Arc<worker::IcscfShared>>,
     embedded: Option<Arc<EmbeddedHss>>,
     /// What a foreign HSS begins.
     pushed: Option<Arc<Pushed>>,
@@ -165,8 +168,12 @@ impl Node {
         let (mut sockets, listening) = transport::bind(ims_listen, workers, &tls)?;
         let bsm_listen = config.bsm.as_ref().map_or(&[][..], |b| &b.listen);
         let (bsm_sockets, bsm_listening) = transport::bind(bsm_listen, workers, &tls)?;
-        for (all, more) in sockets.iter_mut().zip(bsm_sockets) {
-            all.merge(more);
+        let icscf_listen = config.icscf.as_ref().map_or(&[][..], |icscf| &icscf.listen);
+        let (icscf_sockets, icscf_listening) = transport::bind(icscf_listen, workers, &tls)?;
+        for more in [bsm_sockets, icscf_sockets] {
+            for (all, more) in sockets.iter_mut().zip(more) {
+                all.merge(more);
+            }
         }
         let origin = match (&policy, plugins.first()) {
             (None, _) => Some(Origin::open(&config, &plugins, tests, following, serving.clone())?),
@@ -265,6 +272,7 @@ impl Node {
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
         let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
+        let mut locate = remote.clone().map(|remote| remote as Arc<dyn Locate>);
         let pushed = match (remote, &ims) {
             (Some(remote), Some(shared)) => Some(diameter::pushed(remote, shared, &*users)),
             _ => None,
@@ -274,14 +282,20 @@ impl Node {
             let own = ims.as_ref().map(|shared| shared.settings.uri.clone());
             let side = |hss| diameter::hss_side(&config, diameter, hss, own, &peers, clock);
             let side = embedded.as_ref().map(side).transpose()?;
+            locate = locate.or(side.clone().map(|side| side as Arc<dyn Locate>));
+            let side = side.map(|side| side as Arc<dyn Serve>);
             // What a program brings along comes before what is built in.
             applications.into_iter().chain(zn).chain(side).for_each(|application| diameter.serve(application));
         }
         let diameter = diameter.map(Prepared::start).transpose()?;
+        let icscf =
+            config.icscf.as_ref().map(|icscf| worker::IcscfShared::new(&config, icscf, locate, &icscf_listening));
+        let icscf = icscf.transpose()?.map(Arc::new);
         let (stop, stopped) = watch::channel(None);
         let mut node = Node {
             listening,
             bsm_listening,
+            icscf_listening,
             http: http_addr,
             ub: ub_addr,
             policy_name,
@@ -320,6 +334,7 @@ impl Node {
                 ims: ims.clone(),
                 bsm: bsm.clone(),
                 bsm_addresses: bsm_addresses.clone(),
+                icscf: icscf.clone(),
                 embedded: embedded.clone(),
                 pushed: pushed.clone(),
                 state: store.clone(),
@@ -408,6 +423,11 @@ impl Node {
         self.ub
     }
 
+    /// Where the I-CSCF takes requests.
+    pub fn icscf_listening(&self) -> &[Listen] {
+        &self.icscf_listening
+    }
+
     /// Where Diameter is spoken.
     pub fn diameter_listening(&self) -> &[Endpoint] {
         self.diameter.as_ref().map_or(&[], |diameter| diameter.listening())
@@ -423,6 +443,10 @@ impl Node {
         if !self.bsm_listening.is_empty() {
             line.push_str(" bsm");
             self.bsm_listening.iter().for_each(|l| add(&mut line, l));
+        }
+        if !self.icscf_listening.is_empty() {
+            line.push_str(" icscf");
+            self.icscf_listening.iter().for_each(|l| add(&mut line, l));
         }
         if let Some(http) = self.http {
             line.push_str(&format!(" http {http}"));

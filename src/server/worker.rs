@@ -9,9 +9,10 @@ use crate::broadcast::state::BsmState;
 use crate::broadcast::zn::Zn;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::hss::Hss;
 use crate::hss::embedded::EmbeddedHss;
 use crate::hss::remote::Pushed;
+use crate::hss::{Hss, Locate};
+use crate::icscf::Icscf;
 use crate::observe::trace::Tracer;
 use crate::policy::lua::Seat;
 use crate::policy::native::Maker;
@@ -19,7 +20,7 @@ use crate::policy::{self, Decide};
 use crate::registrar::Scscf;
 use crate::server::StartError;
 use crate::sip::transaction::{NextHop, Outbound, Source};
-use crate::sip::transport::{Direction, Settings, Transports};
+use crate::sip::transport::{Direction, Listen, Settings, Transports};
 use crate::sip::{HeaderName, Message, ResponseWriter};
 use crate::store::seal::Seal;
 use crate::store::{Nature, Store};
@@ -86,6 +87,37 @@ impl BsmShared {
     }
 }
 
+/// The node's I-CSCF, shared by its workers.
+pub(super) struct IcscfShared {
+    settings: Arc<crate::icscf::Settings>,
+    hss: Arc<dyn Locate>,
+    addresses: Arc<[SocketAddr]>,
+    mark: String,
+}
+
+impl IcscfShared {
+    pub(super) fn new(
+        config: &Config,
+        icscf: &config::Icscf,
+        hss: Option<Arc<dyn Locate>>,
+        listening: &[Listen],
+    ) -> Result<Self, StartError> {
+        let why = "the I-CSCF has no HSS to ask: [hss], or [diameter] listen and this node's own";
+        let settings = crate::icscf::Settings {
+            domain: config.domain.clone(),
+            servers: icscf.servers.clone().into(),
+            trusted_peers: config.trusted_peers.clone(),
+            within: icscf.within,
+        };
+        Ok(IcscfShared {
+            settings: Arc::new(settings),
+            hss: hss.ok_or_else(|| StartError::Config(why.into()))?,
+            addresses: listening.iter().map(|listen| listen.addr).collect(),
+            mark: crate::icscf::mark(),
+        })
+    }
+}
+
 /// Users registered with the broadcast role at once.
 const MAX_USERS: usize = 2_000_000;
 
@@ -94,15 +126,22 @@ struct Roles {
     scscf: Option<Rc<Scscf>>,
     bsm: Option<Rc<Bsm>>,
     bsm_addresses: Arc<[SocketAddr]>,
+    icscf: Option<(Rc<Icscf>, Arc<[SocketAddr]>)>,
     clock: Clock,
 }
 
 impl Roles {
-    /// By where a request came in: the broadcast role has listeners of its own.
+    /// By where a request came in: broadcast role and I-CSCF have listeners of their own.
     fn handle(self: Rc<Self>, request: Message<'_>, source: &Source) -> Answer<'static, Option<Vec<u8>>> {
         let for_bsm = self.scscf.is_none() || self.bsm_addresses.contains(&source.local);
         let request = request.into_owned();
         let source = source.clone();
+        if let Some((icscf, addresses)) = &self.icscf
+            && addresses.contains(&source.local)
+        {
+            let icscf = icscf.clone();
+            return Answer::later(async move { icscf.handle(&request, &source).await });
+        }
         match (&self.scscf, &self.bsm) {
             (_, Some(bsm)) if for_bsm => {
                 let bsm = bsm.clone();
@@ -216,7 +255,12 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         let handler = settings.handler(scscf);
         super::http::serve(listener, handler, spawn.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
     }
-    let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, clock: parts.clock });
+    let icscf = parts.icscf.map(|shared| {
+        let IcscfShared { settings, hss, addresses, mark } = &*shared;
+        let own = scscf.clone();
+        (Rc::new(Icscf::new(settings.clone(), hss.clone(), outbound.clone(), own, mark.clone())), addresses.clone())
+    });
+    let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, icscf, clock: parts.clock });
     transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
     Ok((transports, seat))
 }

@@ -14,7 +14,12 @@ use crate::registrar::Shared;
 use std::sync::Arc;
 
 fn protected(endpoints: &[Endpoint], keys: KeyTransport, what: &str) -> Result<(), StartError> {
-    let open = |endpoint: &&Endpoint| !endpoint.is_tls() && !endpoint.addr.ip().to_canonical().is_loopback();
+    // Of any other name, nobody knows where it leads.
+    let here = |endpoint: &Endpoint| match &endpoint.name {
+        Some(name) => name == "localhost",
+        None => endpoint.addr.ip().to_canonical().is_loopback(),
+    };
+    let open = |endpoint: &&Endpoint| !endpoint.is_tls() && !here(endpoint);
     match endpoints.iter().find(open).filter(|_| keys != KeyTransport::PlaintextAllowed) {
         Some(endpoint) => Err(StartError::Config(format!(
             "{what}: no key over {endpoint}: it needs tls, or loopback, or keys = \"plaintext-allowed\""
@@ -68,9 +73,14 @@ mod tests {
     #[test]
     fn claim_1_negative_no_key_over_plaintext_beyond_the_machine() {
         let reach = |text: &str, keys| protected(&[text.parse().unwrap()], keys, "x").is_ok();
-        for (text, fits) in
-            [("tcp:127.0.0.1:1", true), ("tcp:[::1]:1", true), ("tls:192.0.2.1:1", true), ("tcp:192.0.2.1:1", false)]
-        {
+        for (text, fits) in [
+            ("tcp:127.0.0.1:1", true),
+            ("tcp:[::1]:1", true),
+            ("tls:192.0.2.1:1", true),
+            ("tcp:localhost", true),
+            ("tcp:bsf.home1.net", false),
+            ("tcp:192.0.2.1:1", false),
+        ] {
             assert_eq!(reach(text, KeyTransport::MutualTls), fits, "{text}");
             assert!(reach(text, KeyTransport::PlaintextAllowed));
         }

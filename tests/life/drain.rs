@@ -2,7 +2,7 @@
 
 use crate::support::fake_bsm::{Conduct, FakeBsm};
 use crate::support::hand::{Hand, NAMES_NAF};
-use crate::support::{Bed, wait_for};
+use crate::support::{Bed, Over, wait_for};
 use imscript::cli::network::{Card, Plan};
 use imscript::config::Config;
 use imscript::policy::{Context, Decide, verdict};
@@ -95,6 +95,7 @@ fn under_load_nothing_that_was_answered_is_lost() {
     let (ended, answered) = (AtomicBool::new(false), AtomicU32::new(0));
     let ims = bed.ims;
     std::thread::scope(|scope| {
+        let over = Over(&ended);
         // Each registers again and again; whether its last REGISTER with credentials was answered 200, and whether that ended it.
         let terminals: Vec<_> = cards
             .iter()
@@ -123,7 +124,7 @@ fn under_load_nothing_that_was_answered_is_lost() {
             .collect();
         wait_for(|| (answered.load(Ordering::Relaxed) >= 60).then_some(()));
         let (status, took) = bed.signal("ims", "TERM");
-        ended.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(status.success() && took < Duration::from_secs(30), "{status} after {took:?}");
         for (card, terminal) in cards.iter().zip(terminals) {
             if terminal.join().unwrap() {

@@ -5,8 +5,8 @@
 //! at another.
 
 use crate::servers;
-use crate::support::Bed;
 use crate::support::hand::Hand;
+use crate::support::{Bed, Over};
 use imscript::cli::network::{Card, DOMAIN, free_address};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -77,6 +77,7 @@ fn rolling_restart(shared: Option<&str>) {
     let (ended, registered) = (AtomicBool::new(false), AtomicU32::new(0));
     let failed = AtomicU32::new(0);
     std::thread::scope(|scope| {
+        let _over = Over(&ended);
         for (index, card) in cards.iter().enumerate() {
             let (ended, registered, failed) = (&ended, &registered, &failed);
             scope.spawn(move || {
@@ -93,18 +94,14 @@ fn rolling_restart(shared: Option<&str>) {
                 }
             });
         }
-        let restarted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for (name, at) in NAMES.into_iter().zip(nodes) {
-                let before = registered.load(Ordering::Relaxed);
-                crate::support::wait_for(|| (registered.load(Ordering::Relaxed) >= before + 30).then_some(()));
-                let (status, took) = bed.signal(name, "TERM");
-                assert!(status.success() && took < Duration::from_secs(30), "{name}: {status} after {took:?}");
-                bed.kill(name);
-                bed.start_node(name, &config(name, at, shared)).unwrap();
-            }
-        }));
-        ended.store(true, Ordering::Relaxed);
-        restarted.unwrap_or_else(|why| std::panic::resume_unwind(why));
+        for (name, at) in NAMES.into_iter().zip(nodes) {
+            let before = registered.load(Ordering::Relaxed);
+            crate::support::wait_for(|| (registered.load(Ordering::Relaxed) >= before + 30).then_some(()));
+            let (status, took) = bed.signal(name, "TERM");
+            assert!(status.success() && took < Duration::from_secs(30), "{name}: {status} after {took:?}");
+            bed.kill(name);
+            bed.start_node(name, &config(name, at, shared)).unwrap();
+        }
     });
     assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", registered.load(Ordering::Relaxed));
 }

@@ -1,6 +1,6 @@
 //! A cluster of three masters with a replica each: the common behaviour, and what happens when a part of it goes.
 
-use crate::behaviour::{self, key, load, put};
+use crate::behaviour::{self, Over, key, load, put};
 use crate::redis::{Bench, SOON, assert_refuses_at_once, eventually, open, save, timed};
 use crate::servers::{self, Cluster};
 use imscript::store::{Save, Store, StoreError};
@@ -68,6 +68,7 @@ fn a_master_that_dies_takes_only_its_own_along_and_not_for_long() {
             told
         };
         std::thread::scope(|scope| {
+            let over = Over(&stop);
             let asked: Vec<_> = spread.iter().map(|(port, names)| (*port, scope.spawn(|| ask(names)))).collect();
             std::thread::sleep(Duration::from_millis(300));
             cluster.server(victim).kill();
@@ -78,7 +79,7 @@ fn a_master_that_dies_takes_only_its_own_along_and_not_for_long() {
             }
             let promoted = Instant::now();
             std::thread::sleep(Duration::from_secs(4));
-            stop.store(true, Ordering::SeqCst);
+            drop(over);
             // What the machine itself takes shows where nothing has happened.
             let mut stall = Duration::ZERO;
             let asked: Vec<_> = asked.into_iter().map(|(port, asked)| (port, asked.join().unwrap())).collect();

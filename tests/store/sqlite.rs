@@ -1,6 +1,6 @@
 //! What the store in SQLite has of its own beside the common behaviour.
 
-use crate::behaviour::{self, Bed, key, load, made, put};
+use crate::behaviour::{self, Bed, Over, key, load, made, put};
 use imscript::clock::{Clock, Hands, Now};
 use imscript::store::sqlite::{Boot, Boots, Durability, FILE_NAME, Options, Sqlite, SqliteError};
 use imscript::store::{Class, Due, Entity, Key, Save, Saved, Store};
@@ -154,6 +154,7 @@ fn a_tool_gets_its_turn_beside_a_busy_node() {
         let tool = Sqlite::open_tool(dir.path()).unwrap();
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let over = Over(&stop);
             scope.spawn(|| {
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
@@ -168,7 +169,7 @@ fn a_tool_gets_its_turn_beside_a_busy_node() {
             for n in 0..5 {
                 made(&tool, Save::whole(key(&format!("t{n}")), vec![put("a", "1")]));
             }
-            stop.store(true, Ordering::Relaxed);
+            drop(over);
             assert!(began.elapsed() < Duration::from_secs(30), "{durability:?}: {:?}", began.elapsed());
         });
     }

@@ -11,6 +11,7 @@ use imscript::cli::network::{Card, Network, Plan};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -118,6 +119,15 @@ pub fn key_file(path: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
     std::io::Write::write_all(&mut file, "5a".repeat(32).as_bytes()).unwrap();
+}
+
+/// Tells the other threads that the test is over, also when it fails: a scope waits for them.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Polls until there is an outcome.

@@ -4,7 +4,7 @@
 //! 10 rounds; `IMSCRIPT_KILLS` says how many otherwise.
 
 use crate::support::hand::Hand;
-use crate::support::{Bed, wait_for};
+use crate::support::{Bed, Over, wait_for};
 use imscript::cli::network::{Card, DOMAIN, free_address};
 use imscript::sip::HeaderName;
 use std::net::SocketAddr;
@@ -136,6 +136,7 @@ fn nothing_acknowledged_is_lost_and_no_sqn_comes_twice() {
     for round in 0..=rounds {
         let died = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let over = Over(&died);
             for user in &mut users {
                 let (died, acknowledged) = (&died, &acknowledged);
                 scope.spawn(move || user.live(at, died, acknowledged));
@@ -149,7 +150,7 @@ fn nothing_acknowledged_is_lost_and_no_sqn_comes_twice() {
             if round < rounds {
                 bed.kill("ims");
             }
-            died.store(true, Ordering::Relaxed);
+            drop(over);
         });
         if round < rounds {
             let begun = Instant::now();

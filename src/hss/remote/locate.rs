@@ -2,9 +2,9 @@
 
 use super::{RemoteHss, verdict};
 use crate::answer::Answer;
-use crate::diameter::cx::{self, Authorization, Lia, Lir, Uaa, Uar};
+use crate::diameter::cx::{Authorization, Lia, Lir, Uaa, Uar};
 use crate::diameter::dictionary::{application, command};
-use crate::hss::{Capabilities, HssError, Locate, Located};
+use crate::hss::{HssError, Locate, Located};
 use crate::identity::{Impi, Impu};
 
 impl Locate for RemoteHss {
@@ -22,7 +22,7 @@ impl Locate for RemoteHss {
             let answer = reply.message()?;
             verdict::of(&answer)?;
             let Uaa { server, capabilities } = Uaa::read(answer.avps())?;
-            Ok(located(server, capabilities))
+            Ok(Located::new(server.map(str::to_owned), capabilities))
         })
     }
 
@@ -33,13 +33,7 @@ impl Locate for RemoteHss {
             let answer = reply.message()?;
             verdict::of(&answer)?;
             let Lia { server, capabilities, .. } = Lia::read(answer.avps())?;
-            Ok(located(server, capabilities))
+            Ok(Located::new(server.map(str::to_owned), capabilities))
         })
     }
-}
-
-fn located(server: Option<&str>, capabilities: Option<cx::Capabilities<'_>>) -> Located {
-    let cx::Capabilities { mandatory, optional, servers } = capabilities.unwrap_or_default();
-    let servers = servers.into_iter().map(str::to_owned).collect();
-    Located { server: server.map(str::to_owned), capabilities: Capabilities { mandatory, optional, servers } }
 }

@@ -9,7 +9,7 @@ mod locate;
 mod pushed;
 mod repository;
 mod vectors;
-mod verdict;
+pub(super) mod verdict;
 
 pub use pushed::{Push, Pushed};
 

@@ -31,8 +31,12 @@ pub(super) fn is_away(failure: Failure) -> bool {
 /// The result of a success, else the error that it stands for.
 pub(super) fn of(answer: &Message<'_>) -> Result<ResultCode, HssError> {
     let code = answer.result()?;
-    Err(match code {
-        code if code.is_success() => return Ok(code),
+    if code.is_success() { Ok(code) } else { Err(error_of(code)) }
+}
+
+/// What a refusal means.
+pub(in crate::hss) fn error_of(code: ResultCode) -> HssError {
+    match code {
         tgpp::USER_UNKNOWN => HssError::UserUnknown,
         tgpp::IDENTITIES_DONT_MATCH => HssError::IdentitiesDontMatch,
         tgpp::IDENTITY_NOT_REGISTERED => HssError::NotRegistered,
@@ -46,7 +50,7 @@ pub(super) fn of(answer: &Message<'_>) -> Result<ResultCode, HssError> {
             HssError::Unavailable(code.to_string())
         }
         code => HssError::Refused(code.to_string()),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use super::assignment::{Asking, Outcome, assign, authenticate};
 use super::{Answered, HssServer, Refusal, origin_of};
 use crate::auth::digest::ha1;
 use crate::diameter::cx::{
-    AuthItem, Authorization, Features, Given, Lia, Lir, Maa, Mar, Saa, Sar, Scheme, ServerAssignment, SipDigest, Uaa,
-    Uar,
+    AuthItem, Authorization, Capabilities, Features, Given, Lia, Lir, Maa, Mar, Saa, Sar, Scheme, ServerAssignment,
+    SipDigest, Uaa, Uar,
 };
 use crate::diameter::dictionary::TGPP;
 use crate::diameter::fault::{base, tgpp};
 use crate::diameter::{Message, ResultCode, Writer};
+use crate::hss::embedded::Registration;
 use crate::hss::embedded::foreign::{Change, Entry};
-use crate::hss::embedded::{Registration, Subscriber};
 use crate::hss::{self, AuthScheme, Hss, RegState};
 use crate::identity::{Impi, Impu};
 
@@ -21,6 +21,15 @@ const VECTORS: u32 = 5;
 const RESTORATION: usize = 16 * 1024;
 /// Features of Cx that are here.
 const FEATURES: u32 = Features::RESTORATION;
+
+/// Where a user is served.
+pub(super) struct Found<'a> {
+    code: ResultCode,
+    /// The S-CSCF assigned.
+    pub(super) server: Option<String>,
+    /// What one must be able to, where one is to be chosen.
+    pub(super) capabilities: Option<Capabilities<'a>>,
+}
 
 impl HssServer {
     /// The features of both sides, if the request names any; what is required and not here is refused.
@@ -53,32 +62,30 @@ impl HssServer {
     pub(super) async fn user_authorization(&self, message: &Message<'_>) -> Answered {
         let features = Self::features(message)?;
         let uar = Uar::read(message.avps())?;
+        let Found { code, server, capabilities } = self.authorize(&uar).await?;
+        let mut writer = self.cx_answer(message, code, features);
+        Uaa { server: server.as_deref(), capabilities }.write(&mut writer);
+        Ok(writer)
+    }
+
+    pub(super) async fn authorize(&self, uar: &Uar<'_>) -> Result<Found<'_>, Refusal> {
         let entry = self.hss.entry(Some(uar.impi), Some(uar.impu), self.clock.now()).await?;
         let subscriber = entry.subscriber();
         if uar.kind != Authorization::Deregistration && !self.settings.may_visit(subscriber, uar.visited_network) {
             return Err(tgpp::ROAMING_NOT_ALLOWED.into());
         }
-        let registration = entry.registration();
-        let server = self.server_name(&registration);
-        let (code, answer) = match (uar.kind, &server) {
+        let capabilities = || self.settings.capabilities(subscriber);
+        let found = |code, server, capabilities| Ok(Found { code, server, capabilities });
+        match (uar.kind, self.server_name(&entry.registration())) {
             (Authorization::RegistrationAndCapabilities, _) => {
                 self.may_be_reassigned(&entry);
-                (base::SUCCESS, self.capabilities(subscriber))
+                found(base::SUCCESS, None, capabilities())
             }
-            (Authorization::Registration, Some(_)) => (tgpp::SUBSEQUENT_REGISTRATION, Uaa::default()),
-            (Authorization::Registration, None) => (tgpp::FIRST_REGISTRATION, self.capabilities(subscriber)),
-            (Authorization::Deregistration, Some(_)) => (base::SUCCESS, Uaa::default()),
-            (Authorization::Deregistration, None) => return Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
-        };
-        let server = server.as_deref().filter(|_| answer.capabilities.is_none());
-        let server = server.filter(|_| uar.kind != Authorization::RegistrationAndCapabilities);
-        let mut writer = self.cx_answer(message, code, features);
-        Uaa { server, ..answer }.write(&mut writer);
-        Ok(writer)
-    }
-
-    fn capabilities(&self, subscriber: &Subscriber) -> Uaa<'_> {
-        Uaa { server: None, capabilities: self.settings.capabilities(subscriber) }
+            (Authorization::Registration, None) => found(tgpp::FIRST_REGISTRATION, None, capabilities()),
+            (Authorization::Registration, server) => found(tgpp::SUBSEQUENT_REGISTRATION, server, None),
+            (Authorization::Deregistration, None) => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
+            (Authorization::Deregistration, server) => found(base::SUCCESS, server, None),
+        }
     }
 
     /// The I-CSCF looks for another S-CSCF: it may take the place of the one that is there.
@@ -93,25 +100,30 @@ impl HssServer {
     pub(super) async fn location_info(&self, message: &Message<'_>) -> Answered {
         let features = Self::features(message)?;
         let lir = Lir::read(message.avps())?;
+        let Found { code, server, capabilities } = self.locate(&lir).await?;
+        let mut writer = self.cx_answer(message, code, features);
+        Lia { server: server.as_deref(), capabilities, wildcard: None }.write(&mut writer);
+        Ok(writer)
+    }
+
+    pub(super) async fn locate(&self, lir: &Lir<'_>) -> Result<Found<'_>, Refusal> {
         let entry = self.hss.entry(None, Some(lir.impu), self.clock.now()).await?;
         let subscriber = entry.subscriber();
         let server = self.server_name(&entry.registration());
         let other = lir.kind == Some(Authorization::RegistrationAndCapabilities);
-        let capabilities = self.settings.capabilities(subscriber);
-        let (code, answer) = match server.as_deref() {
-            server @ Some(_) if !other => (base::SUCCESS, Lia { server, ..Lia::default() }),
+        let capabilities = || self.settings.capabilities(subscriber);
+        let found = |code, server, capabilities| Ok(Found { code, server, capabilities });
+        match server {
+            Some(server) if !other => found(base::SUCCESS, Some(server), None),
             Some(_) => {
                 self.may_be_reassigned(&entry);
-                (base::SUCCESS, Lia { capabilities, ..Lia::default() })
+                found(base::SUCCESS, None, capabilities())
             }
             None if lir.originating || self.settings.serves_unregistered(subscriber) => {
-                (tgpp::UNREGISTERED_SERVICE, Lia { capabilities, ..Lia::default() })
+                found(tgpp::UNREGISTERED_SERVICE, None, capabilities())
             }
-            None => return Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
-        };
-        let mut writer = self.cx_answer(message, code, features);
-        answer.write(&mut writer);
-        Ok(writer)
+            None => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
+        }
     }
 
     /// MAR: what a user is authenticated with (TS 29.228 §6.3).

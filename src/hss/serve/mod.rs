@@ -7,6 +7,7 @@
 
 mod assignment;
 mod cx;
+mod locate;
 mod push;
 pub mod service;
 mod sh;
