@@ -248,3 +248,35 @@ fn the_time_to_end() {
         fault(&format!("[shutdown]\ndrain = \"{bad}\""), 2, "drain: a time such as");
     }
 }
+
+#[test]
+fn what_foreign_nodes_are_told_of_subscribers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imscript.toml");
+    let criterion = "<InitialFilterCriteria><Priority>1</Priority><ApplicationServer><ServerName>sip:as.home1.net</ServerName>\
+                     <DefaultHandling>0</DefaultHandling></ApplicationServer></InitialFilterCriteria>";
+    std::fs::write(dir.path().join("ifc.xml"), format!("<IFCs>{criterion}</IFCs>")).unwrap();
+    let text = "[foreign]\ncscfs = [\"s.home1.net\"]\nscscf = \"sip:s.home1.net\"\n[service.gold]\ncapabilities = [1]\n\
+                filter_criteria = \"ifc.xml\"\ncharging_collection = [\"aaa://ccf.home1.net\"]\nkey_lifetime = 3600\n";
+    let foreign = Config::parse(text, &path).unwrap().foreign;
+    assert_eq!(
+        (foreign.clients.cscfs, foreign.scscf.as_deref()),
+        (vec!["s.home1.net".into()], Some("sip:s.home1.net"))
+    );
+    let gold = &foreign.services["gold"];
+    assert_eq!((gold.mandatory.as_slice(), gold.criteria.len()), (&[1][..], 1));
+    assert_eq!(gold.key_lifetime, Some(std::time::Duration::from_secs(3600)));
+    std::fs::write(dir.path().join("bad.xml"), "<IFCs><InitialFilterCriteria/></IFCs>").unwrap();
+    for (text, line, what) in [
+        ("[foreign]\nscscf = \"tel:+1\"\n", 2, "a SIP URI such as"),
+        ("[foreign]\ncscfs = [\"a b\"]\n", 2, "a name such as hss.home1.net"),
+        ("[service.\"a b\"]\n", 1, "service: a name of at most 64"),
+        ("[service.a]\nfilter_criteria = \"bad.xml\"\n", 2, "an InitialFilterCriteria cannot be read"),
+        ("[service.a]\nfilter_criteria = \"none.xml\"\n", 2, "none.xml"),
+        ("[service.a]\nevent_charging = [\"ecf\"]\n", 2, "a DiameterURI such as"),
+        ("[service.a]\nkey_lifetime = 5\n", 2, "key_lifetime"),
+    ] {
+        let why = Config::parse(text, &path).unwrap_err().to_string();
+        assert!(why.contains(&format!("imscript.toml:{line}: ")) && why.contains(what), "{text}: {why}");
+    }
+}
