@@ -33,27 +33,25 @@ fn certificates(folder: &Path, names: &[(&str, &str)]) {
 
 struct Free {
     program: Program,
-    port: u16,
-    secure_port: u16,
 }
 
 impl Free {
     /// `security`: "No_TLS;" or nothing, towards our node at `port`.
     fn start(folder: &Path, ours: u16, security: &str) -> Free {
-        let (port, secure_port) = (free_port(), free_port());
         std::fs::copy(super::foreign::file("freediameter/dh.pem"), folder.join("dh.pem")).unwrap();
         let values = [
-            ("PORT", port.to_string()),
-            ("SECURE_PORT", secure_port.to_string()),
+            ("PORT", free_port().to_string()),
+            ("SECURE_PORT", free_port().to_string()),
             ("FOLDER", folder.display().to_string()),
             ("PEER", OURS.to_owned()),
             ("PEER_PORT", ours.to_string()),
             ("SECURITY", security.to_owned()),
         ];
         fill("freediameter/freediameter.conf", &folder.join("freediameter.conf"), &values);
-        let mut command = Command::new("freeDiameterd");
-        command.arg("-c").arg(folder.join("freediameter.conf"));
-        Free { program: Program::start(command, folder.join("freediameter.log")), port, secure_port }
+        // Its log by the line, or nothing would be there before its end.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "freeDiameterd", "-c"]).arg(folder.join("freediameter.conf"));
+        Free { program: Program::start(command, folder.join("freediameter.log")) }
     }
 
     fn wait_for(&self, text: &str) {
@@ -120,5 +118,4 @@ fn freediameter_and_we_over_tls_with_our_certificates() {
     let free = Free::start(folder.path(), ours, "");
     free.wait_for("-> 'STATE_OPEN'");
     wait_for_peer(&bed, |peer| peer["state"] == "open");
-    let _ = (free.port, free.secure_port);
 }

@@ -1,12 +1,11 @@
 //! Kamailio as S-CSCF and as I-CSCF.
 
-use super::foreign::{Program, advanced_card, fill, free_port, installed, options};
+use super::foreign::{Program, advanced_card, bootstrap, fill, free_port, installed, options};
 use super::sipp;
 use super::support::Bed;
 use super::support::flow::Flow;
 use super::support::hand::Hand;
 use imscript::cli::network::{NAF, Plan};
-use imscript::gba::kdf::KsNaf;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -89,11 +88,11 @@ fn insist(register: impl Fn() -> Value) -> Value {
     result
 }
 
-/// Our node as HSS for Kamailio; its broadcast server is another node of ours.
-fn our_hss() -> (Bed, u16) {
-    let listen = free_port();
-    let ims_tables = format!("[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\norigin_host = \"hss.home1.net\"\n");
-    (Bed::start(&Plan { ims_tables, ..Plan::default() }), listen)
+/// Our node as HSS for Kamailio, with its Diameter port and its BSF over HTTP; its broadcast server is another node of ours.
+fn our_hss() -> (Bed, u16, String) {
+    let (listen, ub) = (free_port(), free_port());
+    let ims_tables = format!("[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\n\n[bsf]\nhttp = \"127.0.0.1:{ub}\"\n");
+    (Bed::start(&Plan { ims_tables, ..Plan::default() }), listen, format!("http://127.0.0.1:{ub}/"))
 }
 
 #[test]
@@ -101,7 +100,7 @@ fn kamailio_as_s_cscf_takes_our_hss() {
     if !installed("sipp", "-v") {
         return;
     }
-    let (bed, hss) = our_hss();
+    let (bed, hss, _) = our_hss();
     let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
     let user = sipp::sipp_user(&bed);
     sipp::assert_registers(&bed, "u1", kamailio.address(), &user);
@@ -121,7 +120,7 @@ fn kamailio_as_s_cscf_takes_our_hss() {
 
 #[test]
 fn kamailio_as_i_cscf_in_front_of_our_s_cscf() {
-    let (bed, hss) = our_hss();
+    let (bed, hss, _) = our_hss();
     // The first of its S-CSCFs is nobody: the HSS has to name the other one.
     let servers = [("OTHER", free_port().to_string()), ("SCSCF", bed.ims.port().to_string())];
     let Some(kamailio) = Kamailio::start("icscf", bed.path("kamailio"), hss, &servers) else { return };
@@ -137,21 +136,14 @@ fn kamailio_as_i_cscf_in_front_of_our_s_cscf() {
 
 #[test]
 fn a_foreign_s_cscf_registers_the_terminal_for_broadcast_too() {
-    let (bed, hss) = our_hss();
+    let (bed, hss, ub) = our_hss();
     let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
     let card = bed.subscriber_with("yes");
     // The terminal bootstraps with our BSF, so there is a B-TID; then it registers with the foreign S-CSCF.
-    let mut bootstrap = Hand::new(&card, bed.ims);
-    let first = bootstrap.register(&bootstrap.unanswered(), "", b"");
-    let challenge = Hand::challenge(&first);
-    let (rand, _) = challenge.rand_autn().unwrap();
-    let answer = bootstrap.answer(&challenge);
-    assert_eq!(bootstrap.register(&answer, "", b"").status(), 200);
-    let btid = imscript::gba::btid::Btid::new(&rand, "bsf.home1.net");
-
+    let made = bootstrap(&bed, &ub, &card, &["--naf-id", NAF]);
+    let (btid, check) = (made["btid"].as_str().unwrap(), made["key_check"].as_str().unwrap());
     let mut hand = Hand::new(&card, kamailio.address());
-    let portion =
-        format!("Bcast-Ext: profile=\"1.0\";naf-id=\"{NAF}\";ua-id=0100000001;btid=\"{}\"\r\n", btid.as_str());
+    let portion = format!("Bcast-Ext: profile=\"1.0\";naf-id=\"{NAF}\";ua-id=0100000001;btid=\"{btid}\"\r\n");
     let mut response = hand.register(&hand.unanswered(), &portion, b"");
     for _ in 0..5 {
         if response.status() != 401 {
@@ -164,7 +156,6 @@ fn a_foreign_s_cscf_registers_the_terminal_for_broadcast_too() {
     // The broadcast server has asked the BSF for the key that the terminal has, and the S-CSCF has its answer.
     let flow = Flow::with(&bed, "BSM > ?  200 (?)");
     flow.assert_order(&["BSM > IMS  MESSAGE key-request", "IMS > BSM  MESSAGE key", "BSM > BSM  SMK = Ks_NAF"]);
-    let check = KsNaf(bootstrap.ks_naf.unwrap()).check_value();
     assert!(flow.has(&format!("BSM > BSM  SMK = Ks_NAF check={check}")), "{flow}");
     let answer = flow.steps().iter().rev().find(|step| step.from == "BSM" && step.to == "?").unwrap();
     assert!(answer.notes.iter().any(|note| note.contains("state=registered")), "{answer:?}");

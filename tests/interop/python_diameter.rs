@@ -28,10 +28,13 @@ fn hss(python: &Path, cards: &[Card], more: &[&str]) -> Script {
 /// Origin-Host of the node under test.
 const OURS: &str = "scscf.home1.net";
 
-/// A node whose HSS is at this port, for Cx.
-fn with_hss(port: u16) -> Bed {
-    let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = [\"tcp:127.0.0.1:{port}\"]\n");
-    Bed::start(&Plan { ims_tables, ..Plan::default() })
+/// A node whose HSS this is, once it has connected.
+fn with_hss(hss: &Script) -> Bed {
+    let at = format!("[\"tcp:127.0.0.1:{}\"]", hss.port);
+    let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = {at}\nsh = {at}\n");
+    let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
+    hss.wait_got("CER", 1);
+    bed
 }
 
 fn terminal(bed: &Bed, verb: &str, card: &Card, more: &[&str]) -> Value {
@@ -57,7 +60,7 @@ fn a_foreign_hss_registers_our_terminals_from_beginning_to_end() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
     let mut hss = hss(&python, std::slice::from_ref(&card), &[]);
-    let bed = with_hss(hss.port);
+    let bed = with_hss(&hss);
     let contact = ["--contact", "sip:one@127.0.0.1:9", "--call-id", "one"];
     assert_registered(&terminal(&bed, "register", &card, &contact));
     // What the specification says must be there is there: python-diameter itself checks that, and would say 5005.
@@ -90,7 +93,7 @@ fn a_card_that_is_out_of_step_is_resynchronised_by_a_foreign_hss() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
     let hss = hss(&python, std::slice::from_ref(&card), &[]);
-    let bed = with_hss(hss.port);
+    let bed = with_hss(&hss);
     // The card has seen SQNs that this HSS is far from issuing.
     let file = super::foreign::advanced_card(&bed, &card);
     let result = terminal(&bed, "register", &card, &["--card", &file]);
@@ -104,7 +107,7 @@ fn odd_answers_of_an_hss_are_understood_as_far_as_they_may_be() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
     let mut hss = hss(&python, std::slice::from_ref(&card), &[]);
-    let bed = with_hss(hss.port);
+    let bed = with_hss(&hss);
     for fault in ["unknown_optional", "reversed"] {
         for command in ["MAR", "SAR"] {
             hss.order(json!({"do": "fault", "command": command, "fault": fault}));
@@ -124,7 +127,7 @@ fn an_answer_that_is_cut_or_lies_about_its_length_costs_one_registration() {
     let Some(python) = python() else { return };
     let cards: Vec<Card> = (1..=4).map(Card::number).collect();
     let mut hss = hss(&python, &cards, &[]);
-    let bed = with_hss(hss.port);
+    let bed = with_hss(&hss);
     for (fault, card) in ["wrong_avp_length", "wrong_length", "garbage", "cut"].into_iter().zip(&cards) {
         hss.order(json!({"do": "fault", "command": "MAR", "fault": fault}));
         assert_away(&bed, card);
@@ -142,7 +145,7 @@ fn a_slow_hss_does_not_hold_others_up() {
     let Some(python) = python() else { return };
     let cards = [Card::number(1), Card::number(2)];
     let mut hss = hss(&python, &cards, &[]);
-    let bed = with_hss(hss.port);
+    let bed = with_hss(&hss);
     assert_registered(&terminal(&bed, "register", &cards[0], &[]));
     hss.order(json!({"do": "fault", "command": "MAR", "fault": "slow", "seconds": 5}));
     std::thread::scope(|scope| {
@@ -163,7 +166,7 @@ fn answers_in_another_order_than_the_questions_find_their_own() {
     let Some(python) = python() else { return };
     let cards: Vec<Card> = (1..=4).map(Card::number).collect();
     let mut hss = hss(&python, &cards, &[]);
-    let bed = with_hss(hss.port);
+    let bed = with_hss(&hss);
     for _ in 0..cards.len() {
         hss.order(json!({"do": "fault", "command": "MAR", "fault": "hold", "until": cards.len()}));
     }
@@ -178,11 +181,11 @@ fn answers_in_another_order_than_the_questions_find_their_own() {
 fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "zh"]);
+    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "cx,zh"]);
     let ub = free_port();
+    let at = format!("[\"tcp:127.0.0.1:{}\"]", hss.port);
     let ims_tables = format!(
-        "[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\nzh = [\"tcp:127.0.0.1:{}\"]\n\n[bsf]\nhttp = \"127.0.0.1:{ub}\"\n",
-        hss.port
+        "[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = {at}\nzh = {at}\n\n[bsf]\nhttp = \"127.0.0.1:{ub}\"\n"
     );
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
     let bsf = format!("http://127.0.0.1:{ub}/");
@@ -198,8 +201,8 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
 fn the_broadcast_servers_registrations_stand_in_a_foreign_hss() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "sh"]);
-    let bed = with_hss(hss.port);
+    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "cx,sh"]);
+    let bed = with_hss(&hss);
     let result = terminal(&bed, "register", &card, &["--naf-id", NAF, "--figure", "7"]);
     assert_registered(&result);
     let stored = hss.wait_got("PUR", 1);

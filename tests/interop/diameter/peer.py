@@ -124,14 +124,14 @@ class Peer(Node):
             time.sleep(fault["seconds"])
         if fault.get("fault") == "silent":
             return None
-        answer = message.to_answer()
+        # A plain message: what is sent stands in the AVPs alone, and in their order.
+        answer = Message(message.to_answer().header)
+        answer.result_code = 2001  # for the library's statistics
         if make is None:
             answer.header.is_error = True
-            answer.result_code = 3001
             answer.avps = self.head(message, application) + [avp(c.AVP_RESULT_CODE, 3001, 0)]
             return answer
         avps = self.head(message, application) + make(message)
-        answer.result_code = 2001  # for the library's statistics; what is sent stands in the AVPs
         answer.avps = self.spoil(fault, avps)
         if fault.get("fault") in ("cut", "wrong_length", "wrong_avp_length", "garbage"):
             self.send_raw(message, answer, fault["fault"])
