@@ -1,10 +1,11 @@
 //! A subscriber as the entity `subscriber` of the store, and back: fields of JSON text.
 //!
 //! `profile` is what is provisioned, with K and OPc or the password sealed in it; `sqn` is the generator at rest; `state`
-//! are both registrations. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
+//! and `broadcast` are the two registrations. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
 //! entity `public-identity` names the subscriber; it counts only if that one's profile names the identity.
 
 use super::EmbeddedError;
+use super::directory::Which;
 use super::field;
 use super::subscriber::{
     BroadcastRegistration, Credentials, Registration, Stored, StoredSqn, Subscriber, broadcast_text,
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 pub(super) const PROFILE: &str = "profile";
 pub(super) const SQN: &str = "sqn";
 pub(super) const STATE: &str = "state";
+const BROADCAST: &str = "broadcast";
 const OWNER: &str = "owner";
 /// Name of the sealed value within the profile, in what binds it to its place.
 const SECRET: &str = "profile secret";
@@ -38,13 +40,11 @@ struct Profile {
     broadcast: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Default)]
 struct State {
     ims: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ims_since: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    broadcast: Option<Broadcast>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,17 +91,26 @@ pub(super) fn sqn(sqn: StoredSqn) -> (Box<str>, Option<Box<[u8]>>) {
     (SQN.into(), json(&sqn))
 }
 
-/// Writes both states and nothing else.
-pub(super) fn save_state(impi: &Impi, registration: &Registration) -> Save {
-    let broadcast = registration.broadcast.as_deref().map(|b| Broadcast {
-        state: b.state.as_str().into(),
-        server: b.server.clone(),
-        naf: b.naf_fqdn.clone(),
-        btid: b.btid.clone(),
-        since: b.since,
-    });
-    let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, broadcast };
-    Save::some(subscriber_key(impi), vec![(STATE.into(), json(&state))])
+/// Writes one state or both, and nothing else.
+pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which) -> Save {
+    let mut fields = Fields::new();
+    if which.ims {
+        let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since };
+        fields.push((STATE.into(), json(&state)));
+    }
+    if which.broadcast {
+        let broadcast = registration.broadcast.as_deref().and_then(|b| {
+            json(&Broadcast {
+                state: b.state.as_str().into(),
+                server: b.server.clone(),
+                naf: b.naf_fqdn.clone(),
+                btid: b.btid.clone(),
+                since: b.since,
+            })
+        });
+        fields.push((BROADCAST.into(), broadcast));
+    }
+    Save::some(subscriber_key(impi), fields)
 }
 
 pub(super) fn save_owner(impu: &Impu, impi: &Impi) -> Save {
@@ -168,7 +177,8 @@ pub(super) fn stored_sqn(entity: &Entity) -> Option<StoredSqn> {
 /// Nobody is registered where nothing, or nothing readable, is said.
 pub(super) fn registration(entity: &Entity) -> Registration {
     let state: Option<State> = entity.field(STATE).and_then(|field| serde_json::from_slice(field).ok());
-    let Some(State { ims, ims_since, broadcast }) = state else { return Registration::default() };
+    let State { ims, ims_since } = state.unwrap_or_default();
+    let broadcast: Option<Broadcast> = entity.field(BROADCAST).and_then(|field| serde_json::from_slice(field).ok());
     let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since }| {
         let state = reg_state(&state);
         Box::new(BroadcastRegistration { state, server, naf_fqdn: naf, btid, since })
