@@ -358,7 +358,7 @@ fn a_barred_identity_registers_and_is_told_to_nobody() {
     phone.register(&foreign.network, &[]);
     foreign.network.forwarded();
     let [sip, tel] = of_alice();
-    let document = document(ALICE, &[tel.clone()], &[sip.as_str()], &BroadcastSubscription::All);
+    let document = document(ALICE, std::slice::from_ref(&tel), &[sip.as_str()], &BroadcastSubscription::All);
     assert_eq!(foreign.changes(ALICE, &document), base::SUCCESS);
     assert_eq!(foreign.network.forwarded()[0].expires(), 0, "the server knew the user by what is barred now");
     let response = phone.register(&foreign.network, &[]);
