@@ -64,7 +64,7 @@ fn wait_for_peer(bed: &Bed, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_for(|| {
         let output = bed.imscript(&["diameter", "peers", "--data-dir", "ims-data", "--json"]).unwrap();
         let peers: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let list = peers.as_array().or_else(|| peers["peers"].as_array())?;
+        let list = peers["done"]["peers"].as_array()?;
         list.iter().find(|peer| peer["name"] == THEIRS && wanted(peer)).cloned()
     })
 }

@@ -1,5 +1,6 @@
 //! Kamailio as S-CSCF and as I-CSCF.
 
+use super::capture::{Capture, assert_diameter_is_sound};
 use super::foreign::{Program, advanced_card, bootstrap, fill, free_port, installed, options};
 use super::sipp;
 use super::support::Bed;
@@ -101,6 +102,9 @@ fn kamailio_as_s_cscf_takes_our_hss() {
         return;
     }
     let (bed, hss, _) = our_hss();
+    // tshark reads along, from CER on.
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("cx.pcapng"), &[(hss, "diameter")])).flatten();
     let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
     let user = sipp::sipp_user(&bed);
     sipp::assert_registers(&bed, "u1", kamailio.address(), &user);
@@ -116,6 +120,12 @@ fn kamailio_as_s_cscf_takes_our_hss() {
     bed.assert_ims_state(&card.impi, "registered");
     insist(|| bed.terminal_at(&at, "deregister", &card, &["--card", &file, "--all"]).unwrap());
     bed.assert_ims_state(&card.impi, "not_registered");
+    if let Some(capture) = &mut capture {
+        // CER, DWR, MAR and SAR with their answers; the last is an SAA with the private identity.
+        capture.wait_until(|octets| octets.windows(4).filter(|four| *four == [0, 0, 1, 45]).count() >= 4);
+        capture.stop();
+        assert_diameter_is_sound(capture, 12);
+    }
 }
 
 #[test]
