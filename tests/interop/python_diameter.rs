@@ -1,6 +1,7 @@
 //! python-diameter as HSS (Cx, Sh), as NAF and as BSF (Zn): what it sends and how, and what goes wrong with it.
 
-use super::foreign::{Script, avp, free_port, python};
+use super::capture::{Capture, assert_diameter_is_sound};
+use super::foreign::{Script, avp, free_port, installed, python};
 use super::support::fake_bsm::exchange_from;
 use super::support::flow::Flow;
 use super::support::hand::Hand;
@@ -65,9 +66,14 @@ fn assert_fails(bed: &Bed, card: &Card, statuses: &[u16]) {
 fn a_foreign_hss_registers_our_terminals_from_beginning_to_end() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let mut hss = hss(&python, std::slice::from_ref(&card), &[]);
+    let mut hss = hss(&python, std::slice::from_ref(&card), &["--application-server", &format!("sip:{NAF}")]);
+    let folder = tempfile::tempdir().unwrap();
+    let port = hss.port;
+    let mut capture = installed("tshark", "-v")
+        .then(|| Capture::start(folder.path().join("cx.pcapng"), &[(port, "diameter")]))
+        .flatten();
     let bed = with_hss(&hss);
-    assert_registered(&terminal(&bed, "register", &card, &[]));
+    assert_registered(&terminal(&bed, "register", &card, &["--naf-id", NAF, "--figure", "7"]));
     let asked = hss.wait_got("MAR", 1);
     assert_eq!(avp(&asked, &["User-Name"]), Some(&card.impi.clone().into()), "{asked}");
     let scheme = avp(&asked, &["3GPP-SIP-Auth-Data-Item", "3GPP-SIP-Authentication-Scheme"]);
@@ -186,7 +192,7 @@ fn answers_in_another_order_than_the_questions_find_their_own() {
 fn the_broadcast_servers_registrations_stand_in_a_foreign_hss() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "cx,sh"]);
+    let hss = hss(&python, std::slice::from_ref(&card), &["--application-server", &format!("sip:{NAF}")]);
     let bed = with_hss(&hss);
     let result = terminal(&bed, "register", &card, &["--naf-id", NAF, "--figure", "7"]);
     assert_registered(&result);
