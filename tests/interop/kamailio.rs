@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// It runs as long as this is there.
 pub struct Kamailio {
-    pub program: Program,
+    _program: Program,
     pub port: u16,
 }
 
@@ -58,7 +59,7 @@ impl Kamailio {
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end && !program.has_ended() {
             if options(port) == Some(200) {
-                return Some(Kamailio { program, port });
+                return Some(Kamailio { _program: program, port });
             }
             std::thread::sleep(Duration::from_millis(50));
         }

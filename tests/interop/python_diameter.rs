@@ -15,9 +15,6 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Numbers of applications.
-pub const CX: u32 = 16_777_216;
-
 pub fn card_argument(card: &Card) -> String {
     format!("{},{},{},{}", card.impi, card.impu, card.k, card.opc)
 }
@@ -99,6 +96,13 @@ fn a_foreign_hss_registers_our_terminals_from_beginning_to_end() {
     wait_for(|| {
         hss.got("SAR").iter().any(|sar| avp(sar, &["Server-Assignment-Type"]) == Some(&5.into())).then_some(())
     });
+    if let Some(capture) = &mut capture {
+        // USER_DEREGISTRATION, as an AVP.
+        let last = [0, 0, 2, 0x66, 0xc0, 0, 0, 16, 0, 0, 0x28, 0xaf, 0, 0, 0, 5];
+        capture.wait_until(|octets| octets.windows(last.len()).any(|window| window == last));
+        capture.stop();
+        assert_diameter_is_sound(capture, &format!("tcp.dstport == {port}"), 8);
+    }
 }
 
 #[test]
