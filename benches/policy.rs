@@ -92,6 +92,7 @@ impl World {
             impu: "sip:alice@ims.example",
             source: &self.source,
             visited_network: None,
+            hss_away: false,
             servers: &self.servers,
             all_or_nothing: false,
             portion: None,

@@ -190,7 +190,7 @@ pub(super) fn bounded<'a>(value: &'a str, name: &'static str) -> Result<&'a str,
     if value.len() > VALUE_MAX { Err(ExtError::TooLong(name)) } else { Ok(value) }
 }
 
-pub(super) fn parse_services(text: &str) -> BroadcastSubscription {
+pub(crate) fn parse_services(text: &str) -> BroadcastSubscription {
     match text.trim() {
         "" => BroadcastSubscription::None,
         "*" => BroadcastSubscription::All,

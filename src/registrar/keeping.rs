@@ -48,7 +48,9 @@ pub struct Users {
     trails: DashMap<Impi, Trail>,
     /// Ends of registrations that have yet to be stored or told, on a shared store.
     endings: DashMap<Impi, Ending>,
-    /// Whose they are: this process, by a number that no other has.
+    /// Users whom another node has ended while this one had contacts of theirs that it did not know.
+    revived: DashSet<Impi>,
+    /// Whose endings are whose: this process, by a number that no other has.
     me: u64,
     /// Until when the index of a shared store leads to a user.
     indexed: DashMap<Key, u64>,
@@ -98,6 +100,7 @@ impl Keeping {
             clock,
             trails: DashMap::new(),
             endings: DashMap::new(),
+            revived: DashSet::new(),
             me: ending::number(),
             indexed: DashMap::new(),
             met: DashSet::new(),
@@ -267,9 +270,11 @@ impl Kept for Users {
                 None => (Vec::new(), 0),
             };
             last = present.iter().map(|b| b.until).fold(last, u64::max);
-            let (gone, closed) = self.trail(&impi, present, closed, now);
-            last = gone.iter().map(|gone| gone.until).fold(last, u64::max);
             let ending = self.ending(&impi, found.is_some());
+            let ended = ending.as_ref().and_then(|(_, _, leg)| leg.as_ref()).map_or(0, |leg| leg.serial);
+            let (gone, closed) = self.trail(&impi, present, closed, now);
+            let closed = closed.max(ended);
+            last = gone.iter().map(|gone| gone.until).fold(last, u64::max);
             if ending.is_some() {
                 first = now + ending::TOLD_WITHIN.as_millis() as u64;
                 last = last.max(first);
@@ -344,11 +349,14 @@ impl Kept for Users {
     }
 
     fn saved(&self, key: &Key) {
-        if let Some(mut trail) = self.trails.get_mut(&*key.name) {
-            trail.stored = trail.said;
-        }
+        let mut ended = 0;
         if let Some(mut ending) = self.endings.get_mut(&*key.name) {
             ending.stored = ending.said;
+            ended = ending.leg.as_ref().filter(|_| ending.said).map_or(0, |leg| leg.serial);
+        }
+        if let Some(mut trail) = self.trails.get_mut(&*key.name) {
+            trail.stored = trail.said;
+            trail.closed = trail.closed.max(ended);
         }
     }
 }
@@ -424,6 +432,7 @@ impl Scscf {
         self.index(impi);
         self.saved(impi).await.map_err(not_kept)?;
         self.tell_end(impi).await;
+        self.revive(impi).await;
         Ok(())
     }
 

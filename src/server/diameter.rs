@@ -38,7 +38,7 @@ pub(super) fn foreign_hss(
 ) -> Arc<RemoteHss> {
     let named = |peer: &Peer| {
         let nafs = peer.naf_fqdns.iter().map(|naf| format!("sip:{naf}"));
-        std::iter::once(peer.uri.clone()).chain(nafs).collect::<Vec<_>>()
+        [peer.uri.clone(), format!("sip:{}", peer.hop.addr)].into_iter().chain(nafs).collect::<Vec<_>>()
     };
     let settings = remote::Settings {
         origin: config.diameter.origin(&config.domain, true),
@@ -53,6 +53,7 @@ pub(super) fn foreign_hss(
         host: None,
         realm: foreign.realm.as_deref().map(Arc::from),
         sh: !foreign.sh.is_empty(),
+        zh: !foreign.zh.is_empty(),
     };
     Arc::new(RemoteHss::new(exchange, settings, now))
 }

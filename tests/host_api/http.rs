@@ -232,6 +232,7 @@ fn the_hss_tells_states_and_services_and_no_keys() {
             amf: Default::default(),
             sqn: None,
             broadcast: BroadcastSubscription::Services(["urn:tv:1".to_owned()].into()),
+            service: "".into(),
         })
         .unwrap();
         let virtual_world = World::with(Host::new(Arc::default(), Spaces::in_memory(), Some(hss.clone())));

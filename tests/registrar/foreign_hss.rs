@@ -164,6 +164,7 @@ impl Foreign {
                 host: None,
                 realm: None,
                 sh: true,
+                zh: false,
             };
             let remote = Arc::new(RemoteHss::new(wire.clone(), remote, shared.clock.now()));
             shared.hss = remote.clone();

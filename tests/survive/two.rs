@@ -36,6 +36,8 @@ struct User<'a> {
     bound: [bool; 2],
     /// Ends of the registration, at least and at most: where two REGISTERs cross, either may have been first.
     ends: (usize, usize),
+    /// If he ended for a moment, the broadcast registration has ended with that.
+    crossed: bool,
     chance: u64,
 }
 
@@ -51,7 +53,7 @@ impl<'a> User<'a> {
         let card = Card::number(number);
         let telephones = [Hand::new(&card, ims), Hand::new(&card, ims)];
         let chance = u64::from(std::process::id()) << 8 | u64::from(number);
-        User { told, did: Vec::new(), telephones, bound: [false; 2], ends: (0, 0), chance }
+        User { told, did: Vec::new(), telephones, bound: [false; 2], ends: (0, 0), crossed: false, chance }
     }
 
     fn chance(&mut self, of: u64) -> u64 {
@@ -143,7 +145,8 @@ impl<'a> User<'a> {
     fn ended(&mut self, nodes: [SocketAddr; 2], after: &'static str) {
         self.bound = [false; 2];
         self.check(nodes, after);
-        self.ends = (self.ends.0 + 1, self.ends.1 + 1);
+        self.ends = (self.ends.0 + usize::from(!self.crossed), self.ends.1 + 1);
+        self.crossed = false;
         self.check_told();
     }
 
@@ -153,7 +156,8 @@ impl<'a> User<'a> {
         for told in self.told {
             let right = |word: &Word| {
                 let over = word.expires.last().is_none_or(|expires| *expires == 0);
-                (self.ends.0..=self.ends.1).contains(&word.ends.len()) && over == (self.bound == [false; 2])
+                (self.ends.0..=self.ends.1).contains(&word.ends.len())
+                    && (self.crossed || over == (self.bound == [false; 2]))
             };
             let end = Instant::now() + Duration::from_secs(10);
             while !right(&told.of(impu)) {
@@ -192,14 +196,12 @@ impl<'a> User<'a> {
                 self.both(asks, nodes);
                 // Then he has ended for a moment, or not.
                 let crossed = alone && before.iter().zip(asks).any(|(bound, ask)| *bound && ask == Ask::Remove);
-                self.ends.1 += usize::from(crossed);
-                match self.bound == [false; 2] {
-                    true => {
-                        self.ends.1 -= usize::from(crossed);
-                        self.ended(at, "one that went");
-                    }
-                    false => self.check(at, "one that came and one that went"),
+                if self.bound == [false; 2] {
+                    return self.ended(at, "one that went");
                 }
+                self.crossed |= crossed;
+                self.ends.1 += usize::from(crossed);
+                self.check(at, "one that came and one that went");
             }
             3 => {
                 self.both([Ask::Remove, Ask::Remove], nodes);

@@ -52,7 +52,7 @@ impl Raw {
         let uri = |text: &Text| text.as_ref().map(|text| self.read(text, sip_uri)).transpose();
         let mut services = HashMap::new();
         for (name, service) in &self.service {
-            self.read(name, |name| crate::hss::embedded::field::service(name))?;
+            self.read(name, crate::hss::embedded::field::service)?;
             services.insert(name.get_ref().clone(), self.service(service, beside)?);
         }
         Ok(Foreign {

@@ -60,13 +60,6 @@ impl<'a> Capabilities<'a> {
             });
         });
     }
-
-    /// How well a server with these capabilities suits: None, if not at all (TS 29.228 §6.7); else the more the better.
-    pub fn suits(&self, able: &[u32]) -> Option<usize> {
-        let has = |number: &&u32| able.contains(number);
-        let all = self.mandatory.iter().all(|number| has(&number));
-        all.then(|| self.optional.iter().filter(has).count())
-    }
 }
 
 /// Charging-Information (TS 29.229 §6.3.19): DiameterURIs.

@@ -227,12 +227,3 @@ fn features_are_told_and_whether_they_are_required() {
     });
     assert_eq!(Features::of(&Message::parse(&octets).unwrap()), Ok(vec![offered, required]));
 }
-
-#[test]
-fn servers_suit_by_capabilities() {
-    let wanted = Capabilities { mandatory: vec![1], optional: vec![2, 3], servers: Vec::new() };
-    assert_eq!(wanted.suits(&[2, 3]), None);
-    assert_eq!(wanted.suits(&[1]), Some(0));
-    assert_eq!(wanted.suits(&[1, 3, 9]), Some(1));
-    assert_eq!(Capabilities::default().suits(&[]), Some(0));
-}

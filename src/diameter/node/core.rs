@@ -1,28 +1,27 @@
-//! What the thread does: peers' lives driven by what their connections and the clock bring, requests sent and answered.
+//! What the thread does: peers' lives driven by what their connections and the clock bring.
 
 use super::duplicates::Duplicates;
+use super::entry::Entry;
 use super::link::Link;
-use super::meters::Meters;
-use super::route::{self, Candidate, Choice};
-use super::waiting::{Pending, Sending};
-use super::{Command, Endpoint, PeerSettings, PeerView, Settings, seed};
+use super::waiting::Pending;
+use super::{Command, Endpoint, Settings, seed};
 use crate::diameter::Message;
 use crate::diameter::applications::Applications;
-use crate::diameter::dictionary::{ORIGIN_HOST, application, command};
-use crate::diameter::exchange::{Destination, Failure, Reply};
-use crate::diameter::fault::{ResultCode, base};
+use crate::diameter::dictionary::{application, command};
+use crate::diameter::exchange::Failure;
+use crate::diameter::fault::base;
 use crate::diameter::peer::{self, Capabilities, Input, Local, Output, Peer, Side, Standing, State};
 use crate::metrics::Metrics;
 use crate::sip::transport::Tls;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Requests of the workers taken at a time.
@@ -41,107 +40,15 @@ pub(super) struct Core {
     pub(super) peers: RefCell<BTreeMap<u64, Entry>>,
     next_id: Cell<u64>,
     /// When a try is over: peer and Hop-by-Hop Identifier.
-    timers: RefCell<BinaryHeap<Reverse<(Duration, u64, u32)>>>,
+    pub(super) timers: RefCell<BinaryHeap<Reverse<(Duration, u64, u32)>>>,
     /// What the timer waits for, and that it is to wait for something else.
-    armed: Cell<Duration>,
-    rearm: Notify,
+    pub(super) armed: Cell<Duration>,
+    pub(super) rearm: Notify,
     pub(super) duplicates: RefCell<Duplicates>,
     pub(super) accepted: Cell<usize>,
     stopping: Cell<bool>,
     /// A request was answered, or a connection has ended.
     pub(super) changed: Notify,
-}
-
-pub(super) struct Entry {
-    machine: Peer,
-    /// None: it has connected to us.
-    endpoint: Option<Endpoint>,
-    asked: Vec<u32>,
-    label: String,
-    links: [Option<Rc<Link>>; 2],
-    dialling: Option<AbortHandle>,
-    /// By Hop-by-Hop Identifier.
-    pending: HashMap<u32, Pending>,
-    pub(super) serving: usize,
-    heard: Duration,
-    doubtful: bool,
-    changed: Duration,
-    pub(super) meters: Meters,
-}
-
-impl Entry {
-    fn new(machine: Peer, endpoint: Option<Endpoint>, label: String, now: Duration, metrics: Arc<Metrics>) -> Self {
-        Entry {
-            meters: Meters::new(metrics, &label),
-            machine,
-            endpoint,
-            asked: Vec::new(),
-            label,
-            links: [None, None],
-            dialling: None,
-            pending: HashMap::new(),
-            serving: 0,
-            heard: now,
-            doubtful: false,
-            changed: now,
-        }
-    }
-
-    fn link(&mut self, side: Side) -> &mut Option<Rc<Link>> {
-        let [initiator, responder] = &mut self.links;
-        match side {
-            Side::Initiator => initiator,
-            Side::Responder => responder,
-        }
-    }
-
-    fn is(&mut self, side: Side, link: &Rc<Link>) -> bool {
-        self.link(side).as_ref().is_some_and(|own| Rc::ptr_eq(own, link))
-    }
-
-    /// What its messages go over.
-    pub(super) fn active(&mut self) -> Option<Rc<Link>> {
-        let side = self.machine.active()?;
-        self.link(side).clone()
-    }
-
-    pub(super) fn host(&self) -> Option<Arc<str>> {
-        self.machine.host().cloned()
-    }
-
-    fn take(&mut self, hop_by_hop: u32) -> Option<Pending> {
-        let pending = self.pending.remove(&hop_by_hop);
-        self.meters.waiting(self.pending.len());
-        pending
-    }
-
-    fn view(&mut self, now: Duration) -> PeerView {
-        let remote = self.machine.remote();
-        let address = match (&self.endpoint, self.links.iter().flatten().next()) {
-            (Some(endpoint), _) => endpoint.to_string(),
-            (None, Some(link)) => link.remote.to_string(),
-            (None, None) => String::new(),
-        };
-        let totals = self.meters.totals;
-        PeerView {
-            name: self.machine.host().map_or_else(|| self.label.clone(), |host| host.to_string()),
-            address,
-            configured: self.endpoint.is_some(),
-            state: self.machine.state().as_str(),
-            standing: self.machine.standing().as_str(),
-            since: now.saturating_sub(self.changed),
-            realm: remote.map(|remote| remote.realm.to_string()),
-            product: remote.and_then(|remote| remote.product.clone()),
-            applications: remote.map(|remote| remote.applications.clone()).unwrap_or_default(),
-            waiting: self.pending.len(),
-            sent: totals.sent,
-            answered: totals.answered,
-            timeouts: totals.timeouts,
-            served: totals.served,
-            connects: totals.connects,
-            ended: self.machine.ended().map(ToString::to_string),
-        }
-    }
 }
 
 /// What a received message is, beyond the peer's own life.
@@ -533,136 +440,6 @@ impl Core {
         }
         self.changed.notify_one();
     }
-
-    fn send_new(self: &Rc<Self>, sending: Sending) {
-        let now = self.now();
-        let pending = Pending::new(sending, self.local.next_end_to_end(), now, now + self.settings.request_within);
-        self.send(pending, Err(Failure::NoPeer));
-    }
-
-    /// To the best peer that has not had it; `otherwise` is what comes of it if there is none.
-    fn send(&self, mut pending: Pending, otherwise: Result<Reply, Failure>) {
-        if pending.is_given_up() {
-            return;
-        }
-        let mut peers = self.peers.borrow_mut();
-        loop {
-            let id = match self.choose(&peers, &pending, None) {
-                Choice::Peer(id) => id,
-                Choice::Full if pending.tried.is_empty() => return pending.settle(Err(Failure::Busy)),
-                Choice::Full | Choice::None => return pending.settle(otherwise),
-            };
-            let now = self.now();
-            let left = pending.until.saturating_sub(now);
-            // With another peer at hand, this one has half of the time.
-            let another = self.choose(&peers, &pending, Some(id));
-            let try_for = if matches!(another, Choice::Peer(_)) { left / 2 } else { left };
-            let Some(entry) = peers.get_mut(&id) else { return pending.settle(otherwise) };
-            let (Some(link), Some(remote)) = (entry.active(), entry.machine.remote()) else {
-                pending.tried.push(id);
-                continue;
-            };
-            let realm = remote.realm.clone();
-            let hop_by_hop = entry.machine.next_hop_by_hop();
-            let octets = match pending.octets_for(&realm, hop_by_hop) {
-                Ok(octets) => octets,
-                Err(_) => return pending.settle(Err(Failure::TooLong)),
-            };
-            pending.tried.push(id);
-            if !link.send(&octets, self.settings.unsent) {
-                continue;
-            }
-            pending.sent = now;
-            pending.try_until = now + try_for;
-            entry.meters.sent(pending.command);
-            self.timers.borrow_mut().push(Reverse((pending.try_until, id, hop_by_hop)));
-            if pending.try_until < self.armed.get() {
-                self.rearm.notify_one();
-            }
-            entry.pending.insert(hop_by_hop, pending);
-            entry.meters.waiting(entry.pending.len());
-            return;
-        }
-    }
-
-    /// `but`: not this one either.
-    fn choose(&self, peers: &BTreeMap<u64, Entry>, pending: &Pending, but: Option<u64>) -> Choice {
-        let Destination { application, host, .. } = &pending.to;
-        // Those who connect to us are mostly clients: they are asked by name, or where nobody is configured to be asked.
-        let asks = |peer: &PeerSettings| peer.applications.is_empty() || peer.applications.contains(application);
-        let any = host.is_some() || !self.settings.peers.iter().any(asks);
-        let candidates = peers.iter().filter(|(id, _)| Some(**id) != but).filter_map(|(id, entry)| {
-            let candidate = Candidate {
-                id: *id,
-                standing: entry.machine.standing(),
-                doubtful: entry.doubtful,
-                full: entry.pending.len() >= self.settings.max_waiting_peer,
-                asked: &entry.asked,
-                remote: entry.machine.remote()?,
-            };
-            (any || entry.endpoint.is_some()).then_some(candidate)
-        });
-        route::choose(&pending.to, &pending.tried, candidates)
-    }
-
-    fn try_is_over(&self, id: u64, hop_by_hop: u32, now: Duration) {
-        let mut peers = self.peers.borrow_mut();
-        let Some(pending) = peers.get(&id).and_then(|entry| entry.pending.get(&hop_by_hop)) else { return };
-        if pending.try_until > now {
-            return;
-        }
-        let last = now >= pending.until;
-        let another = self.choose(&peers, pending, None);
-        let Some(entry) = peers.get_mut(&id) else { return };
-        if !last && !matches!(another, Choice::Peer(_)) {
-            // Whoever it was kept for has gone meanwhile.
-            if let Some(pending) = entry.pending.get_mut(&hop_by_hop) {
-                pending.try_until = pending.until;
-                self.timers.borrow_mut().push(Reverse((pending.until, id, hop_by_hop)));
-            }
-            return;
-        }
-        let Some(pending) = entry.take(hop_by_hop) else { return };
-        entry.meters.timed_out(pending.command);
-        entry.doubtful |= entry.heard < pending.sent;
-        drop(peers);
-        if last {
-            pending.settle(Err(Failure::Timeout));
-        } else {
-            self.send(pending, Err(Failure::Timeout));
-        }
-        self.changed.notify_one();
-    }
-
-    fn answered(&self, id: u64, octets: Vec<u8>) {
-        let Ok(message) = Message::parse(&octets) else { return };
-        let (header, now) = (*message.header(), self.now());
-        let mut peers = self.peers.borrow_mut();
-        let Some(entry) = peers.get_mut(&id) else { return };
-        let is_its = |pending: &Pending| {
-            (pending.end_to_end, pending.command) == (header.end_to_end, (header.application, header.command))
-        };
-        if !entry.pending.get(&header.hop_by_hop).is_some_and(is_its) {
-            let from = message.identity(&ORIGIN_HOST).unwrap_or_default();
-            return tracing::debug!(from, command = header.command, "Diameter answer to nothing that waits");
-        }
-        let Some(pending) = entry.take(header.hop_by_hop) else { return };
-        let result = message.result().ok();
-        entry.meters.answered(pending.command, result, now.saturating_sub(pending.sent));
-        drop(peers);
-        let reply = Reply::new(octets).ok_or(Failure::Garbled);
-        if elsewhere(result) {
-            self.send(pending, reply);
-        } else {
-            pending.settle(reply);
-        }
-        self.changed.notify_one();
-    }
-}
-
-/// Whether another peer may do better (RFC 6733 §7.1.3).
-fn elsewhere(result: Option<ResultCode>) -> bool {
-    matches!(result, Some(base::UNABLE_TO_DELIVER | base::TOO_BUSY))
 }
 
 /// An accepted connection's place among those that there are.

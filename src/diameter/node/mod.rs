@@ -12,9 +12,11 @@ mod address;
 mod core;
 mod dial;
 mod duplicates;
+mod entry;
 mod link;
 mod meters;
 mod route;
+mod sending;
 mod serving;
 mod waiting;
 

@@ -13,7 +13,7 @@ use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
 use dashmap::{DashMap, Entry};
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long a record of a shared store is taken for what lies there, in milliseconds.
@@ -26,8 +26,28 @@ const KEPT: u64 = 600_000;
 struct Live {
     auc: Mutex<Auc>,
     registration: Mutex<Registration>,
-    /// In the writer's queue already.
-    queued: AtomicBool,
+    /// What the writer has yet to write; it is in its queue if there is any.
+    queued: AtomicU8,
+}
+
+/// Which of a subscriber's two registrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Which {
+    pub ims: bool,
+    pub broadcast: bool,
+}
+
+impl Which {
+    pub(super) const IMS: Which = Which { ims: true, broadcast: false };
+    pub(super) const BROADCAST: Which = Which { ims: false, broadcast: true };
+
+    fn bits(self) -> u8 {
+        u8::from(self.ims) | u8::from(self.broadcast) << 1
+    }
+
+    fn of_bits(bits: u8) -> Self {
+        Which { ims: bits & 1 != 0, broadcast: bits & 2 != 0 }
+    }
 }
 
 /// One subscriber.
@@ -58,14 +78,14 @@ impl Record {
     }
 
     /// True if the caller has to put it into the writer's queue.
-    pub(super) fn enqueue(&self) -> bool {
-        !self.live.queued.swap(true, Ordering::AcqRel)
+    pub(super) fn enqueue(&self, which: Which) -> bool {
+        self.live.queued.fetch_or(which.bits(), Ordering::AcqRel) == 0
     }
 
     /// Out of the queue: what changes from now on has to be written again.
-    pub(super) fn dequeue(&self) -> Registration {
-        self.live.queued.store(false, Ordering::Release);
-        self.registration().clone()
+    pub(super) fn dequeue(&self) -> (Registration, Which) {
+        let which = self.live.queued.swap(0, Ordering::AcqRel);
+        (self.registration().clone(), Which::of_bits(which))
     }
 }
 
@@ -242,15 +262,23 @@ impl Directory {
             Some(old) => {
                 old.auc().reload(sqn);
                 // Other nodes write states too; what this node has still to write is newer.
-                if self.shared && !old.live.queued.load(Ordering::Acquire) {
-                    *old.registration() = registration;
+                if self.shared {
+                    let mine = Which::of_bits(old.live.queued.load(Ordering::Acquire));
+                    let mut held = old.registration();
+                    if !mine.ims {
+                        (held.ims, held.ims_since) = (registration.ims, registration.ims_since);
+                        held.serving = registration.serving;
+                    }
+                    if !mine.broadcast {
+                        held.broadcast = registration.broadcast;
+                    }
                 }
                 old.live.clone()
             }
             None => Arc::new(Live {
                 auc: Mutex::new(Auc::new(sqn, self.local.offset(&subscriber.impi))),
                 registration: Mutex::new(registration),
-                queued: AtomicBool::new(false),
+                queued: AtomicU8::new(0),
             }),
         };
         Arc::new(Record { subscriber, changed, watchers, live, read: self.present() })
@@ -266,7 +294,7 @@ impl Directory {
     /// Lets go of what nobody has asked for in a while, of a shared store that answers.
     pub(super) fn sweep(&self) {
         let oldest = self.present().saturating_sub(KEPT);
-        let old = |record: &Record| record.read < oldest && !record.live.queued.load(Ordering::Acquire);
+        let old = |record: &Record| record.read < oldest && record.live.queued.load(Ordering::Acquire) == 0;
         self.by_impi.retain(|_, record| !old(record));
         self.by_impu.retain(|_, record| !old(record));
     }

@@ -1,11 +1,12 @@
 //! A subscriber as the entity `subscriber` of the store, and back: fields of JSON text.
 //!
 //! `profile` is what is provisioned, with K and OPc or the password sealed in it; `sqn` is the generator at rest; `state`
-//! are both registrations; `watchers` and `repository:NAME` are what application servers have subscribed to and left there
-//! over Sh. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
+//! and `broadcast` are the two registrations; `watchers` and `repository:NAME` are what application servers have subscribed
+//! to and left there over Sh. Each has writers of its own, so that none overwrites what another wrote. `owner` of the
 //! entity `public-identity` names the subscriber; it counts only if that one's profile names the identity.
 
 use super::EmbeddedError;
+use super::directory::Which;
 use super::field;
 use super::subscriber::{
     BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Watcher, broadcast_text,
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 pub(super) const PROFILE: &str = "profile";
 pub(super) const SQN: &str = "sqn";
 pub(super) const STATE: &str = "state";
+const BROADCAST: &str = "broadcast";
 pub(super) const WATCHERS: &str = "watchers";
 const REPOSITORY: &str = "repository:";
 const OWNER: &str = "owner";
@@ -50,13 +52,11 @@ struct Profile {
     changed: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, Default)]
 struct State {
     ims: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ims_since: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    broadcast: Option<Broadcast>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     serving: Option<Served>,
 }
@@ -130,26 +130,35 @@ pub(super) fn sqn(sqn: StoredSqn) -> (Box<str>, Option<Box<[u8]>>) {
     (SQN.into(), json(&sqn))
 }
 
-/// Writes both states and nothing else.
-pub(super) fn save_state(impi: &Impi, registration: &Registration) -> Save {
-    let broadcast = registration.broadcast.as_deref().map(|b| Broadcast {
-        state: b.state.as_str().into(),
-        server: b.server.clone(),
-        naf: b.naf_fqdn.clone(),
-        btid: b.btid.clone(),
-        since: b.since,
-        sequence: b.sequence,
-    });
-    let serving = registration.serving.as_deref().map(|serving| Served {
-        scscf: serving.scscf.clone(),
-        host: serving.host.clone(),
-        realm: serving.realm.clone(),
-        authenticating: serving.authenticating,
-        reassign: serving.reassign,
-        restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
-    });
-    let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, broadcast, serving };
-    Save::some(subscriber_key(impi), vec![(STATE.into(), json(&state))])
+/// Writes one state or both, and nothing else.
+pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which) -> Save {
+    let mut fields = Fields::new();
+    if which.ims {
+        let serving = registration.serving.as_deref().map(|serving| Served {
+            scscf: serving.scscf.clone(),
+            host: serving.host.clone(),
+            realm: serving.realm.clone(),
+            authenticating: serving.authenticating,
+            reassign: serving.reassign,
+            restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
+        });
+        let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, serving };
+        fields.push((STATE.into(), json(&state)));
+    }
+    if which.broadcast {
+        let broadcast = registration.broadcast.as_deref().and_then(|b| {
+            json(&Broadcast {
+                state: b.state.as_str().into(),
+                server: b.server.clone(),
+                naf: b.naf_fqdn.clone(),
+                btid: b.btid.clone(),
+                since: b.since,
+                sequence: b.sequence,
+            })
+        });
+        fields.push((BROADCAST.into(), broadcast));
+    }
+    Save::some(subscriber_key(impi), fields)
 }
 
 pub(super) fn save_owner(impu: &Impu, impi: &Impi) -> Save {
@@ -242,7 +251,8 @@ pub(super) fn stored_sqn(entity: &Entity) -> Option<StoredSqn> {
 /// Nobody is registered where nothing, or nothing readable, is said.
 pub(super) fn registration(entity: &Entity) -> Registration {
     let state: Option<State> = entity.field(STATE).and_then(|field| serde_json::from_slice(field).ok());
-    let Some(State { ims, ims_since, broadcast, serving }) = state else { return Registration::default() };
+    let State { ims, ims_since, serving } = state.unwrap_or_default();
+    let broadcast: Option<Broadcast> = entity.field(BROADCAST).and_then(|field| serde_json::from_slice(field).ok());
     let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since, sequence }| {
         let state = reg_state(&state);
         Box::new(BroadcastRegistration { state, server, naf_fqdn: naf, btid, since, sequence })

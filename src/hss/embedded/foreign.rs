@@ -1,7 +1,7 @@
 //! What foreign nodes ask and change over Diameter beyond [`crate::hss::Hss`]: the S-CSCF that serves a user, repository data, and who is told
 //! of changes. [`crate::hss::serve`] has the protocol; here is what touches directory and store.
 
-use super::directory::{Record, Sought};
+use super::directory::{Record, Sought, Which};
 use super::{BroadcastRegistration, EmbeddedHss, Registration, Serving, Subscriber, TRIES, Watcher, entity, field};
 use crate::answer::Answer;
 use crate::clock::Now;
@@ -137,10 +137,11 @@ impl EmbeddedHss {
         let mut registration = entry.0.registration();
         let before = registration.clone();
         let result = change(&mut registration);
-        let changed = *registration != before;
+        let broadcast = registration.broadcast != before.broadcast;
+        let ims = *registration != Registration { broadcast: registration.broadcast.clone(), ..before };
         drop(registration);
-        if changed {
-            self.writer.record(&entry.0);
+        if ims || broadcast {
+            self.writer.record(&entry.0, Which { ims, broadcast });
             known(entry.clone()).into_iter().for_each(|known| self.tell(known));
         }
         result

@@ -39,7 +39,7 @@ use crate::identity::{Impi, Impu};
 use crate::metrics::Metrics;
 use crate::store::{Memory, Nature, Save, Saved, Seal, SealError, Store, StoreError};
 use auc::Wanted;
-use directory::{Directory, Record, Sought};
+use directory::{Directory, Record, Sought, Which};
 use issuer::Issuer;
 use local::Local;
 use std::path::PathBuf;
@@ -208,7 +208,7 @@ impl EmbeddedHss {
             let changed = *registration != before;
             drop(registration);
             if changed {
-                self.writer.record(record);
+                self.writer.record(record, Which { ims: true, broadcast: true });
             }
         });
     }
@@ -335,7 +335,9 @@ impl EmbeddedHss {
         Err(FAILED)
     }
 
-    fn assign(&self, record: &Arc<Record>, kind: Assignment, now: Now) -> Profile {
+    /// On a shared store a state that another node may contradict is written before the answer, so that states lie there
+    /// in the order in which they were answered.
+    fn assign(&self, record: &Arc<Record>, kind: Assignment, now: Now) -> Answer<'_, Result<Profile, HssError>> {
         let state = match kind {
             Assignment::Registration | Assignment::ReRegistration => Some(RegState::Registered),
             Assignment::UserDeregistration
@@ -346,6 +348,7 @@ impl EmbeddedHss {
                 None
             }
         };
+        let profile = Profile::new(record.subscriber.impus.clone(), record.subscriber.broadcast.clone());
         let elsewhere = record.registration().serving.is_some();
         if let Some(state) = state.filter(|state| *state == RegState::Registered || !elsewhere) {
             let mut registration = record.registration();
@@ -365,10 +368,16 @@ impl EmbeddedHss {
             }
             // What is known of a shared store may be some seconds old.
             if changed || self.shared && kind != Assignment::ReRegistration {
-                self.writer.record(record);
+                self.writer.record(record, Which::IMS);
+                if self.shared {
+                    return Answer::later(async move {
+                        self.writer.written().await;
+                        Ok(profile)
+                    });
+                }
             }
         }
-        Profile::new(record.subscriber.impus.clone(), record.subscriber.broadcast.clone())
+        Answer::now(Ok(profile))
     }
 
     fn update(&self, record: &Arc<Record>, state: BroadcastState, now: Now) {
@@ -379,7 +388,7 @@ impl EmbeddedHss {
             self.directory.observer.tell(|| foreign::Change::Broadcast(foreign::Entry::of(record.clone())));
         }
         if changed || self.shared {
-            self.writer.record(record);
+            self.writer.record(record, Which::BROADCAST);
         }
     }
 }
@@ -407,7 +416,7 @@ impl Hss for EmbeddedHss {
     ) -> Answer<'a, Result<Profile, HssError>> {
         self.directory.tell(now);
         let sought = Sought::Both(impi.clone(), impu.clone());
-        self.look_up(sought, false, move |record| Answer::now(Ok(self.assign(&record, kind, now))))
+        self.look_up(sought, false, move |record| self.assign(&record, kind, now))
     }
 
     fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {

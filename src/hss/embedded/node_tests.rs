@@ -1,5 +1,6 @@
 //! Several nodes on one store, and a store that goes back: no SQN twice, none backwards, whatever is lost.
 
+use super::directory::Which;
 use super::issuer::{GRACE, LEASE};
 use super::testbed::*;
 use super::*;
@@ -403,7 +404,7 @@ fn states_that_cannot_be_written_are_written_later_and_bring_nobody_back() {
     // A state that comes after the subscriber was removed makes none.
     let hss = bed.open(at(0, 1));
     assert!(bed.other().remove(&impi, at(0, 1)).unwrap());
-    let ghost = entity::save_state(&impi, &Registration::default());
+    let ghost = entity::save_state(&impi, &Registration::default(), Which::IMS);
     bed.store.save(ghost).wait().unwrap();
     assert!(bed.other().find(impi.as_str()).unwrap().is_none());
     hss.refresh_if_changed();

@@ -6,7 +6,7 @@
 //! and removes keeps a late answer from bringing back what has changed since.
 
 use super::EmbeddedError;
-use super::directory::{Directory, Record, Sought};
+use super::directory::{Directory, Record, Sought, Which};
 use super::entity;
 use super::thread::Thread;
 use crate::hss::HssError;
@@ -34,6 +34,8 @@ enum Command {
     /// Reads what other processes have changed.
     Refresh(Option<oneshot::Sender<Result<(), HssError>>>),
     Flush(Sender<()>),
+    /// Flush, for one who does not wait on a thread of his own.
+    Written(oneshot::Sender<()>),
     Stop,
 }
 
@@ -64,9 +66,17 @@ impl Writer {
     }
 
     /// Writes the states of `record` soon.
-    pub(super) fn record(&self, record: &Arc<Record>) {
-        if record.enqueue() {
+    pub(super) fn record(&self, record: &Arc<Record>, which: Which) {
+        if record.enqueue(which) {
             self.thread.send(Command::State(record.clone()));
+        }
+    }
+
+    /// Returns when what was left before has been written, or could not be.
+    pub(super) async fn written(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.thread.send(Command::Written(done)) {
+            let _ = answer.await;
         }
     }
 
@@ -141,6 +151,7 @@ struct Batch {
     refresh: bool,
     refreshed: Vec<oneshot::Sender<Result<(), HssError>>>,
     flushed: Vec<Sender<()>>,
+    written: Vec<oneshot::Sender<()>>,
     stop: bool,
 }
 
@@ -157,6 +168,7 @@ impl Batch {
                 self.refreshed.extend(done);
             }
             Command::Flush(done) => self.flushed.push(done),
+            Command::Written(done) => self.written.push(done),
             Command::Stop => self.stop = true,
         }
     }
@@ -194,7 +206,7 @@ impl State {
 
     /// True: that was the last one.
     fn round(&mut self, batch: Batch) -> bool {
-        let Batch { states, sought, fetched, refresh, refreshed, flushed, stop } = batch;
+        let Batch { states, sought, fetched, refresh, refreshed, flushed, written, stop } = batch;
         if refresh && self.own {
             let result = self.refresh();
             let result = self.outcome("changes of the subscribers cannot be read", result);
@@ -209,6 +221,7 @@ impl State {
             self.write_states(states);
         }
         flushed.into_iter().for_each(|done| _ = done.send(()));
+        written.into_iter().for_each(|done| _ = done.send(()));
         stop
     }
 
@@ -239,14 +252,15 @@ impl State {
         });
         let saves: Vec<_> = held
             .map(|record| {
-                let save = entity::save_state(&record.subscriber.impi, &record.dequeue());
-                let answer = self.store.save(save);
-                (record, answer)
+                let (registration, which) = record.dequeue();
+                let answer = self.store.save(entity::save_state(&record.subscriber.impi, &registration, which));
+                (record, which, answer)
             })
             .collect();
-        for (record, answer) in saves {
+        for (record, which, answer) in saves {
             let result = answer.wait().map(|_| ());
-            if self.outcome("registration states cannot be written, tried again", result).is_err() && record.enqueue() {
+            let failed = self.outcome("registration states cannot be written, tried again", result).is_err();
+            if failed && record.enqueue(which) {
                 // Whoever has changed since is in the queue again by itself.
                 self.unwritten.push(record);
             }

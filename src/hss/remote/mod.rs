@@ -3,8 +3,9 @@
 //! The S-CSCF sends MAR and SAR, and as the I-CSCF in the same box UAR. Vectors beyond the one that is needed are kept
 //! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
 //! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
-//! HSS over Sh (`repository`).
+//! HSS over Sh (`repository`), the BSF's vectors come over Zh (`bootstrapping`), or over Cx where no Zh is spoken.
 
+mod bootstrapping;
 mod locate;
 mod pushed;
 mod repository;
@@ -15,14 +16,14 @@ pub use pushed::{Push, Pushed};
 
 use super::profile::ImsSubscription;
 use super::{
-    Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Entry, Hss, HssError, Profile, RegState,
-    UserData,
+    Assignment, AuthItem, AuthScheme, Bootstrapping, BroadcastState, BroadcastSubscription, Entry, Hss, HssError,
+    Locate, Profile, RegState, UserData,
 };
 use crate::aka::vector::{Auts, Rand};
 use crate::answer::Answer;
 use crate::auth::digest::{Algorithm, Password};
 use crate::clock::Now;
-use crate::diameter::cx::{self, Given, Maa, Mar, Saa, Sar, Scheme, ServerAssignment, SipDigest, Uaa, Uar};
+use crate::diameter::cx::{self, Given, Maa, Mar, Saa, Sar, Scheme, ServerAssignment, SipDigest};
 use crate::diameter::dictionary::application::CX;
 use crate::diameter::dictionary::command;
 use crate::diameter::exchange::{Destination, Exchange, Reply};
@@ -60,6 +61,8 @@ pub struct Settings {
     pub realm: Option<Arc<str>>,
     /// Whether it speaks Sh: what Cx cannot tell it is not told otherwise.
     pub sh: bool,
+    /// Whether it speaks Zh: else the BSF takes its vectors from Cx.
+    pub zh: bool,
 }
 
 pub struct RemoteHss {
@@ -126,31 +129,19 @@ impl RemoteHss {
         Ok(reply?)
     }
 
-    async fn user_authorization(
-        &self,
-        impi: &Impi,
-        impu: &Impu,
-        visited_network: &str,
-        entry: Entry,
-    ) -> Result<(), HssError> {
+    /// UAR of the I-CSCF in the same box.
+    async fn admit(&self, impi: &Impi, impu: &Impu, visited_network: &str, entry: Entry) -> Result<(), HssError> {
         let kind = match entry {
             Entry::Registration => cx::Authorization::Registration,
             Entry::Deregistration => cx::Authorization::Deregistration,
         };
-        let visited_network = visited_network.as_bytes();
-        let uar = Uar { impi: impi.as_str(), impu: impu.as_str(), visited_network, kind, emergency: false };
-        let reply = self.ask(CX, command::USER_AUTHORIZATION, |writer| uar.write(writer)).await?;
-        let answer = reply.message()?;
-        verdict::of(&answer)?;
-        let Uaa { server, capabilities } = Uaa::read(answer.avps())?;
-        if let Some(server) = server.filter(|server| *server != self.settings.server) {
+        let located = self.user_authorization(impi, impu, visited_network, kind).await?;
+        if let Some(server) = located.server.filter(|server| *server != self.settings.server) {
             // Where I-CSCF and S-CSCF are one, there is no other: the HSS learns so from MAR (TS 29.228 §6.3.1).
             tracing::info!(%impi, server, "the HSS has another S-CSCF for the user: taken over");
         }
-        match capabilities {
-            Some(wanted) if wanted.suits(&self.settings.capabilities).is_none() => Err(HssError::NoServer),
-            _ => Ok(()),
-        }
+        let has = |number: &u32| self.settings.capabilities.contains(number);
+        if located.capabilities.mandatory.iter().all(has) { Ok(()) } else { Err(HssError::NoServer) }
     }
 
     async fn auth(
@@ -325,7 +316,7 @@ impl Hss for RemoteHss {
         let Some(own) = &self.settings.visited_network else { return Answer::now(Ok(())) };
         Answer::later(async move {
             let visited_network = visited_network.unwrap_or(own);
-            match self.user_authorization(impi, impu, visited_network, entry).await {
+            match self.admit(impi, impu, visited_network, entry).await {
                 Err(HssError::Unavailable(_) | HssError::Busy) if self.vectors.has(impi, now.mono) => Ok(()),
                 answer => answer,
             }
@@ -358,6 +349,15 @@ impl Hss for RemoteHss {
         _: Now,
     ) -> Answer<'a, Result<Profile, HssError>> {
         Answer::later(self.assign(impi, impu, kind))
+    }
+
+    fn bootstrapping<'a>(
+        &'a self,
+        impi: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        Answer::later(self.bootstrap(impi, resync, now))
     }
 
     fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>> {

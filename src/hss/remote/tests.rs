@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::aka::vector::{AkaVector, Autn, Key128, Res};
-use crate::diameter::cx::{AuthItem as Item, Capabilities, Ppr, Reason, Rtr};
+use crate::diameter::cx::{AuthItem as Item, Capabilities, Ppr, Reason, Rtr, Uaa, Uar};
 use crate::diameter::dictionary::{SIP_AUTHENTICATION_SCHEME, USER_DATA_ALREADY_AVAILABLE, application};
 use crate::diameter::exchange::{Failure, Request, Serve};
 use crate::diameter::fault::{ResultCode, base, tgpp};
 use crate::diameter::sh::data::{Identities, ImsUserState, Repository, ShData};
 use crate::diameter::sh::{ProfileUpdateRequest, User, UserDataAnswer};
+use crate::diameter::zh;
 use crate::diameter::{Message, answer_to};
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -101,6 +102,7 @@ fn settings() -> Settings {
         host: None,
         realm: None,
         sh: false,
+        zh: false,
     }
 }
 
@@ -386,6 +388,28 @@ fn the_broadcast_registration_is_written_with_the_number_that_follows() {
     script.fails(Failure::NoPeer);
     assert!(matches!(update(RegState::Registered), Err(HssError::Unavailable(_))));
     assert!(!hss.is_away(), "registering does not need Sh");
+}
+
+#[test]
+fn a_bootstrapping_takes_vector_and_settings_from_zh() {
+    let (script, hss) = hss(Settings { zh: true, ..settings() });
+    let (impi, impu) = alice();
+    let resync = Some((Rand([8; 16]), Auts([9; 14])));
+    script.says(base::SUCCESS, |writer| {
+        let guss = b"<guss><bsfInfo><lifeTime>600</lifeTime></bsfInfo><ussList><uss id=\"1\" type=\"4\"><uids>\
+            <uid>sip:alice@home1.net</uid></uids></uss></ussList></guss>";
+        let guss = Some(guss.to_vec());
+        zh::MultimediaAuthAnswer { impi: None, vector: vector(5), guss, guss_timestamp: None }.write(writer);
+    });
+    let told = hss.bootstrapping(&impi, resync, NOW).wait().unwrap();
+    assert_eq!((told.vector.rand, &*told.impus), (Rand([5; 16]), &[impu][..]));
+    assert_eq!((told.broadcast, told.settings.lifetime), (BroadcastSubscription::All, Some(Duration::from_secs(600))));
+    let asked = script.asked();
+    let message = Message::parse(&asked[0].1).unwrap();
+    assert_eq!(message.header().application, application::ZH);
+    assert_eq!(zh::MultimediaAuthRequest::read(&message).unwrap().resync, resync);
+    script.says(tgpp::IDENTITY_UNKNOWN, |_| ());
+    assert!(matches!(hss.bootstrapping(&impi, None, NOW).wait(), Err(HssError::UserUnknown)));
 }
 
 #[test]

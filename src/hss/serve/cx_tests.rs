@@ -211,7 +211,7 @@ fn the_scheme_is_the_subscribers() {
         let refused = mar(&bed, &Mar { impi, impu, scheme, ..aka(A) }, |_| ());
         assert_eq!(refused, Err(tgpp::AUTH_SCHEME_NOT_SUPPORTED));
     }
-    assert!(matches!(mar(&bed, &Mar { scheme: Scheme::Unknown, ..aka(A) }, first), Ok(_)));
+    assert!(mar(&bed, &Mar { scheme: Scheme::Unknown, ..aka(A) }, first).is_ok());
 }
 
 #[test]

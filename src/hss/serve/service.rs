@@ -1,5 +1,6 @@
 //! What an operator says of foreign nodes: service profiles, and what of a subscriber follows from his.
 
+use crate::broadcast::ext::services_text;
 use crate::diameter::Origin;
 use crate::diameter::cx::{Capabilities, Charging};
 use crate::gba::guss::{Guss, MBMS, Uss};
@@ -166,10 +167,7 @@ impl Settings {
                 .map(str::to_owned)
                 .collect(),
             flags: vec![1],
-            services: match &subscriber.broadcast {
-                BroadcastSubscription::Services(ids) => Some(ids.join(",")),
-                _ => None,
-            },
+            services: Some(services_text(&subscriber.broadcast)),
         });
         Guss {
             id: Some(subscriber.impi.as_str().to_owned()),

@@ -43,16 +43,22 @@ impl Users {
     }
 
     /// What this node found to be over is over, is not, or was ended `by_another`, as the entity that it has met says.
-    /// `over`: the last of its contacts, if nothing is left of them.
+    /// `stored`: it has contacts. `over`: the last of its contacts, if nothing is left of them.
     pub(super) fn end_is_met(
         &self,
         impi: &Impi,
         by_another: bool,
+        stored: bool,
         registered: bool,
         over: Option<(Arc<[Impu]>, Option<Leg>)>,
     ) {
         match over {
-            _ if registered => drop(self.endings.remove(impi.as_str())),
+            _ if registered => {
+                self.endings.remove(impi.as_str());
+                if by_another && !stored {
+                    self.revived.insert(impi.clone());
+                }
+            }
             Some((impus, leg)) => {
                 let mut ending = self.endings.entry(impi.clone()).or_insert_with(|| Ending {
                     impus,
@@ -121,7 +127,7 @@ impl Scscf {
             let kept = me.saved(&impi).await;
             let impu = me.shared.table.with(impi.as_str(), |held| held.and_then(|held| held.impus.first().cloned()));
             if let (Ok(()), Some(impu)) = (kept, impu) {
-                me.assign_or_warn(&impi, &impu, Assignment::ReRegistration).await;
+                me.assign_or_warn(&impi, &impu, Assignment::Registration).await;
             }
         }));
     }
@@ -134,6 +140,17 @@ impl Scscf {
             users.endings.insert(impi.clone(), ending);
         }
         self.keep(impi);
+    }
+
+    /// Another node had ended him before his REGISTER was stored here: the HSS hears that he is registered all the same.
+    pub(super) async fn revive(&self, impi: &Impi) {
+        if self.keeping().users.revived.remove(impi.as_str()).is_none() {
+            return;
+        }
+        let impu = self.shared.table.with(impi.as_str(), |held| held.and_then(|held| held.impus.first().cloned()));
+        if let Some(impu) = impu {
+            self.assign_or_warn(impi, &impu, Assignment::Registration).await;
+        }
     }
 
     /// Ends that were stored without anybody waiting for it.

@@ -37,7 +37,13 @@ impl Users {
             Some(merged)
         });
         let over = left.take_if(|whole| whole.registration.bindings.is_empty()).filter(|_| stored);
-        self.end_is_met(impi, by_another, left.is_some(), over.map(|whole| (whole.registration.impus, whole.leg)));
+        self.end_is_met(
+            impi,
+            by_another,
+            stored,
+            left.is_some(),
+            over.map(|whole| (whole.registration.impus, whole.leg)),
+        );
         let present =
             left.as_ref().map_or(Vec::new(), |w| w.registration.bindings.iter().map(|b| gone_of(b, times)).collect());
         gone.retain(|gone| gone.until > now);
