@@ -1,5 +1,6 @@
 //! freeDiameter as a peer for the base protocol: capabilities, election, watchdog, goodbye, TLS.
 
+use super::capture::{Capture, assert_diameter_is_sound};
 use super::foreign::{Program, fill, free_port, installed};
 use super::support::{Bed, wait_for};
 use imscript::cli::network::Plan;
@@ -64,7 +65,7 @@ fn wait_for_peer(bed: &Bed, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_for(|| {
         let output = bed.imscript(&["diameter", "peers", "--data-dir", "ims-data", "--json"]).unwrap();
         let peers: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let list = peers.as_array().or_else(|| peers["peers"].as_array())?;
+        let list = peers["done"]["peers"].as_array()?;
         list.iter().find(|peer| peer["name"] == THEIRS && wanted(peer)).cloned()
     })
 }
@@ -82,6 +83,8 @@ fn freediameter_and_we_exchange_capabilities_watchdogs_and_goodbyes() {
     let ours = free_port();
     let mut bed = node(&format!("tcp:127.0.0.1:{ours}"), "");
     certificates(&bed.path(""), &[("free", THEIRS)]);
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("base.pcapng"), &[(ours, "diameter")])).flatten();
     let mut free = Free::start(&bed.path(""), ours, "No_TLS;");
     free.wait_for("-> 'STATE_OPEN'");
     wait_for_peer(&bed, |peer| peer["state"] == "open");
@@ -95,6 +98,12 @@ fn freediameter_and_we_exchange_capabilities_watchdogs_and_goodbyes() {
     // We say goodbye.
     bed.signal("ims", "TERM");
     free.wait_for("'Disconnect-Peer-Request'");
+    if let Some(capture) = &mut capture {
+        // Its DPR (282) with our DPA, and ours with its.
+        capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 26]).count() >= 4);
+        capture.stop();
+        assert_diameter_is_sound(capture, &format!("tcp.srcport == {ours}"), 5);
+    }
     let log = free.program.log();
     assert!(!log.contains("AVP: '(unknown)") && !log.contains("parse error"), "{log}");
 }

@@ -1,5 +1,6 @@
 //! Kamailio as S-CSCF and as I-CSCF.
 
+use super::capture::{Capture, assert_diameter_is_sound};
 use super::foreign::{Program, advanced_card, bootstrap, fill, free_port, installed, options};
 use super::sipp;
 use super::support::Bed;
@@ -12,8 +13,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+/// It runs as long as this is there.
 pub struct Kamailio {
-    pub program: Program,
+    _program: Program,
     pub port: u16,
 }
 
@@ -57,7 +59,7 @@ impl Kamailio {
         let end = Instant::now() + Duration::from_secs(20);
         while Instant::now() < end && !program.has_ended() {
             if options(port) == Some(200) {
-                return Some(Kamailio { program, port });
+                return Some(Kamailio { _program: program, port });
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -101,6 +103,9 @@ fn kamailio_as_s_cscf_takes_our_hss() {
         return;
     }
     let (bed, hss, _) = our_hss();
+    // tshark reads along, from CER on.
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("cx.pcapng"), &[(hss, "diameter")])).flatten();
     let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
     let user = sipp::sipp_user(&bed);
     sipp::assert_registers(&bed, "u1", kamailio.address(), &user);
@@ -116,6 +121,12 @@ fn kamailio_as_s_cscf_takes_our_hss() {
     bed.assert_ims_state(&card.impi, "registered");
     insist(|| bed.terminal_at(&at, "deregister", &card, &["--card", &file, "--all"]).unwrap());
     bed.assert_ims_state(&card.impi, "not_registered");
+    if let Some(capture) = &mut capture {
+        // SAR and SAA (301) of the registrations and of the deregistration, and MAR, DWR and CER with theirs.
+        capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 45]).count() >= 6);
+        capture.stop();
+        assert_diameter_is_sound(capture, &format!("tcp.srcport == {hss}"), 8);
+    }
 }
 
 #[test]

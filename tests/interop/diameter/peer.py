@@ -97,8 +97,8 @@ class Peer(Node):
                          vendor_ids=[TGPP])
         self.vendor_id = TGPP
         self.wakeup_interval = 1
-        # Its own list of what a MAR needs is Cx's; a Zh MAR is another command with the same code.
-        self.validate_received_request_avps = ZH not in applications
+        # Its list of what a MAR needs has AVPs of RFC 4740 in it, which Cx has not.
+        self.validate_received_request_avps = False
         self.answers = {}
         self.faults = []
         self.held = []
