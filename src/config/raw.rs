@@ -328,9 +328,10 @@ impl Raw {
     fn reload(&self) -> Result<Reload, ConfigError> {
         let raw = &self.reload;
         let probation = match &raw.probation {
-            Some(text) => {
-                self.read(text, |text| seconds(text).ok_or("probation: a time such as \"30s\" or \"5m\", 1 h at most"))?
-            }
+            Some(text) => self.read(text, |text| {
+                within(text, Duration::from_secs(3600))
+                    .ok_or("probation: a time such as \"30s\" or \"5m\", 1 h at most")
+            })?,
             None => Duration::from_secs(30),
         };
         Ok(Reload {
@@ -344,7 +345,7 @@ impl Raw {
 
     fn drain(&self) -> Result<Duration, ConfigError> {
         let most = Duration::from_secs(300);
-        let drain = |text: &str| seconds(text).filter(|time| *time <= most);
+        let drain = |text: &str| within(text, most);
         match &self.shutdown.drain {
             Some(text) => self.read(text, |text| drain(text).ok_or("drain: a time such as \"5s\", 5 minutes at most")),
             None => Ok(Duration::from_secs(5)),
@@ -485,7 +486,12 @@ fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
     text.as_bytes()[..end].iter().filter(|b| **b == b'\n').count() + 1
 }
 
-/// `500ms`, `30s`, `5m`, up to an hour.
+/// A time of at most so much.
+fn within(text: &str, most: Duration) -> Option<Duration> {
+    seconds(text).filter(|time| *time <= most)
+}
+
+/// `500ms`, `30s`, `5m`, `1h`, up to a day.
 fn seconds(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let number: u64 = text.get(..digits)?.parse().ok()?;
@@ -493,9 +499,10 @@ fn seconds(text: &str) -> Option<Duration> {
         "ms" => Duration::from_millis(number),
         "s" => Duration::from_secs(number),
         "m" => Duration::from_secs(number.checked_mul(60)?),
+        "h" => Duration::from_secs(number.checked_mul(3600)?),
         _ => return None,
     };
-    (time <= Duration::from_secs(3600)).then_some(time)
+    (time <= Duration::from_secs(86_400)).then_some(time)
 }
 
 fn domain_name(text: &str) -> Result<String, String> {

@@ -89,10 +89,9 @@ impl Raw {
         };
         let vector_lifetime = match &raw.vector_lifetime {
             None => defaults.vector_lifetime,
-            Some(text) => self.read(text, |text| match seconds(text) {
-                Some(time) if time <= Duration::from_secs(86_400) => Ok(time),
-                _ => Err("vector_lifetime: a time such as \"1h\", one day at most"),
-            })?,
+            Some(text) => {
+                self.read(text, |text| seconds(text).ok_or("vector_lifetime: a time such as \"1h\", one day at most"))?
+            }
         };
         Ok(Some(ForeignHss {
             cx: endpoints(&raw.cx)?,
