@@ -2,6 +2,7 @@
 
 use super::reload::{Following, Tests};
 use super::{Node, PolicyMaker, StartError};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::hss::Hss;
 use crate::observe::lines::Serving;
@@ -23,6 +24,7 @@ pub struct Builder {
     pub(super) following: Option<Following>,
     pub(super) steered: bool,
     pub(super) plugins: Vec<Result<Maker, NativeError>>,
+    pub(super) clock: Clock,
 }
 
 impl Builder {
@@ -37,6 +39,7 @@ impl Builder {
             following: None,
             steered: false,
             plugins: Vec::new(),
+            clock: Clock::new(),
         }
     }
 
@@ -57,6 +60,12 @@ impl Builder {
     /// Uses this HSS instead of the embedded one.
     pub fn hss(mut self, hss: Arc<dyn Hss>) -> Self {
         self.hss = Some(hss);
+        self
+    }
+
+    /// Uses this clock instead of one of its own.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
