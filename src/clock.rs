@@ -1,6 +1,6 @@
 //! Time as an argument (rank 0): everything below rank 3 is told what time it is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One reading of both clocks. Timers and expiry use `mono`, which never steps;
@@ -25,6 +25,27 @@ impl Now {
 pub struct Clock {
     start: Instant,
     hands: Option<&'static Hands>,
+    wall: Option<&'static Wall>,
+}
+
+/// A machine's wall clock that somebody sets: seconds by which it is wrong.
+#[derive(Debug, Default)]
+pub struct Wall(AtomicI64);
+
+impl Wall {
+    pub const fn new() -> Self {
+        Wall(AtomicI64::new(0))
+    }
+
+    pub fn set(&self, wrong_by: i64) {
+        self.0.store(wrong_by, Ordering::Relaxed);
+    }
+
+    fn of(&self, unix: Duration) -> Duration {
+        let wrong_by = self.0.load(Ordering::Relaxed);
+        let by = Duration::from_secs(wrong_by.unsigned_abs());
+        if wrong_by < 0 { unix.saturating_sub(by) } else { unix.saturating_add(by) }
+    }
 }
 
 /// Time that passes when it is told to; both clocks move together, from 2026-01-01T00:00:00Z on.
@@ -46,13 +67,18 @@ impl Hands {
 
 impl Clock {
     pub fn new() -> Self {
-        Clock { start: Instant::now(), hands: None }
+        Clock { start: Instant::now(), hands: None, wall: None }
+    }
+
+    /// The machine's time, with a wall clock that a test sets. The process's clocks share it, as they share the machine's.
+    pub fn with_wall(wall: &'static Wall) -> Self {
+        Clock { wall: Some(wall), ..Clock::new() }
     }
 
     /// Virtual time. The hands live as long as the process, so that a clock stays a plain value.
     pub fn by_hand() -> (Self, &'static Hands) {
         let hands: &'static Hands = Box::leak(Box::default());
-        (Clock { start: Instant::now(), hands: Some(hands) }, hands)
+        (Clock { hands: Some(hands), ..Clock::new() }, hands)
     }
 
     /// Whether its time is virtual, so that the machine's other clocks say nothing about it.
@@ -63,10 +89,10 @@ impl Clock {
     pub fn now(&self) -> Now {
         match self.hands {
             Some(hands) => hands.now(),
-            None => Now {
-                mono: self.start.elapsed(),
-                unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            },
+            None => {
+                let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Now { mono: self.start.elapsed(), unix: self.wall.map_or(unix, |wall| wall.of(unix)) }
+            }
         }
     }
 }

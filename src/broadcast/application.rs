@@ -127,8 +127,8 @@ impl Bsm {
             (None, Some(record)) => record.smk.as_ref().map_or(0, |smk| smk.expires),
             (None, None) => 0,
         };
-        let key_lasts = key_ends.saturating_sub(now.unix.as_secs());
         let time = self.state.time(now);
+        let key_lasts = key_ends.saturating_sub(time.as_secs());
         // A registration that the IMS made lasts as the IMS said; one made here, as long as its key.
         let until = match &known {
             Some(record) if record.state == RegState::Registered => record.until,

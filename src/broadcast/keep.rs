@@ -239,7 +239,7 @@ impl Bsm {
     }
 
     fn write_owner(&self, impu: &Impu, document: &KeyDocument, now: Now) {
-        let lasts = document.expires.saturating_sub(now.unix.as_secs());
+        let lasts = document.expires.saturating_sub(self.state.time(now).as_secs());
         let owner = impu.as_str().as_bytes().into();
         let key = Key::new(Class::Btid, document.btid.as_str());
         // Never sooner than what the S-CSCF says of the same B-TID.

@@ -244,7 +244,7 @@ impl Bsm {
         if !self.state.waiting.expects(&document.btid, &document.naf) {
             return Reply::refuse(403, "this key was not asked for");
         }
-        if document.expires <= now.unix.as_secs() {
+        if document.expires <= self.state.time(now).as_secs() {
             return Reply::refuse(400, KeyFault::Expired);
         }
         if self.state.waiting.key(document) {

@@ -197,7 +197,7 @@ impl BsmState {
         record
             .smk
             .as_ref()
-            .filter(|smk| smk.btid == *btid && smk.naf == *naf && smk.expires > now.unix.as_secs())
+            .filter(|smk| smk.btid == *btid && smk.naf == *naf && smk.expires > self.time(now).as_secs())
             .cloned()
     }
 
@@ -282,7 +282,7 @@ impl BsmState {
 
     /// [`BsmState::install_key`]'s checks alone.
     pub fn may_install(&self, impu: &Impu, document: &KeyDocument, now: Now) -> Result<(), KeyFault> {
-        if document.expires <= now.unix.as_secs() {
+        if document.expires <= self.time(now).as_secs() {
             return Err(KeyFault::Expired);
         }
         if !document.impus.is_empty() && !document.impus.contains(impu) {
@@ -407,7 +407,7 @@ impl BsmState {
                 if over.len() < ROUND {
                     over.push(record.key().clone());
                 }
-            } else if record.smk.as_ref().is_some_and(|smk| smk.expires <= now.unix.as_secs()) {
+            } else if record.smk.as_ref().is_some_and(|smk| smk.expires <= time.as_secs()) {
                 let smk = record.smk.take();
                 forgotten.extend(smk.map(|smk| (smk, record.key().clone())));
             }

@@ -6,6 +6,7 @@
 //! On a shared store index entities lead from a public identity or a B-TID to the user, and timers fire at the node that
 //! claims them ([`Scscf::due`]).
 
+use super::Registration;
 use super::document::{
     CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, Untold, keys_text, read_keys,
 };
@@ -420,6 +421,21 @@ impl Find for Shared {
 impl Scscf {
     pub(super) fn keeping(&self) -> &Keeping {
         &self.shared.keeping
+    }
+
+    /// For a new leg of this user.
+    pub(super) fn next_serial(&self, impi: &Impi) -> u64 {
+        let Keeping { users, .. } = self.keeping();
+        let ended = users.trails.get(impi.as_str()).map_or(0, |trail| trail.closed);
+        let held = |_: &Registration, leg: Option<&Leg>, closed: u64| leg.map_or(0, |leg| leg.serial).max(closed);
+        let known = self.shared.table.with_whole(impi.as_str(), held).unwrap_or(0);
+        self.shared.table.next_serial(users.times().store, known.max(ended))
+    }
+
+    /// This moment, with the store's clock for the dates that others are told: that never steps.
+    pub(super) fn steady(&self) -> Now {
+        let now = self.now();
+        Now { unix: self.keeping().keeper.store().time(now), ..now }
     }
 
     /// Has the user as the store has him.

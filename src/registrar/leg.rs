@@ -236,7 +236,7 @@ impl Scscf {
         what: &Arc<Outstanding>,
     ) -> (u64, Impu) {
         let table = &self.shared.table;
-        let serial = table.next_serial(self.now().unix);
+        let serial = self.next_serial(impi);
         let mut leg = Leg {
             server: peer.name.as_str().into(),
             naf: naf.clone(),

@@ -79,6 +79,7 @@ impl Scscf {
             r.and_then(|r| r.impus.iter().find(|impu| **impu == told.impu).or(r.impus.first()).cloned())
         });
         let impu = impu.ok_or_else(|| Refusal::because(404, "the user is not registered"))?;
+        let serial = self.next_serial(&impi);
         let outcome = self.shared.table.update_leg(impi.as_str(), |held| match held {
             Some(leg) if *leg.server == *peer.name && (told.btid.is_none() || leg.btid == told.btid) => {
                 leg.outstanding = None;
@@ -98,7 +99,7 @@ impl Scscf {
                     impu: same.map_or(&impu, |leg| &leg.impu).clone(),
                     btid: told.btid.clone(),
                     state: told.state,
-                    serial: self.shared.table.next_serial(self.now().unix),
+                    serial,
                     changes: 0,
                     outstanding: None,
                     dialog: same

@@ -326,7 +326,7 @@ impl Scscf {
             subscription: profile.broadcast.clone(),
             settings: Arc::default(),
         };
-        match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.now()) {
+        match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.steady()) {
             Ok(stored) => {
                 tracing::trace!(target: "ladder", at = "BSF", what = "Ks = CK || IK stored", btid = stored.btid.as_str());
                 Some(stored)

@@ -143,10 +143,11 @@ impl Table {
         (result, leg)
     }
 
-    /// A number that no leg has had, and above those that other nodes gave before `unix`.
-    pub fn next_serial(&self, unix: Duration) -> u64 {
-        let time = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX >> 8).saturating_mul(1 << 8);
-        let next = |last: u64| last.saturating_add(1).max(time | last & 0xff);
+    /// A number that no leg has had: above `known`, and above those that other nodes gave before `time`, which is of the
+    /// store's clock, so that it goes on after a restart whatever the wall clock shows.
+    pub fn next_serial(&self, time: Duration, known: u64) -> u64 {
+        let time = u64::try_from(time.as_micros()).unwrap_or(u64::MAX >> 8).saturating_mul(1 << 8);
+        let next = |last: u64| last.max(known).saturating_add(1).max(time | last & 0xff);
         let last = self.serial.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         next(last.unwrap_or_default())
     }

@@ -2,6 +2,7 @@
 
 use super::reload::{Following, Tests};
 use super::{Node, PolicyMaker, StartError};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::diameter::exchange::Serve;
 use crate::hss::Hss;
@@ -25,6 +26,7 @@ pub struct Builder {
     pub(super) steered: bool,
     pub(super) plugins: Vec<Result<Maker, NativeError>>,
     pub(super) applications: Vec<Arc<dyn Serve>>,
+    pub(super) clock: Clock,
 }
 
 impl Builder {
@@ -40,6 +42,7 @@ impl Builder {
             steered: false,
             plugins: Vec::new(),
             applications: Vec::new(),
+            clock: Clock::new(),
         }
     }
 
@@ -67,6 +70,12 @@ impl Builder {
     /// application the first has it.
     pub fn application(mut self, application: Arc<dyn Serve>) -> Self {
         self.applications.push(application);
+        self
+    }
+
+    /// Uses this clock instead of one of its own.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 

@@ -157,10 +157,9 @@ impl Node {
     }
 
     fn assemble(builder: Builder) -> Result<Node, StartError> {
-        let Builder { config, tracer, serving, hss, policy, plugins, tests, following, steered, applications } =
+        let Builder { config, tracer, serving, hss, policy, plugins, tests, following, steered, applications, clock } =
             builder;
         let plugins: Arc<[Maker]> = plugins.into_iter().collect::<Result<_, _>>()?;
-        let clock = Clock::new();
         let workers = config.workers;
         let tls = load_tls(&config)?;
         let http_client = http_of_scripts(&config)?;
