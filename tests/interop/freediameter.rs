@@ -1,11 +1,10 @@
 //! freeDiameter as a peer for the base protocol: capabilities, election, watchdog, goodbye, TLS.
 
 use super::capture::{Capture, assert_diameter_is_sound};
-use super::foreign::{Program, fill, free_port, installed};
+use super::foreign::{Program, fill, free_port, installed, wait_for_peer};
 use super::support::{Bed, wait_for};
 use imscript::cli::network::Plan;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 
@@ -60,16 +59,6 @@ impl Free {
     }
 }
 
-/// What our node says of the peer, once it is as wanted.
-fn wait_for_peer(bed: &Bed, wanted: impl Fn(&Value) -> bool) -> Value {
-    wait_for(|| {
-        let output = bed.imscript(&["diameter", "peers", "--data-dir", "ims-data", "--json"]).unwrap();
-        let peers: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let list = peers["done"]["peers"].as_array()?;
-        list.iter().find(|peer| peer["name"] == THEIRS && wanted(peer)).cloned()
-    })
-}
-
 fn node(listen: &str, more: &str) -> Bed {
     let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\nlisten = [\"{listen}\"]\n{more}");
     Bed::start(&Plan { ims_tables, ..Plan::default() })
@@ -87,14 +76,14 @@ fn freediameter_and_we_exchange_capabilities_watchdogs_and_goodbyes() {
         installed("tshark", "-v").then(|| Capture::start(bed.path("base.pcapng"), &[(ours, "diameter")])).flatten();
     let mut free = Free::start(&bed.path(""), ours, "No_TLS;");
     free.wait_for("-> 'STATE_OPEN'");
-    wait_for_peer(&bed, |peer| peer["state"] == "open");
+    wait_for_peer(&bed, |peer| peer["name"] == THEIRS && peer["state"] == "open");
     // Its watchdog comes after six seconds of silence, and is answered; nothing that we sent was unknown to it.
     free.wait_for("'Device-Watchdog-Answer'");
     // It says goodbye, and comes back.
     free.program.stop();
     free.wait_for("'Disconnect-Peer-Answer'");
     let free = Free::start(&bed.path(""), ours, "No_TLS;");
-    wait_for_peer(&bed, |peer| peer["state"] == "open");
+    wait_for_peer(&bed, |peer| peer["name"] == THEIRS && peer["state"] == "open");
     // We say goodbye.
     bed.signal("ims", "TERM");
     free.wait_for("'Disconnect-Peer-Request'");
@@ -126,5 +115,5 @@ fn freediameter_and_we_over_tls_with_our_certificates() {
     let bed = node(&format!("tls:127.0.0.1:{ours}"), &tls);
     let free = Free::start(folder.path(), ours, "");
     free.wait_for("-> 'STATE_OPEN'");
-    wait_for_peer(&bed, |peer| peer["state"] == "open");
+    wait_for_peer(&bed, |peer| peer["name"] == THEIRS && peer["state"] == "open");
 }

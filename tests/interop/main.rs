@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bootstrapping;
 mod capture;
 mod foreign;
 mod freediameter;

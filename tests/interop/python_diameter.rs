@@ -1,26 +1,20 @@
-//! python-diameter as HSS (Cx, Sh), as NAF and as BSF (Zn): what it sends and how, and what goes wrong with it.
+//! python-diameter as HSS (Cx, Sh): what it sends and how, and what goes wrong with it.
 
 use super::capture::{Capture, assert_diameter_is_sound};
-use super::foreign::{Script, avp, free_port, installed, python};
-use super::support::fake_bsm::exchange_from;
-use super::support::flow::Flow;
+use super::foreign::{Script, avp, installed, python, wait_for_peer};
 use super::support::hand::Hand;
-use super::support::{Bed, hex, wait_for};
-use imscript::aka::vector::Rand;
+use super::support::{Bed, wait_for};
 use imscript::cli::network::{Card, NAF, Plan};
-use imscript::gba::kdf::{Ks, ks_naf};
-use imscript::gba::naf_id::NafId;
 use serde_json::{Value, json};
-use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-pub fn card_argument(card: &Card) -> String {
+fn card_argument(card: &Card) -> String {
     format!("{},{},{},{}", card.impi, card.impu, card.k, card.opc)
 }
 
 /// An HSS with these subscribers, for our node.
-fn hss(python: &Path, cards: &[Card], more: &[&str]) -> Script {
+pub fn hss(python: &Path, cards: &[Card], more: &[&str]) -> Script {
     let cards: Vec<String> = cards.iter().map(card_argument).collect();
     let mut args = vec!["--client", OURS];
     cards.iter().for_each(|card| args.extend(["--card", card]));
@@ -29,14 +23,14 @@ fn hss(python: &Path, cards: &[Card], more: &[&str]) -> Script {
 }
 
 /// Origin-Host of the node under test.
-const OURS: &str = "scscf.home1.net";
+pub const OURS: &str = "scscf.home1.net";
 
 /// A node whose HSS this is, once it has connected.
 fn with_hss(hss: &Script) -> Bed {
     let at = format!("[\"tcp:127.0.0.1:{}\"]", hss.port);
     let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = {at}\nsh = {at}\n");
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
-    hss.wait_got("CER", 1);
+    wait_for_peer(&bed, |peer| peer["state"] == "open");
     bed
 }
 
@@ -202,83 +196,4 @@ fn the_broadcast_servers_registrations_stand_in_a_foreign_hss() {
     assert_registered(&result);
     let stored = hss.wait_got("PUR", 1);
     assert_eq!(avp(&stored, &["User-Identity", "Public-Identity"]), Some(&card.impu.clone().into()), "{stored}");
-}
-
-#[test]
-fn a_foreign_naf_gets_its_keys_and_no_others() {
-    let Some(python) = python() else { return };
-    let listen = free_port();
-    let ims_tables = format!(
-        "[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\n\n\
-         [[bsf.naf]]\nhost = \"naf.home1.net\"\nfqdns = [\"{NAF}\"]\n"
-    );
-    let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
-    let card = bed.subscriber_with("yes");
-    let mut hand = Hand::new(&card, bed.ims);
-    let first = hand.register(&hand.unanswered(), "", b"");
-    let challenge = Hand::challenge(&first);
-    let btid = imscript::gba::btid::Btid::new(&challenge.rand_autn().unwrap().0, "bsf.home1.net");
-    let answer = hand.answer(&challenge);
-    assert_eq!(hand.register(&answer, "", b"").status(), 200);
-
-    let server = format!("bsf.home1.net:{listen}");
-    let mut naf = Script::start(&python, "zn.py", &["naf", "--server", &server]);
-    let id = |fqdn: &str| hex(&NafId::parse(fqdn).unwrap().octets());
-    let mut ask = |btid: &str, fqdn: &str, odd: Option<&str>| {
-        naf.ask(json!({"do": "bir", "btid": btid, "naf_id": id(fqdn), "odd": odd}))
-    };
-    for odd in [None, Some("unknown_optional")] {
-        let answer = ask(btid.as_str(), NAF, odd);
-        assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
-        assert_eq!(avp(&answer, &["ME-Key-Material"]), Some(&hex(&hand.ks_naf.unwrap()).into()), "{answer}");
-    }
-    let experimental = |answer: &Value| avp(answer, &["Experimental-Result", "Experimental-Result-Code"]).cloned();
-    assert_eq!(experimental(&ask(btid.as_str(), "other.home1.net", None)), Some(5402.into()));
-    assert_eq!(experimental(&ask("nobody@bsf.home1.net", NAF, None)), Some(5403.into()));
-    let answer = ask(btid.as_str(), NAF, Some("unknown_mandatory"));
-    assert_eq!(avp(&answer, &["Result-Code"]), Some(&5001.into()), "{answer}");
-    assert!(avp(&answer, &["Failed-AVP"]).is_some(), "{answer}");
-}
-
-#[test]
-fn our_broadcast_server_asks_a_foreign_bsf() {
-    let Some(python) = python() else { return };
-    let card = Card::number(1);
-    let (rand, ks) = ([9_u8; 16], [3_u8; 32]);
-    let btid = imscript::gba::btid::Btid::new(&Rand(rand), "bsf.home1.net");
-    let known = format!("{},{},{},{}", btid.as_str(), card.impi, hex(&rand), hex(&ks));
-    let bsf = Script::start(&python, "zn.py", &["bsf", "--client", NAF, "--bootstrap", &known]);
-    let mut bed = Bed::empty("127.0.0.1");
-    let (ims, bsm) = (bed.ims, bed.bsm);
-    let config = format!(
-        "domain = \"home1.net\"\nroles = [\"bsm\"]\nlisten = [\"udp:{bsm}\"]\ndata_dir = \"bsm-data\"\n\
-         trace = \"bsm.jsonl\"\n\n[bsm]\nnaf = \"{NAF}\"\nims = \"udp:{ims}\"\n\
-         bsf = [\"tcp:127.0.0.1:{}\"]\nkey_retrieval = \"zn\"\n",
-        bsf.port
-    );
-    bed.start_node("bsm", &config).unwrap();
-    bsf.wait_got("CER", 1);
-    // What a foreign S-CSCF would send.
-    let socket = UdpSocket::bind(ims).unwrap();
-    let inner = format!(
-        "REGISTER sip:home1.net SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKi\r\nFrom: <{impu}>;tag=1\r\n\
-         To: <{impu}>\r\nCall-ID: i\r\nCSeq: 2 REGISTER\r\nMax-Forwards: 70\r\n\
-         Bcast-Ext: naf-id=\"{NAF}\";btid=\"{}\"\r\nContent-Length: 0\r\n\r\n",
-        btid.as_str(),
-        impu = card.impu,
-    );
-    let request = format!(
-        "REGISTER sip:{bsm} SIP/2.0\r\nVia: SIP/2.0/UDP {ims};branch=z9hG4bKt;rport\r\nMax-Forwards: 70\r\n\
-         From: <sip:scscf.home1.net>;tag=1\r\nTo: <{}>\r\nCall-ID: t\r\nCSeq: 1 REGISTER\r\nExpires: 600\r\n\
-         Contact: <sip:{ims}>\r\nContent-Type: message/sip\r\nContent-Length: {}\r\n\r\n{inner}",
-        card.impu,
-        inner.len()
-    );
-    let answer = exchange_from(&socket, &request, bsm);
-    assert_eq!(answer.status(), 200);
-    let key = ks_naf(&Ks(ks), &Rand(rand), &card.impi, &NafId::parse(NAF).unwrap());
-    Flow::with(&bed, &format!("BSM > BSM  SMK = Ks_NAF check={}", key.check_value()));
-    let asked = bsf.wait_got("BIR", 1);
-    assert_eq!(avp(&asked, &["Transaction-Identifier"]), Some(&btid.as_str().into()), "{asked}");
-    assert_eq!(avp(&asked, &["Origin-Host"]), Some(&NAF.into()), "{asked}");
 }
