@@ -70,7 +70,7 @@ fn a_good_file_is_taken_and_shown_without_secrets() {
     let a = json(&run(dir.path(), &["show", "a@home1.net", "--json"]));
     assert_eq!(a["impus"], serde_json::json!(["sip:A@home1.net", "sip:a@home1.net", "tel:+1201"]));
     assert_eq!((&a["algorithm"], &a["broadcast"], &a["amf"]), (&"milenage".into(), &true.into(), &"8000".into()));
-    assert_eq!(a["ims"], serde_json::json!({ "state": "not_registered", "since": null }));
+    assert_eq!(a["ims"], serde_json::json!({ "state": "not_registered", "since": null, "scscf": null }));
     assert_eq!(a["broadcast_registration"]["state"], "not_registered");
     let b = json(&run(dir.path(), &["show", "tel:+1-202", "--json", "--secrets"]));
     assert_eq!((&b["impi"], &b["k"], &b["opc"]), (&"b@home1.net".into(), &K.into(), &OPC.into()));

@@ -110,14 +110,15 @@ impl Lane {
     }
 
     /// What was asked for, or what can be done of it over this server's connection.
-    pub(super) async fn run(&mut self, work: Work, rate: Option<f64>) -> LoadReport {
+    /// `pace`: when the first is due, and how many a second.
+    pub(super) async fn run(&mut self, work: Work, pace: Option<(Instant, f64)>) -> LoadReport {
         self.work = work;
         self.end = match work {
             Work::Until(duration) => Some(Instant::now() + duration),
             _ => None,
         };
-        self.pacer = rate.and_then(Pacer::new);
-        if rate.is_some() && self.pacer.is_none() {
+        self.pacer = pace.and_then(|(first, rate)| Pacer::new(first, rate));
+        if pace.is_some() && self.pacer.is_none() {
             self.report.error("no thread for the pace");
             return std::mem::take(&mut self.report);
         }

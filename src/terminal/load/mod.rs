@@ -96,7 +96,7 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
     }
     let (own, server) = (Usage::own(), options.server_pid.and_then(Usage::of));
     let started = Instant::now();
-    let (_, measured) = all(ready, options.work, options.rate.map(|rate| rate / lanes as f64)).await;
+    let (_, measured) = all(ready, options.work, options.rate).await;
     report.merge(measured);
     report.elapsed = started.elapsed();
     report.own = Usage::own().zip(own).map(|(after, before)| after.since(&before));
@@ -108,9 +108,13 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
 async fn all(lanes: Vec<Lane>, work: Work, rate: Option<f64>) -> (Vec<Lane>, LoadReport) {
     let local = LocalSet::new();
     let mut running = JoinSet::new();
-    for mut lane in lanes {
+    // They take turns.
+    let (now, number) = (Instant::now(), lanes.len() as f64);
+    for (index, mut lane) in lanes.into_iter().enumerate() {
+        let first = |rate: f64| Duration::try_from_secs_f64(index as f64 / rate).map_or(now, |later| now + later);
+        let pace = rate.map(|rate| (first(rate), rate / number));
         let run = async move {
-            let report = lane.run(work, rate).await;
+            let report = lane.run(work, pace).await;
             (lane, report)
         };
         running.spawn_local_on(run, &local);

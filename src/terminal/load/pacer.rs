@@ -14,9 +14,9 @@ pub(super) struct Pacer {
 }
 
 impl Pacer {
-    /// So many a second from now on. None: no thread can be had.
-    pub(super) fn new(rate: f64) -> Option<Self> {
-        let (began, woken) = (Instant::now(), Arc::new(Notify::new()));
+    /// So many a second, the first at `began`. None: no thread can be had.
+    pub(super) fn new(began: Instant, rate: f64) -> Option<Self> {
+        let woken = Arc::new(Notify::new());
         let notify = Arc::downgrade(&woken);
         std::thread::Builder::new().name("pacer".into()).spawn(move || keep_pace(began, rate, &notify)).ok()?;
         Some(Pacer { began, rate, begun: 0, woken })
