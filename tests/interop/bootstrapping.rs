@@ -40,7 +40,7 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
         .then(|| Capture::start(folder.path().join("gba.pcapng"), &[(hss_port, "diameter"), (zn, "diameter")]))
         .flatten();
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
-    wait_for_peer(&bed, |peer| peer["state"] == "open");
+    wait_for_peer(&bed, "ims-data", |peer| peer["state"] == "open");
 
     // The card has seen SQNs that this HSS is far from issuing.
     let file = advanced_card(&bed, &card);
