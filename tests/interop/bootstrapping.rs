@@ -8,7 +8,7 @@ use super::support::fake_bsm::exchange_from;
 use super::support::flow::Flow;
 use super::support::hand::Hand;
 use super::support::{Bed, hex};
-use imscript::aka::vector::Rand;
+use imscript::aka::vector::{Autn, Rand};
 use imscript::broadcast::datetime;
 use imscript::cli::network::{Card, NAF, Plan};
 use imscript::gba::kdf::{Ks, KsNaf, ks_naf};
@@ -40,7 +40,7 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
         .then(|| Capture::start(folder.path().join("gba.pcapng"), &[(hss_port, "diameter"), (zn, "diameter")]))
         .flatten();
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
-    wait_for_peer(&bed, |peer| peer["state"] == "open");
+    wait_for_peer(&bed, "ims-data", |peer| peer["state"] == "open");
 
     // The card has seen SQNs that this HSS is far from issuing.
     let file = advanced_card(&bed, &card);
@@ -76,11 +76,13 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
     }
 }
 
+fn octets(digits: &str) -> Vec<u8> {
+    digits.as_bytes().chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+}
+
 /// The check value of a key in hexadecimal.
 fn check(key: &str) -> String {
-    let octets: Vec<u8> =
-        (0..key.len()).step_by(2).map(|at| u8::from_str_radix(&key[at..at + 2], 16).unwrap()).collect();
-    KsNaf(octets.try_into().unwrap()).check_value()
+    KsNaf(octets(key).try_into().unwrap()).check_value()
 }
 
 #[test]
@@ -127,6 +129,8 @@ fn our_broadcast_server_asks_a_foreign_bsf() {
     let known = format!("{},{},{},{}", btid.as_str(), card.impi, hex(&rand), hex(&ks));
     let bsf = Script::start(&python, "zn.py", &["bsf", "--client", NAF, "--bootstrap", &known]);
     let mut bed = Bed::empty("127.0.0.1");
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("zn.pcapng"), &[(bsf.port, "diameter")])).flatten();
     let (ims, bsm) = (bed.ims, bed.bsm);
     let config = format!(
         "domain = \"home1.net\"\nroles = [\"bsm\"]\nlisten = [\"udp:{bsm}\"]\ndata_dir = \"bsm-data\"\n\
@@ -135,7 +139,7 @@ fn our_broadcast_server_asks_a_foreign_bsf() {
         bsf.port
     );
     bed.start_node("bsm", &config).unwrap();
-    bsf.wait_got("CER", 1);
+    wait_for_peer(&bed, "bsm-data", |peer| peer["state"] == "open");
     // What a foreign S-CSCF would send.
     let socket = UdpSocket::bind(ims).unwrap();
     let inner = format!(
@@ -159,4 +163,49 @@ fn our_broadcast_server_asks_a_foreign_bsf() {
     let asked = bsf.wait_got("BIR", 1);
     assert_eq!(avp(&asked, &["Transaction-Identifier"]), Some(&btid.as_str().into()), "{asked}");
     assert_eq!(avp(&asked, &["Origin-Host"]), Some(&NAF.into()), "{asked}");
+    if let Some(capture) = &mut capture {
+        capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 54]).count() >= 2);
+        capture.stop();
+        // CER and BIR.
+        assert_diameter_is_sound(capture, &format!("tcp.dstport == {}", bsf.port), 2);
+    }
+}
+
+#[test]
+fn a_foreign_bsf_gets_vectors_and_settings_of_our_hss() {
+    let Some(python) = python() else { return };
+    let listen = free_port();
+    let ims_tables = format!("[diameter]\nlisten = [\"tcp:127.0.0.1:{listen}\"]\n");
+    let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("zh.pcapng"), &[(listen, "diameter")])).flatten();
+    let card = bed.subscriber_with("yes");
+    let server = format!("hss.home1.net:{listen}");
+    let mut bsf = Script::start(&python, "bsf.py", &["--host", "bsf.home1.net", "--server", &server]);
+    let mut ask = |impi: &str| bsf.ask(json!({"do": "mar", "impi": impi}));
+    let answer = ask(&card.impi);
+    assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
+    let item = |name| avp(&answer, &["3GPP-SIP-Auth-Data-Item", name]).and_then(Value::as_str).unwrap().to_owned();
+    // RAND and AUTN; the card takes them, and comes to the same keys.
+    let challenge = octets(&item("3GPP-SIP-Authenticate"));
+    let (rand, autn) = (challenge[..16].try_into().unwrap(), challenge[16..].try_into().unwrap());
+    let run = Hand::new(&card, bed.ims).usim.authenticate(&Rand(rand), &Autn(autn)).unwrap();
+    // Eight octets may happen to be a text, and are told as such.
+    let res = run.res.as_bytes();
+    assert!(
+        [hex(res), String::from_utf8_lossy(res).into_owned()].contains(&item("3GPP-SIP-Authorization")),
+        "{answer}"
+    );
+    assert_eq!((item("Confidentiality-Key"), item("Integrity-Key")), (hex(&run.ck.0), hex(&run.ik.0)));
+    let settings = avp(&answer, &["GBA-UserSecSettings"]).and_then(Value::as_str).unwrap();
+    assert!(settings.contains(&hex(format!("<uid>{}</uid>", card.impu).as_bytes())), "{answer}");
+    let answer = ask("nobody@home1.net");
+    let code = avp(&answer, &["Experimental-Result", "Experimental-Result-Code"]);
+    assert_eq!(code, Some(&5401.into()), "{answer}");
+    if let Some(capture) = &mut capture {
+        // MAR and MAA (303), two each.
+        capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 47]).count() >= 4);
+        capture.stop();
+        assert_diameter_is_sound(capture, &format!("tcp.srcport == {listen}"), 3);
+    }
 }

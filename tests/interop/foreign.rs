@@ -212,10 +212,10 @@ pub fn options(port: u16) -> Option<u16> {
     Some(Message::parse(&buffer[..length]).ok()?.status())
 }
 
-/// What our IMS node says of a Diameter peer, once it is as wanted.
-pub fn wait_for_peer(bed: &Bed, wanted: impl Fn(&Value) -> bool) -> Value {
+/// What a node of ours says of a Diameter peer, once it is as wanted.
+pub fn wait_for_peer(bed: &Bed, data_dir: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_for(|| {
-        let output = bed.imscript(&["diameter", "peers", "--data-dir", "ims-data", "--json"]).unwrap();
+        let output = bed.imscript(&["diameter", "peers", "--data-dir", data_dir, "--json"]).unwrap();
         let peers: Value = serde_json::from_slice(&output.stdout).ok()?;
         peers["done"]["peers"].as_array()?.iter().find(|peer| wanted(peer)).cloned()
     })

@@ -76,14 +76,14 @@ fn freediameter_and_we_exchange_capabilities_watchdogs_and_goodbyes() {
         installed("tshark", "-v").then(|| Capture::start(bed.path("base.pcapng"), &[(ours, "diameter")])).flatten();
     let mut free = Free::start(&bed.path(""), ours, "No_TLS;");
     free.wait_for("-> 'STATE_OPEN'");
-    wait_for_peer(&bed, |peer| peer["name"] == THEIRS && peer["state"] == "open");
+    wait_for_peer(&bed, "ims-data", |peer| peer["name"] == THEIRS && peer["state"] == "open");
     // Its watchdog comes after six seconds of silence, and is answered; nothing that we sent was unknown to it.
     free.wait_for("'Device-Watchdog-Answer'");
     // It says goodbye, and comes back.
     free.program.stop();
     free.wait_for("'Disconnect-Peer-Answer'");
     let free = Free::start(&bed.path(""), ours, "No_TLS;");
-    wait_for_peer(&bed, |peer| peer["name"] == THEIRS && peer["state"] == "open");
+    wait_for_peer(&bed, "ims-data", |peer| peer["name"] == THEIRS && peer["state"] == "open");
     // We say goodbye.
     bed.signal("ims", "TERM");
     free.wait_for("'Disconnect-Peer-Request'");
@@ -115,5 +115,5 @@ fn freediameter_and_we_over_tls_with_our_certificates() {
     let bed = node(&format!("tls:127.0.0.1:{ours}"), &tls);
     let free = Free::start(folder.path(), ours, "");
     free.wait_for("-> 'STATE_OPEN'");
-    wait_for_peer(&bed, |peer| peer["name"] == THEIRS && peer["state"] == "open");
+    wait_for_peer(&bed, "ims-data", |peer| peer["name"] == THEIRS && peer["state"] == "open");
 }

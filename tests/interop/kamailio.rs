@@ -1,14 +1,16 @@
 //! Kamailio as S-CSCF and as I-CSCF.
 
 use super::capture::{Capture, assert_diameter_is_sound};
-use super::foreign::{Program, advanced_card, bootstrap, fill, free_port, installed, options};
+use super::foreign::{Program, advanced_card, bootstrap, fill, free_port, installed, options, wait_for_peer};
 use super::sipp;
 use super::support::Bed;
+use super::support::fake_bsm::{exchange_from, receive_from};
 use super::support::flow::Flow;
 use super::support::hand::Hand;
 use imscript::cli::network::{NAF, Plan};
+use imscript::sip::{HeaderName, Message};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -132,17 +134,90 @@ fn kamailio_as_s_cscf_takes_our_hss() {
 #[test]
 fn kamailio_as_i_cscf_in_front_of_our_s_cscf() {
     let (bed, hss, _) = our_hss();
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("cx.pcapng"), &[(hss, "diameter")])).flatten();
     // The first of its S-CSCFs is nobody: the HSS has to name the other one.
     let servers = [("OTHER", free_port().to_string()), ("SCSCF", bed.ims.port().to_string())];
     let Some(kamailio) = Kamailio::start("icscf", bed.path("kamailio"), hss, &servers) else { return };
     let card = bed.subscriber_with("no");
+    // Whom the HSS says not to be registered (5003), or does not know (5001), Kamailio refuses by itself.
+    assert_eq!(subscribe(kamailio.address(), &card.impu).status(), 480);
+    assert_eq!(subscribe(kamailio.address(), "sip:nobody@home1.net").status(), 604);
     let at = format!("udp:{}", kamailio.address());
     let result = bed.terminal_at(&at, "register", &card, &[]).unwrap();
     assert_eq!(result["status"], 200, "{result}");
     bed.assert_ims_state(&card.impi, "registered");
+    // By LIA it finds our S-CSCF, which says what it does and what not.
+    let response = subscribe(kamailio.address(), &card.impu);
+    let allowed = response.header(HeaderName::Allow).map(String::from_utf8_lossy);
+    assert_eq!((response.status(), allowed.as_deref()), (405, Some("REGISTER, MESSAGE, OPTIONS")));
     let result = bed.terminal_at(&at, "deregister", &card, &["--all"]).unwrap();
     assert_eq!(result["result"], "deregistered", "{result}");
     bed.assert_ims_state(&card.impi, "not_registered");
+    assert_eq!(subscribe(kamailio.address(), &card.impu).status(), 480);
+    if let Some(capture) = &mut capture {
+        // LIR and LIA (302), four times.
+        capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 46]).count() >= 8);
+        capture.stop();
+        // CEA, four LIAs, and a UAA for each REGISTER: registration and deregistration have two.
+        assert_diameter_is_sound(capture, &format!("tcp.srcport == {hss}"), 8);
+    }
+}
+
+/// A request to a user, for which an I-CSCF asks by LIR; its answer.
+fn subscribe(server: SocketAddr, impu: &str) -> Message<'static> {
+    let socket = UdpSocket::bind((super::foreign::LOCALHOST, 0)).unwrap();
+    let local = socket.local_addr().unwrap();
+    let branch = format!("z9hG4bKs{}", local.port());
+    let request = format!(
+        "SUBSCRIBE {impu} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:watcher@home1.net>;tag=1\r\nTo: <{impu}>\r\nCall-ID: {branch}\r\nCSeq: 1 SUBSCRIBE\r\n\
+         Contact: <sip:watcher@{local}>\r\nEvent: reg\r\nExpires: 600\r\nContent-Length: 0\r\n\r\n"
+    );
+    // Whoever cannot say yet says 100 first.
+    let first = exchange_from(&socket, &request, server);
+    if first.status() >= 200 { first } else { receive_from(&socket) }
+}
+
+/// Our I-CSCF with our HSS, and Kamailio as the S-CSCF that it sends to.
+#[test]
+fn our_i_cscf_in_front_of_kamailio_as_s_cscf() {
+    let (mut bed, hss, _) = our_hss();
+    let mut capture =
+        installed("tshark", "-v").then(|| Capture::start(bed.path("cx.pcapng"), &[(hss, "diameter")])).flatten();
+    let Some(kamailio) = Kamailio::start("scscf", bed.path("kamailio"), hss, &[]) else { return };
+    let (gone, entry) = (free_port(), free_port());
+    let config = format!(
+        "domain = \"home1.net\"\nroles = [\"icscf\"]\nlisten = [\"udp:127.0.0.1:{entry}\"]\ndata_dir = \"icscf-data\"\n\n\
+         [diameter]\norigin_host = \"icscf.home1.net\"\n\n[hss]\ncx = [\"tcp:127.0.0.1:{hss}\"]\n\n\
+         [[icscf.scscf]]\nname = \"sip:127.0.0.1:{gone}\"\naddress = \"tcp:127.0.0.1:{gone}\"\ncapabilities = [7]\n\n\
+         [[icscf.scscf]]\nname = \"sip:{at}\"\naddress = \"udp:{at}\"\n",
+        at = kamailio.address()
+    );
+    bed.start_node("icscf", &config).unwrap();
+    wait_for_peer(&bed, "icscf-data", |peer| peer["state"] == "open");
+    let card = bed.subscriber_with("no");
+    let at = format!("udp:127.0.0.1:{entry}");
+    // The first S-CSCF is gone; the challenge and all else come from Kamailio.
+    let result = insist(|| bed.terminal_at(&at, "register", &card, &[]).unwrap());
+    bed.assert_ims_state(&card.impi, "registered");
+    assert_eq!(result["result"], "registered", "{result}");
+    // Assigned now: UAA names Kamailio.
+    insist(|| bed.terminal_at(&at, "register", &card, &[]).unwrap());
+    let request = |impu: &str| subscribe(SocketAddr::new(super::foreign::LOCALHOST, entry), impu);
+    // What Kamailio's script says to anything but REGISTER; LIA named Kamailio.
+    assert_eq!(request(&card.impu).status(), 405);
+    assert_eq!(request("sip:nobody@home1.net").status(), 404);
+    insist(|| bed.terminal_at(&at, "deregister", &card, &["--all"]).unwrap());
+    bed.assert_ims_state(&card.impi, "not_registered");
+    assert_eq!(request(&card.impu).status(), 480);
+    if let Some(capture) = &mut capture {
+        capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 46]).count() >= 6);
+        capture.stop();
+        // Answers of our HSS, and UAR and LIR of our I-CSCF.
+        let ours = format!("(tcp.srcport == {hss} || diameter.cmd.code in {{300, 302}})");
+        assert_diameter_is_sound(capture, &ours, 16);
+    }
 }
 
 #[test]

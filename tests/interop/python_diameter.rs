@@ -30,7 +30,7 @@ fn with_hss(hss: &Script) -> Bed {
     let at = format!("[\"tcp:127.0.0.1:{}\"]", hss.port);
     let ims_tables = format!("[diameter]\norigin_host = \"{OURS}\"\n\n[hss]\ncx = {at}\nsh = {at}\n");
     let bed = Bed::start(&Plan { ims_tables, ..Plan::default() });
-    wait_for_peer(&bed, |peer| peer["state"] == "open");
+    wait_for_peer(&bed, "ims-data", |peer| peer["state"] == "open");
     bed
 }
 

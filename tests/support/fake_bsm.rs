@@ -121,6 +121,11 @@ pub fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<
 pub fn exchange_from(socket: &UdpSocket, request: &str, to: SocketAddr) -> Message<'static> {
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket.send_to(request.as_bytes(), to).unwrap();
+    receive_from(socket)
+}
+
+/// What comes next at this socket.
+pub fn receive_from(socket: &UdpSocket) -> Message<'static> {
     let mut buffer = vec![0; 65536];
     let (length, _) = socket.recv_from(&mut buffer).expect("an answer within a minute");
     Message::parse_owned(buffer[..length].to_vec()).unwrap()
