@@ -1,5 +1,5 @@
 //! Foreign programs against running nodes: SIPp as a terminal, tshark as a reader of everything on the wire, Kamailio as
-//! CSCF, python-diameter as HSS, NAF and BSF, freeDiameter as a Diameter peer.
+//! CSCF, python-diameter as HSS, BSF and NAF, freeDiameter as a Diameter peer.
 //!
 //! A program that is not installed is reported as skipped; with `IMSCRIPT_FOREIGN=required` its absence is a failure.
 

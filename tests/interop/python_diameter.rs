@@ -50,7 +50,8 @@ fn assert_fails(bed: &Bed, card: &Card, statuses: &[u16]) {
     assert!(statuses.contains(&response.status()), "{}", response.status());
     let comes_again = response.header(imscript::sip::HeaderName::RetryAfter).is_some();
     assert_eq!(comes_again, response.status() != 500);
-    assert!(started.elapsed() < Duration::from_millis(2500), "{:?}", started.elapsed());
+    // Two seconds, and what a busy machine adds.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -160,13 +161,12 @@ fn a_slow_hss_does_not_hold_others_up() {
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| assert_fails(&bed, &cards[1], &[480, 504]));
         hss.wait_got("MAR", 2);
-        let started = Instant::now();
-        assert_registered(&terminal(&bed, "register", &cards[0], &[]));
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(Hand::new(&cards[0], bed.ims).run("").status(), 200);
+        assert!(!slow.is_finished());
         slow.join().unwrap();
     });
     // The late answer is nobody's; the next is.
-    std::thread::sleep(Duration::from_secs(3));
+    hss.wait_for("late", |_| true);
     assert_registered(&terminal(&bed, "register", &cards[1], &[]));
 }
 

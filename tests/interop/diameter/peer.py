@@ -122,6 +122,7 @@ class Peer(Node):
         fault = self.fault(name)
         if fault.get("fault") == "slow":
             time.sleep(fault["seconds"])
+            tell(late=name)
         if fault.get("fault") == "silent":
             return None
         # A plain message: what is sent stands in the AVPs alone, and in their order.
