@@ -8,7 +8,7 @@
 
 use super::Registration;
 use super::document::{
-    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, Untold, keys_text, read_keys,
+    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, keys_text, read_keys,
 };
 use super::register::Busy;
 use super::scscf::{Refusal, Scscf, Shared};
@@ -30,6 +30,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use trail::{Trail, gone_of};
 
 /// How long after its time an entity is still there for the timers to find.
 const AFTERLIFE: Duration = Duration::from_secs(24 * 3600);
@@ -62,18 +63,6 @@ pub struct Users {
     resume: Mutex<Vec<Impi>>,
     /// Users to be saved again, because a shared store may have lost them.
     again: Mutex<Vec<Impi>>,
-}
-
-#[derive(Default)]
-struct Trail {
-    /// Those that are there; `at`: since when.
-    bindings: Vec<Gone>,
-    gone: Vec<Gone>,
-    closed: u64,
-    /// What lies in the store has contacts.
-    stored: bool,
-    /// What is being saved has contacts.
-    said: bool,
 }
 
 /// What [`super::Shared`] has of all this.
@@ -140,17 +129,6 @@ impl Users {
         self.store.nature() == Nature::Shared
     }
 
-    /// For what a REGISTER is about to change ([`super::binding::Binding::since`]). Nodes differ about the store's clock by a few milliseconds,
-    /// on busy machines by more, and what one acknowledges after another must not look like the earlier.
-    pub(super) fn since(&self, impi: &Impi) -> u64 {
-        let times = self.times();
-        let known = self
-            .trails
-            .get(impi.as_str())
-            .map_or(0, |trail| trail.bindings.iter().chain(&trail.gone).map(|gone| gone.at).max().unwrap_or(0));
-        times.to_store(times.mono).max(known + 1)
-    }
-
     /// Reads all users of a store of the node's own, beside the traffic. It blocks: a thread's whole work.
     pub fn load(&self) {
         let mut read = 0u64;
@@ -189,48 +167,8 @@ impl Users {
         self.resume.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what is gone since this node saved the user last, and what is there now.
-    fn trail(&self, impi: &Impi, present: Vec<Gone>, leg: u64, now: u64) -> (Vec<Gone>, u64) {
-        let mut trail = self.trails.entry(impi.clone()).or_default();
-        let left = trail.left(&present, now);
-        trail.gone.retain(|gone| gone.until > now && !left.iter().any(|new| new.is(gone)));
-        trail.gone.extend(left);
-        trail.said = !present.is_empty();
-        trail.bindings = present;
-        trail.closed = trail.closed.max(leg);
-        (trail.gone.clone(), trail.closed)
-    }
-
-    /// An end that has yet to be stored or told, for the save that is about to be made. It is nobody's to tell if the
-    /// store has no contacts either: another node ended them.
-    fn ending(&self, impi: &Impi, registered: bool) -> Option<(Untold, Arc<[Impu]>, Option<Leg>)> {
-        let stored = self.trails.get(impi.as_str()).is_some_and(|trail| trail.stored);
-        let mut ending = self.endings.get_mut(impi.as_str())?;
-        ending.said = !registered && (stored || ending.stored);
-        let untold = || Untold { cause: ending.cause.clone(), by: self.me };
-        ending.said.then(|| (untold(), ending.impus.clone(), ending.leg.clone()))
-    }
-
     fn unreadable(key: &Key, why: Unreadable) -> StoreError {
         StoreError::Damaged { key: key.clone(), why: why.to_string().into() }
-    }
-}
-
-impl Trail {
-    /// What this node knew and has no longer, and others may have.
-    fn left(&self, present: &[Gone], now: u64) -> Vec<Gone> {
-        let left = |old: &&Gone| old.until > now && !present.iter().any(|new| new.is(old));
-        self.bindings.iter().filter(left).cloned().collect()
-    }
-}
-
-fn gone_of(contact: &crate::registrar::binding::Binding, times: Times) -> Gone {
-    Gone {
-        uri: contact.uri.to_string(),
-        instance: contact.instance.as_deref().map(str::to_owned),
-        reg_id: contact.reg_id,
-        at: contact.since,
-        until: times.to_store(contact.latest),
     }
 }
 
@@ -625,3 +563,4 @@ mod ending;
 mod merge;
 #[cfg(test)]
 mod tests;
+mod trail;

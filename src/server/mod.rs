@@ -399,7 +399,7 @@ impl Node {
     /// What the node and its scripts count, in the Prometheus text format; `imscript metrics` has the generations too.
     /// A sample that names no generation of its own has that of the one that serves.
     pub fn metrics(&self) -> String {
-        exposition(&self.metrics, &self.serving)
+        exposition(&self.metrics, &self.serving, &*self.store)
     }
 
     /// Where the IMS role listens, ports known.
@@ -492,9 +492,24 @@ impl Drop for Node {
     }
 }
 
-fn exposition(metrics: &Metrics, serving: &Serving) -> String {
+fn exposition(metrics: &Metrics, serving: &Serving, store: &dyn Store) -> String {
     let generation = serving.generation().map(|id| id.to_string());
-    metrics.exposition_with(generation.as_deref().map(|id| (GENERATION, id)))
+    let text = metrics.exposition_with(generation.as_deref().map(|id| (GENERATION, id)));
+    text + &health(generation.as_deref(), store)
+}
+
+/// How the parts of the store fare, written anew each time: a part that is no longer one leaves no sample behind.
+fn health(generation: Option<&str>, store: &dyn Store) -> String {
+    let mut text = String::from("# HELP imscript_store_well Whether a part of the store can be read or written\n");
+    text.push_str("# TYPE imscript_store_well gauge\n");
+    let generation = generation.map(|id| format!("{GENERATION}=\"{id}\",")).unwrap_or_default();
+    for part in store.health() {
+        for (what, well) in [("read", part.reads), ("write", part.writes)] {
+            let (name, well) = (&part.part, u8::from(well));
+            text.push_str(&format!("imscript_store_well{{{generation}part=\"{name}\",to=\"{what}\"}} {well}\n"));
+        }
+    }
+    text
 }
 
 /// Bootstrappings held at once.

@@ -28,7 +28,7 @@ pub(super) fn handler(
     Arc::new(move |request, reply| match (&policy, request) {
         (policy, Request::Metrics {}) => {
             let generations = policy.as_ref().map(|policy| policy.board().metrics()).unwrap_or_default();
-            reply.done(json!({ "text": generations + &super::exposition(&metrics, &serving) }));
+            reply.done(json!({ "text": generations + &super::exposition(&metrics, &serving, &*store) }));
         }
         (policy, Request::Status {}) => {
             let policy = policy.as_ref().map(|policy| policy.board().status());

@@ -174,6 +174,9 @@ fn when_the_whole_store_is_away_that_is_said_at_once_and_what_was_acknowledged_i
     // Nobody waits for a server that is slow; a moment later it is taken for dead.
     let said = wait_for(|| Some(status(&bed)).filter(|(ready, _)| !ready)).1;
     assert!(said.starts_with("degraded") && said.contains("is away"), "{said}");
+    let metrics = bed.imscript_ok(&["metrics", "--config", "one.toml"]);
+    let ill = |line: &&str| line.starts_with("imscript_store_well{") && line.ends_with(" 0");
+    assert!(metrics.lines().any(|line| ill(&line)), "{metrics}");
     cluster.servers.iter().for_each(|server| server.signal("CONT"));
     wait_for(|| status(&bed).0.then_some(()));
     wait_for(|| (register(&mut other, at[0], at[1]).0 == 200).then_some(()));

@@ -1,6 +1,7 @@
 //! What becomes of a user whom another node of a shared store has changed meanwhile.
 
-use super::{Trail, Users, gone_of};
+use super::Users;
+use super::trail::{Trail, gone_of};
 use crate::gba::bootstrap::{Bootstrap, Made};
 use crate::identity::Impi;
 use crate::registrar::Registration;
