@@ -3,6 +3,7 @@
 
 use super::address::Listen;
 use super::neighbours::Connected;
+use super::spread;
 use super::tls::Tls;
 use crate::sip::transaction::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -58,7 +59,8 @@ fn open(listen: Listen, workers: &mut [Sockets]) -> io::Result<Listen> {
         // then take half of the traffic. An exclusive socket first finds that out, and the port for port 0.
         listen.addr = local(&socket(listen, false)?)?;
     }
-    for worker in workers {
+    let count = workers.len();
+    for (n, worker) in workers.iter_mut().enumerate() {
         let socket = socket(listen, shared)?;
         listen.addr = local(&socket)?;
         match listen.transport {
@@ -66,6 +68,12 @@ fn open(listen: Listen, workers: &mut [Sockets]) -> io::Result<Listen> {
                 // Bursts wait in the kernel while the worker is busy; the system may grant less.
                 let _ = socket.set_recv_buffer_size(4 << 20);
                 let _ = socket.set_send_buffer_size(1 << 20);
+                if shared
+                    && n == 0
+                    && let Err(why) = spread::by_content(&socket, count)
+                {
+                    tracing::warn!(%listen, %why, "datagrams of one sender all go to one worker");
+                }
                 worker.udp.push(socket.into());
             }
             stream => {

@@ -143,7 +143,7 @@ impl Worker {
     /// Sends an answer the way that its request came.
     fn reply(&self, origin: &Origin, to: SocketAddr, bytes: &[u8]) {
         match origin {
-            Origin::Port(port) => drop(self.send_datagram(port, bytes, to)),
+            Origin::Port(port) => self.answer_datagram(port, bytes, to),
             Origin::Stream(connection) => drop(self.send_stream(connection, bytes)),
         }
     }

@@ -13,10 +13,12 @@
 //! own (`Message::into_owned`) only if it has to wait for something.
 
 mod address;
+mod batch;
 mod bind;
 mod dispatch;
 mod neighbours;
 mod outbound;
+mod spread;
 mod stream;
 mod tcp;
 mod tls;

@@ -3,13 +3,16 @@
 //! A request of ours leaves from a port that only this worker has, and its Via names it: on a shared listening port the
 //! answer could come to another worker.
 
+use super::batch::{BATCH, Incoming, Outgoing};
 use super::dispatch::Origin;
 use super::{Direction, Listen, Worker, count};
 use crate::sip::message::limits;
 use crate::sip::transaction::{Source, Transport};
 use socket2::SockRef;
+use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +26,14 @@ pub(super) struct Port {
     pub(super) local: SocketAddr,
     /// For our own requests and their answers: it is open on all addresses, whatever the operator listens on.
     pub(super) is_egress: bool,
+    /// Answers to what is being received; None outside a batch.
+    held: RefCell<Option<Outgoing>>,
 }
 
 impl Port {
     pub(super) fn new(socket: std::net::UdpSocket, is_egress: bool) -> io::Result<Rc<Port>> {
         let local = socket.local_addr()?;
-        Ok(Rc::new(Port { socket: UdpSocket::from_std(socket)?, local, is_egress }))
+        Ok(Rc::new(Port { socket: UdpSocket::from_std(socket)?, local, is_egress, held: RefCell::default() }))
     }
 
     /// Past tokio's readiness, which it only learns by waiting: the socket does not block, and a datagram that finds no
@@ -99,39 +104,71 @@ impl Worker {
         }
     }
 
+    /// An answer: while its port's batch is worked on it waits for the others of the batch.
+    pub(super) fn answer_datagram(&self, port: &Port, bytes: &[u8], to: SocketAddr) {
+        if let Some(held) = &mut *port.held.borrow_mut() {
+            self.show(Direction::Out, bytes, Transport::Udp, to);
+            return held.push(bytes, to);
+        }
+        let _ = self.send_datagram(port, bytes, to);
+    }
+
+    /// Sends what the batch's answers were; the store for the next batch's comes back.
+    fn send_held(&self, port: &Port) -> Option<Outgoing> {
+        let mut held = port.held.take()?;
+        held.send(port.socket.as_raw_fd(), |to, result| match result {
+            Ok(()) => count(&self.counters.sent),
+            Err(why) => {
+                count(&self.counters.unsent);
+                tracing::debug!("cannot send to udp:{to}: {why}");
+            }
+        });
+        Some(held)
+    }
+
     /// Receives on one port for ever.
     pub(super) async fn receive(self: Rc<Self>, port: Rc<Port>) {
-        // One octet more than the limit tells a datagram that exceeds it.
-        let mut buffer = vec![0; limits::MESSAGE + 1];
+        let mut incoming = Incoming::new();
+        let mut outgoing = Some(Outgoing::new());
         let nobody: Arc<[String]> = Arc::from([]);
         let origin = Origin::Port(port.clone());
         loop {
             let mut failed = port.socket.readable().await.is_err();
             let mut taken = 0;
             while !failed && taken < BURST {
-                taken += 1;
-                match port.socket.try_recv_from(&mut buffer) {
-                    Ok((length, addr)) => {
-                        let Some(bytes) = buffer.get(..length).filter(|bytes| bytes.len() <= limits::MESSAGE) else {
-                            count(&self.counters.discarded);
-                            continue;
-                        };
-                        let source =
-                            Source { transport: Transport::Udp, addr, local: port.local, peer_names: nobody.clone() };
-                        self.on_message(bytes, &source, &origin);
-                    }
+                match incoming.receive(&port.socket) {
+                    Ok(()) => {}
                     Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                     // News of an earlier datagram that did not arrive.
-                    Err(e) if matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => {}
+                    Err(e) if matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => {
+                        taken += 1;
+                        continue;
+                    }
                     Err(e) => {
                         tracing::debug!("udp:{}: {e}", port.local);
                         failed = true;
+                        break;
                     }
+                }
+                taken += BATCH;
+                port.held.replace(outgoing.take().or_else(|| Some(Outgoing::new())));
+                for (bytes, addr) in incoming.datagrams() {
+                    if bytes.len() > limits::MESSAGE {
+                        count(&self.counters.discarded);
+                        continue;
+                    }
+                    let source =
+                        Source { transport: Transport::Udp, addr, local: port.local, peer_names: nobody.clone() };
+                    self.on_message(bytes, &source, &origin);
+                }
+                outgoing = self.send_held(&port);
+                if !incoming.is_full() {
+                    break;
                 }
             }
             if failed {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-            } else if taken == BURST {
+            } else if taken >= BURST {
                 tokio::task::yield_now().await;
             }
         }
