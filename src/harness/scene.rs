@@ -118,7 +118,7 @@ impl Scene {
         let user = || impu.split_once(':').map_or(impu.as_str(), |(_, rest)| rest).to_owned();
         let impi = Impi::from(named.unwrap_or_else(user).as_str()).to_string();
         let is_register = message.method() == b"REGISTER";
-        let kind = match Plan::read(&message, &LIMITS, None) {
+        let kind = match Plan::read(&message, &LIMITS) {
             Ok(plan) if is_register => plan.kind(&[]),
             _ => Kind::Other,
         };

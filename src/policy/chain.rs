@@ -11,7 +11,7 @@ use super::fault::{Counters, Fault, OnError};
 use super::plugin::Link;
 use super::stage::{Context, Decide, FailureView, Outcome, PortionView, Question, Stage, StatusEvent};
 use super::throttle::Throttle;
-use super::verdict::{self, Opinion, Reject, Subscription, When};
+use super::verdict::{self, Opinion, Reject};
 use crate::clock::Clock;
 use crate::sip::Message;
 use std::cell::RefCell;
@@ -234,7 +234,7 @@ fn closed(stage: Stage) -> Option<Opinion> {
         Stage::Receive => Some(Opinion::Receive(verdict::Receive::Reject(refusal()))),
         Stage::Register => Some(Opinion::Register(verdict::Register::Reject(refusal()))),
         Stage::Verify => {
-            let verify = verdict::Verify { subscription: Subscription::Always, at: When::AfterAuthentication };
+            let verify = verdict::Verify::default();
             Some(Opinion::Verify(verify))
         }
         Stage::Authorized => Some(Opinion::Authorized(verdict::Authorized::Reject(refusal()))),

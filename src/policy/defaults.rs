@@ -18,7 +18,7 @@
 //! others are skipped or left pending (RFC 3261 §8.2.2.3: Require is no wish).
 
 use super::stage::{Context, Decide, PortionView, ServerView, Stage, StatusEvent, System};
-use super::verdict::{self, Forward, KeyMovement, NotifyBy, OnFailure, Order, Reject, Subscription, When};
+use super::verdict::{self, Forward, KeyMovement, NotifyBy, OnFailure, Order, Reject};
 use crate::sip::Message;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Decide for Defaults {
     }
 
     fn verify(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Verify {
-        verdict::Verify { subscription: Subscription::Always, at: When::AfterAuthentication }
+        verdict::Verify::default()
     }
 
     fn authorized(&self, _: &Message<'_>, _: &Context<'_>) -> verdict::Authorized {

@@ -69,6 +69,12 @@ pub struct Verify {
     pub at: When,
 }
 
+impl Default for Verify {
+    fn default() -> Self {
+        Verify { subscription: Subscription::Always, at: When::AfterAuthentication }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authorized {
     Accept { expires: Option<u32> },

@@ -70,7 +70,7 @@ impl Scscf {
         if self.shared.busy.contains(asked.impi.as_str()) {
             return Err(in_progress());
         }
-        let plan = Plan::read(request, &settings.limits, None).map_err(refuse_contacts)?;
+        let plan = Plan::read(request, &settings.limits).map_err(refuse_contacts)?;
         let kind = self.shared.table.with(asked.impi.as_str(), |r| plan.kind(r.map_or(&[], |r| &r.bindings)));
         if kind == Kind::Deregister {
             asked.entry = Entry::Deregistration;
@@ -110,7 +110,7 @@ impl Scscf {
         let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(in_progress)?;
         match kind {
             Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
-            _ => self.admit(request, source, &asked, turn, verify, authenticated).await,
+            _ => self.admit(request, source, &asked, turn, plan, verify, authenticated).await,
         }
     }
 
@@ -196,19 +196,20 @@ impl Scscf {
         source: &Source,
         asked: &Asked<'_>,
         turn: &mut Turn,
+        plan: Plan<'_>,
         verify: verdict::Verify,
         authenticated: Authenticated,
     ) -> Result<Vec<u8>, Refusal> {
         let settings = &self.shared.settings;
-        let ceiling = {
+        let plan = {
             let view = authenticated.portion.as_ref().and_then(Remembered::portion).map(view);
             let ctx = Context { portion: view.as_ref(), ..turn.context(&self.shared, source) };
             match turn.decide.authorized(request, &ctx) {
-                verdict::Authorized::Accept { expires } => expires,
+                verdict::Authorized::Accept { expires: Some(ceiling) } => plan.at_most(ceiling, &settings.limits),
+                verdict::Authorized::Accept { expires: None } => plan,
                 verdict::Authorized::Reject(reject) => return Err(rejected(reject)),
             }
         };
-        let plan = Plan::read(request, &settings.limits, ceiling).map_err(refuse_contacts)?;
         let previous = self.shared.table.get(asked.impi.as_str());
         if let Plan::Query = plan {
             return Ok(self.told(request, source, asked, previous, authenticated.info));

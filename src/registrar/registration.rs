@@ -20,6 +20,14 @@ pub struct Limits {
     pub max_contacts: usize,
 }
 
+impl Limits {
+    /// The longest expiry under a ceiling. One below the shortest counts as that, since a time of 0 would remove what was to
+    /// be registered, and a shorter one would be refused when it is refreshed.
+    fn longest(&self, ceiling: u32) -> u32 {
+        ceiling.clamp(self.min_expires.max(1), self.max_expires.max(1))
+    }
+}
+
 /// Why a REGISTER's contacts cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BindingError {
@@ -48,11 +56,9 @@ pub enum Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `ceiling`: a policy's word on the longest expiry; below the shortest it counts as that, since a time of 0
-    /// would remove what was to be registered, and a shorter one would be refused when it is refreshed.
-    pub fn read(request: &'a Message<'_>, limits: &Limits, ceiling: Option<u32>) -> Result<Self, BindingError> {
+    pub fn read(request: &'a Message<'_>, limits: &Limits) -> Result<Self, BindingError> {
         let header = request.expires();
-        let longest = ceiling.unwrap_or(u32::MAX).clamp(limits.min_expires.max(1), limits.max_expires.max(1));
+        let longest = limits.longest(u32::MAX);
         match request.contacts().map_err(|_| BindingError::BadContact)? {
             Contacts::None => Ok(Plan::Query),
             Contacts::Star if header == Some(0) => Ok(Plan::RemoveAll),
@@ -73,6 +79,15 @@ impl<'a> Plan<'a> {
                 Ok(Plan::Change(asked))
             }
         }
+    }
+
+    /// With a policy's word on the longest expiry.
+    pub fn at_most(mut self, ceiling: u32, limits: &Limits) -> Self {
+        if let Plan::Change(asked) = &mut self {
+            let longest = limits.longest(ceiling);
+            asked.iter_mut().for_each(|(_, granted)| *granted = (*granted).min(longest));
+        }
+        self
     }
 
     /// Initial, refresh or deregistration, seen beside what is bound already.
