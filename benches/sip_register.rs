@@ -1,10 +1,13 @@
-//! What one IMS REGISTER costs in the message layer: parse it, read nine header fields, answer 200; and the checks that
-//! come before. `cargo bench --bench sip_register` prints time and allocations; `benches/instructions` counts
+//! What one IMS REGISTER costs in the message layer: parse it, read nine header fields, answer 200; the checks that
+//! come before; and what the server really asks of it on its way (`register`). `cargo bench --bench sip_register` prints time and allocations; `benches/instructions` counts
 //! instructions, which unlike time are the same on every run.
 //!
 //! `sip_register STAGE COUNT` runs one stage COUNT times and prints nothing.
 #![allow(unsafe_code)] // one trait whose methods are unsafe to call, below
 
+use imscript::registrar::Limits;
+use imscript::registrar::registration::Plan;
+use imscript::sip::transaction::key::Keying;
 use imscript::sip::{Contacts, HeaderName, Message, ResponseWriter};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -61,28 +64,44 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-type Stage = fn(&[u8], SocketAddr);
+type Stage = fn(&[u8], SocketAddr, &Keying);
 
-const STAGES: [(&str, Stage); 5] = [
-    ("parse", |octets, _| drop(parsed(octets))),
-    ("parse+check", |octets, _| {
+const STAGES: [(&str, Stage); 8] = [
+    ("parse", |octets, _, _| drop(parsed(octets))),
+    ("parse+key", |octets, source, keying| {
+        black_box(keying.key(&parsed(octets), source.ip())).expect("a key");
+    }),
+    ("parse+plan", |octets, _, _| {
+        black_box(Plan::read(&parsed(octets), &LIMITS, None)).expect("contacts");
+    }),
+    ("parse+check", |octets, _, _| {
         black_box(parsed(octets).check()).expect("a sound message");
     }),
-    ("parse+read", |octets, _| {
+    ("parse+read", |octets, _, _| {
         black_box(read(&parsed(octets)));
     }),
-    ("parse+read+200", |octets, source| {
+    ("parse+read+200", |octets, source, _| {
         let message = parsed(octets);
         black_box(read(&message));
         black_box(ok(&message, source));
     }),
-    ("parse+check+read+200", |octets, source| {
+    ("parse+check+read+200", |octets, source, _| {
         let message = parsed(octets);
         black_box(message.check()).expect("a sound message");
         black_box(read(&message));
         black_box(ok(&message, source));
     }),
+    ("register", |octets, source, keying| {
+        let message = parsed(octets);
+        black_box(keying.key(&message, source.ip())).expect("a key");
+        black_box(message.top_via().expect("Via").params.has("rport"));
+        black_box(message.check()).expect("a sound message");
+        black_box(register(&message));
+        black_box(ok(&message, source));
+    }),
 ];
+
+const LIMITS: Limits = Limits { min_expires: 60, default_expires: 3600, max_expires: 600_000, max_contacts: 10 };
 
 fn parsed(octets: &[u8]) -> Message<'_> {
     black_box(Message::parse(octets).expect("a message"))
@@ -119,6 +138,30 @@ fn read(message: &Message<'_>) -> usize {
     seen
 }
 
+/// What transport and registrar ask of a REGISTER between its check and its answer, as often as they do.
+fn register(message: &Message<'_>) -> usize {
+    let lists = [HeaderName::Require, HeaderName::Supported];
+    let mut seen: usize = lists.into_iter().flat_map(|name| message.list(name)).map(<[u8]>::len).sum();
+    seen += usize::from(message.max_forwards().expect("Max-Forwards").unwrap_or_default());
+    seen += usize::from(message.request_uri().expect("Request-URI").as_sip().is_some());
+    seen += message.to().expect("To").uri.aor().len();
+    let credentials = message.authorizations().next().expect("Authorization").expect("Authorization");
+    for name in ["realm", "username", "nonce", "response", "auts", "algorithm", "qop", "username", "realm", "uri"] {
+        seen += credentials.get(name).map_or(0, |value| value.len());
+    }
+    for _first_and_final in 0..2 {
+        if let Plan::Change(asked) = Plan::read(message, &LIMITS, None).expect("contacts") {
+            seen += asked.iter().map(|(contact, granted)| contact.params.len() + *granted as usize).sum::<usize>();
+        }
+    }
+    if let Contacts::List(contacts) = message.contacts().expect("Contact") {
+        seen += contacts.iter().map(|contact| contact.params.iter().count()).sum::<usize>();
+    }
+    seen += message.from().expect("From").uri_raw.len() + message.to().expect("To").uri_raw.len();
+    seen += message.call_id().expect("Call-ID").len() + message.cseq().expect("CSeq").number as usize;
+    seen + message.list(HeaderName::Path).count()
+}
+
 /// The answer as a registrar gives it (RFC 3261 §10.3, RFC 3327, RFC 3608, TS 24.229 §5.4.1.2.2).
 fn ok(message: &Message<'_>, source: SocketAddr) -> Vec<u8> {
     let mut response = ResponseWriter::new(message, 200, source, "a73kszlfl");
@@ -132,8 +175,9 @@ fn ok(message: &Message<'_>, source: SocketAddr) -> Vec<u8> {
 
 fn run(stage: Stage, count: u64) {
     let source = SocketAddr::from(([192, 0, 2, 7], 5060));
+    let keying = Keying::default();
     for _ in 0..count {
-        stage(black_box(REGISTER), black_box(source));
+        stage(black_box(REGISTER), black_box(source), &keying);
     }
 }
 

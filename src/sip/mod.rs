@@ -22,5 +22,5 @@ pub use body::Part;
 pub use edit::Edit;
 pub use header::{AuthParams, CSeq, Contacts, HeaderError, HeaderName, MediaType, NameAddr, Params, Via};
 pub use message::{Fault, Message, limits};
-pub use print::{RequestWriter, ResponseWriter, is_defined_method, reason_phrase};
+pub use print::{Line, RequestWriter, ResponseWriter, is_defined_method, reason_phrase};
 pub use uri::{Host, SipUri, Uri};

@@ -1,10 +1,15 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
-use super::scan::{elements, find_line_end, is_blank, is_token, trim};
+use super::scan::{elements, is_token};
 use super::{Fault, HeaderName, Message, NameAddr, Via};
+use line::{push_decimal, push_ip, push_value};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+
+mod line;
+
+pub use line::Line;
 
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
@@ -100,23 +105,6 @@ pub fn is_defined_method(method: &[u8]) -> bool {
     DEFINED.contains(&method)
 }
 
-/// Appends a value: folds become one blank, as does any other CR or LF.
-fn push_value(out: &mut Vec<u8>, value: &[u8]) {
-    let value = trim(value);
-    if find_line_end(value, 0).is_none() {
-        return out.extend_from_slice(value);
-    }
-    let mut octets = value.iter().copied().peekable();
-    while let Some(b) = octets.next() {
-        if matches!(b, b'\r' | b'\n') {
-            while octets.next_if(|&b| is_blank(b)).is_some() {}
-            out.push(b' ');
-        } else {
-            out.push(b);
-        }
-    }
-}
-
 fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -143,16 +131,6 @@ fn push_copies(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName) {
     }
 }
 
-fn push_decimal(out: &mut Vec<u8>, number: usize) {
-    let (mut digits, mut first, mut rest) = ([b'0'; 20], 19, number);
-    while rest > 9 && first > 0 {
-        digits[first] += (rest % 10) as u8;
-        (first, rest) = (first - 1, rest / 10);
-    }
-    digits[first] += (rest % 10) as u8;
-    out.extend_from_slice(&digits[first..]);
-}
-
 /// Writing into a vector cannot fail; this keeps the formatter's result out of the way.
 fn push_fmt(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
@@ -163,7 +141,7 @@ fn finish(mut out: Vec<u8>, content_type: Option<&str>, body: &[u8]) -> Vec<u8> 
         push_known(&mut out, HeaderName::ContentType, content_type.as_bytes());
     }
     out.extend_from_slice(b"Content-Length: ");
-    push_decimal(&mut out, body.len());
+    push_decimal(&mut out, body.len() as u64);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
     out
@@ -237,6 +215,12 @@ impl ResponseWriter {
         self
     }
 
+    /// A header whose value is written in place, without a text of its own; the line ends with the statement:
+    /// `response.line(HeaderName::Contact).text("<").text(uri).text(">;expires=").number(60);`
+    pub fn line(&mut self, name: HeaderName) -> Line<'_> {
+        Line::begin(&mut self.out, name)
+    }
+
     /// A header by text name; CR and LF in the value are refused (replaced by a blank). A name that is no token adds
     /// nothing, nor does Content-Length, which the writer counts itself.
     pub fn header_named(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Self {
@@ -297,16 +281,6 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
-    let IpAddr::V4(ip) = ip else { return push_fmt(out, format_args!("{ip}")) };
-    for (i, octet) in ip.octets().into_iter().enumerate() {
-        if i > 0 {
-            out.push(b'.');
-        }
-        push_decimal(out, octet.into());
-    }
-}
-
 /// Builds a request without Via: the transaction layer puts its own on top.
 #[derive(Debug, Clone)]
 pub struct RequestWriter {
@@ -337,6 +311,11 @@ impl RequestWriter {
     pub fn header(&mut self, name: HeaderName, value: impl AsRef<[u8]>) -> &mut Self {
         push_known(&mut self.out, name, value.as_ref());
         self
+    }
+
+    /// As [`ResponseWriter::line`].
+    pub fn line(&mut self, name: HeaderName) -> Line<'_> {
+        Line::begin(&mut self.out, name)
     }
 
     /// As [`ResponseWriter::header_named`].
