@@ -265,23 +265,13 @@ impl Scscf {
         let mut response = self.response(request, 401, source);
         let mut keys_sent = false;
         for algorithm in &algorithms {
-            let mut value = format!(
-                "Digest realm=\"{}\",nonce=\"{nonce}\",algorithm={},qop=\"{qop}\"",
-                settings.domain,
-                algorithm.as_str()
-            );
+            let mut line = response.line(HeaderName::WwwAuthenticate);
+            line.text("Digest realm=\"").text(&settings.domain).text("\",nonce=\"").text(&nonce).text("\",algorithm=");
+            line.text(algorithm.as_str()).text(",qop=\"").text(qop).text("\"");
             if let (true, true, Secret::Aka(vector)) = (algorithm.is_aka(), self.sends_keys_to(source), &secret) {
-                use std::fmt::Write;
                 keys_sent = true;
-                for (name, key) in [("ik", &vector.ik), ("ck", &vector.ck)] {
-                    let _ = write!(value, ",{name}=\"");
-                    key.0.iter().for_each(|octet| {
-                        let _ = write!(value, "{octet:02x}");
-                    });
-                    value.push('"');
-                }
+                line.text(",ik=\"").hex(vector.ik.0).text("\",ck=\"").hex(vector.ck.0).text("\"");
             }
-            response.header(HeaderName::WwwAuthenticate, value);
         }
         let memo = Memo { impu: asked.impu.clone(), keys_sent, found };
         let challenge = Challenge { nonce: nonce.into(), algorithms: algorithms.into(), secret, resyncs, memo };

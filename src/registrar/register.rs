@@ -7,7 +7,7 @@ use super::authenticate::{Authenticated, Remembered, Verdict, refusal_of};
 use super::content;
 use super::outcome::LegOutcome;
 use super::registration::{BindingError, Plan, Registration};
-use super::scscf::{Refusal, Scscf, Shared, sip_uri};
+use super::scscf::{Refusal, Scscf, Shared};
 use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
@@ -18,7 +18,7 @@ use crate::hss::{Assignment, Entry, HssError, Profile};
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict;
 use crate::policy::{Context, Kind};
-use crate::sip::transaction::Source;
+use crate::sip::transaction::{Source, Transport};
 use crate::sip::{AuthParams, HeaderName, Host, Message, Uri};
 use std::sync::Arc;
 
@@ -461,20 +461,25 @@ impl Scscf {
         info: Option<String>,
     ) -> Vec<u8> {
         let mut response = self.response(request, 200, source);
-        for contact in registration.contact_values(self.now().mono) {
-            response.header(HeaderName::Contact, contact);
-        }
+        registration.write_contacts(&mut response, self.now().mono);
         if !registration.bindings.is_empty() {
             response.copy(request, HeaderName::Path);
             // Where the terminal came in is where it can send its next requests.
-            let here = if source.local.ip().is_unspecified() {
-                self.shared.settings.uri.clone()
+            let mut route = response.line(HeaderName::ServiceRoute);
+            if source.local.ip().is_unspecified() {
+                route.text("<").text(&self.shared.settings.uri);
             } else {
-                sip_uri(source.transport, source.local)
-            };
-            response.header(HeaderName::ServiceRoute, format!("<{here};lr>"));
-            let associated: Vec<String> = registration.impus.iter().map(|impu| format!("<{impu}>")).collect();
-            response.header(HeaderName::PAssociatedUri, associated.join(", "));
+                route.text("<sip:").socket(source.local);
+                if source.transport != Transport::Udp {
+                    route.text(";transport=").text(source.transport.param());
+                }
+            }
+            route.text(";lr>");
+            drop(route);
+            let mut associated = response.line(HeaderName::PAssociatedUri);
+            for (n, impu) in registration.impus.iter().enumerate() {
+                associated.text(if n == 0 { "<" } else { ", <" }).text(impu.as_str()).text(">");
+            }
         }
         if let Some(info) = info {
             response.header(HeaderName::AuthenticationInfo, info);

@@ -4,7 +4,8 @@ use super::binding::{Binding, ContactAsked};
 use crate::identity::{Impi, Impu};
 use crate::policy::Kind;
 use crate::sip::transaction::Source;
-use crate::sip::{Contacts, HeaderName, Message};
+use crate::sip::{Contacts, HeaderName, Message, ResponseWriter};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,17 +194,18 @@ impl Registration {
         }
     }
 
-    /// Contact values for the 200 (§10.3 step 8), best q first.
-    pub fn contact_values(&self, mono: Duration) -> Vec<String> {
+    /// The Contacts of the 200 (§10.3 step 8), best q first.
+    pub fn write_contacts(&self, response: &mut ResponseWriter, mono: Duration) {
         let mut bound: Vec<&Binding> = self.bindings.iter().filter(|b| b.until > mono).collect();
         bound.sort_by_key(|b| std::cmp::Reverse(b.q));
-        bound
-            .into_iter()
-            .map(|b| {
-                let q = if b.q == 1000 { String::new() } else { format!(";q=0.{:03}", b.q) };
-                format!("<{}>{}{q};expires={}", b.uri, b.params, b.expires_in(mono))
-            })
-            .collect()
+        for b in bound {
+            let mut contact = response.line(HeaderName::Contact);
+            contact.text("<").text(&*b.uri).text(">").text(&*b.params);
+            if b.q != 1000 {
+                let _ = write!(contact, ";q=0.{:03}", b.q);
+            }
+            contact.text(";expires=").number(b.expires_in(mono).into());
+        }
     }
 
     /// When the last contact ends.
