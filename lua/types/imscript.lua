@@ -325,6 +325,10 @@ function ims.reject(status, reason, options) end
 ---@return Verdict # The verdict.
 function ims.challenge(options) end
 
+---`register`: registers the terminal without a challenge, as whom it says it is. Only for an access network that lets nobody else's requests through: see [policy.md](policy.md#register). Errors: A plugin without `trust = true` under `[capabilities]` calls it.
+---@return Verdict # The verdict.
+function ims.trust() end
+
 ---`verify`: checks the subscription. Errors: An unknown key or word.
 ---@param options? VerifyOptions Which, and when.
 ---@return Verdict # The verdict.

@@ -14,8 +14,8 @@ const SMALLEST_QUOTA: u64 = 1 << 10;
 const LARGEST_SHARED: u64 = 64 << 20;
 const LARGEST_STORE: u64 = 1 << 30;
 
-/// The names, each that of the global it gives.
-pub const CAPABILITIES: [&str; 6] = ["http", "shared", "store", "metric", "hss", "timer"];
+/// The names, each that of the global it gives; but `trust` gives `ims.trust`.
+pub const CAPABILITIES: [&str; 7] = ["http", "shared", "store", "metric", "hss", "timer", "trust"];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -28,6 +28,8 @@ pub struct Capabilities {
     pub metric: bool,
     pub hss: bool,
     pub timer: bool,
+    /// Registers terminals without a challenge.
+    pub trust: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +112,7 @@ impl Capabilities {
             "metric" => self.metric,
             "hss" => self.hss,
             "timer" => self.timer,
+            "trust" => self.trust,
             _ => false,
         }
     }
@@ -123,6 +126,7 @@ impl Capabilities {
             metric: true,
             hss: true,
             timer: true,
+            trust: true,
         }
     }
 
@@ -160,6 +164,7 @@ impl Capabilities {
         granted.metric = fields.boolean("metric", found).unwrap_or(false);
         granted.hss = fields.boolean("hss", found).unwrap_or(false);
         granted.timer = fields.boolean("timer", found).unwrap_or(false);
+        granted.trust = fields.boolean("trust", found).unwrap_or(false);
         if let Some(log) = table.node.get("log") {
             fields.get("log");
             found.hinted(log.line, "log is no capability", "it is always there: take this out");

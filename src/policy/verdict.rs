@@ -43,6 +43,8 @@ pub enum Register {
     Challenge {
         algorithms: Option<Vec<Algorithm>>,
     },
+    /// No challenge: the terminal is whom it says it is. Whoever can send such a request is then every user.
+    Trust,
     Reject(Reject),
 }
 

@@ -26,6 +26,7 @@ pub fn json(opinion: &Opinion) -> Value {
                 algorithms.as_ref().map(|list| json!(list.iter().map(|a| a.as_str()).collect::<Vec<_>>())),
             )],
         ),
+        Opinion::Register(Register::Trust) => json!({ "verdict": "trust" }),
         Opinion::Verify(verify) => self::verify(verify),
         Opinion::Authorized(Authorized::Accept { expires }) => {
             with("accept", [("expires", expires.map(|seconds| json!(seconds)))])

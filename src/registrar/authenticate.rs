@@ -42,13 +42,15 @@ pub enum Remembered {
     Shed {
         all_or_nothing: bool,
     },
+    /// Nobody has shown that it is the user's: there is no key that could go with it.
+    Unproven,
 }
 
 impl Remembered {
     pub(super) fn portion(&self) -> Option<&Portion> {
         match self {
             Remembered::Portion(portion) => Some(portion),
-            Remembered::Shed { .. } => None,
+            Remembered::Shed { .. } | Remembered::Unproven => None,
         }
     }
 
@@ -56,6 +58,7 @@ impl Remembered {
         match self {
             Remembered::Portion(portion) => portion.all_or_nothing,
             Remembered::Shed { all_or_nothing } => *all_or_nothing,
+            Remembered::Unproven => false,
         }
     }
 }

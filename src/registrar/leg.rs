@@ -79,6 +79,7 @@ impl Scscf {
                 );
             }
             (Some(Remembered::Shed { .. }), _) => return Ok(LegOutcome::failed("let go under load")),
+            (Some(Remembered::Unproven), _) => return Ok(LegOutcome::failed("not authenticated")),
             // A new Ks: the server that holds a key of the old one gets the new one, unless it has ended things itself.
             (None, Some(leg)) if new_key.is_some() && leg.state != RegState::NotRegistered => {
                 Portion { naf: leg.naf.clone(), profile: None, payload: None, btid: None, all_or_nothing: false }

@@ -3,7 +3,7 @@
 //! * [`binding`], [`registration`]: contacts and what a REGISTER does to them, pure
 //! * [`table`]: who is registered, shared by all workers, with the expiry queue
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
-//!   [`authenticate`] its challenge and verdict, [`leg`] the broadcast leg, [`status`] and [`notice`] who is
+//!   [`authenticate`] its challenge and verdict (`trust`: neither), [`leg`] the broadcast leg, [`status`] and [`notice`] who is
 //!   told of changes, `pushed` what the HSS begins, [`message`] MESSAGEs between terminal, broadcast server and BSF;
 //! * [`keeping`]: how users outlive the process and reach other nodes; `document`, their form in a store
 //!
@@ -30,6 +30,7 @@ pub mod scscf;
 pub mod status;
 pub mod subscription;
 pub mod table;
+mod trust;
 mod turn;
 
 pub use registration::{Limits, Registration};

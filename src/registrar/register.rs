@@ -86,7 +86,8 @@ impl Scscf {
             let view = portion.as_ref().map(view);
             let ctx = Context { portion: view.as_ref(), ..turn.context(&self.shared, source) };
             let offer = match turn.decide.register(request, &ctx) {
-                verdict::Register::Challenge { algorithms } => algorithms,
+                verdict::Register::Challenge { algorithms } => Some(algorithms),
+                verdict::Register::Trust => None,
                 verdict::Register::Reject(reject) => return Err(rejected(reject)),
             };
             (offer, turn.decide.verify(request, &ctx))
@@ -101,9 +102,12 @@ impl Scscf {
                 Err(why) => return Err(refusal_of(why)),
             }
         }
-        let authenticated = match self.authenticate(request, source, &asked, portion, offer).await? {
-            Verdict::Challenge(response) => return Ok(response),
-            Verdict::Authenticated(authenticated) => *authenticated,
+        let authenticated = match offer {
+            None => self.trusted(&asked, &plan, portion).await?,
+            Some(offer) => match self.authenticate(request, source, &asked, portion, offer).await? {
+                Verdict::Challenge(response) => return Ok(response),
+                Verdict::Authenticated(authenticated) => *authenticated,
+            },
         };
         // The portion of the first REGISTER may be the one that counts.
         turn.all_or_nothing = authenticated.portion.as_ref().is_some_and(Remembered::is_all_or_nothing);

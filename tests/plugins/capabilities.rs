@@ -1,6 +1,7 @@
 //! What a plugin may use is what its manifest asks for; anything else is a fault when it is loaded, by file and line.
 
-use crate::world::Dir;
+use crate::world::{Dir, ctx, message, servers, source};
+use imscript::policy::{Decide, verdict};
 
 #[test]
 fn a_global_without_its_capability_is_refused_where_it_is_used() {
@@ -45,4 +46,30 @@ fn granting_another_capability_does_not_help() {
     let dir = Dir::new();
     dir.plugin("x", "", "[capabilities]\ntimer = true\nhttp = []\n", "local a = http");
     assert!(dir.fault().contains("http is used without the capability"), "{}", dir.fault());
+}
+
+#[test]
+fn trust_is_for_plugins_that_ask_for_it() {
+    let plugin = |more: &str, functions: &str| {
+        let dir = Dir::new();
+        dir.plugin("x", "\"register\"", &format!("on_error = \"skip\"\n{more}"), functions);
+        dir
+    };
+    let at_once = "local TRUST = ims.trust()\nfunction plugin_.register()\n return TRUST\nend";
+    let why = "x is not granted ims.trust; plugin.toml: [capabilities] trust = true";
+    for more in ["", "[capabilities]\ntrust = false", "[capabilities]\ntimer = true"] {
+        let fault = plugin(more, at_once).fault();
+        assert!(fault.starts_with("x/main.lua:2: ") && fault.contains(why), "{fault}");
+    }
+    let (source, servers) = (source(), servers());
+    let ctx = ctx(&source, &servers);
+    let later = "function plugin_.register()\n return ims.trust()\nend";
+    let verdict = plugin("", later).chain().register(&message(), &ctx);
+    assert_eq!(verdict, verdict::Register::Challenge { algorithms: None }, "a fault, and the default");
+    for functions in [at_once, later] {
+        let granted = plugin("[capabilities]\ntrust = true", functions);
+        assert_eq!(granted.chain().register(&message(), &ctx), verdict::Register::Trust);
+    }
+    let fault = plugin("[capabilities]\ntrust = 1", later).fault();
+    assert!(fault.contains("trust"), "{fault}");
 }

@@ -59,6 +59,8 @@ fn register_challenges_or_rejects() {
     assert_eq!(world.register(&policy), verdict::Register::Challenge { algorithms: Some(vec![Akav2Sha256, Akav1Md5]) });
     let policy = stage("register", "req, ctx", "return ims.challenge()");
     assert_eq!(world.register(&policy), verdict::Register::Challenge { algorithms: None });
+    let policy = stage("register", "req, ctx", "return ims.trust()");
+    assert_eq!(world.register(&policy), verdict::Register::Trust);
     let policy = stage("register", "req, ctx", r#"return ims.reject(403, "Not here")"#);
     let reject = Reject::new(403, "Not here");
     assert_eq!(world.register(&policy), verdict::Register::Reject(reject));

@@ -369,6 +369,20 @@ fn a_barred_identity_registers_and_is_told_to_nobody() {
 }
 
 #[test]
+fn a_barred_identity_registers_without_a_challenge_and_is_told_to_nobody() {
+    let foreign = Foreign::new(FixedPolicy { register: Some(verdict::Register::Trust), ..FixedPolicy::default() });
+    let mut phone = Phone::alice();
+    assert_eq!(phone.first(&foreign.network, &[], None).status(), 200);
+    let [sip, tel] = of_alice();
+    let document = document(ALICE, std::slice::from_ref(&tel), &[sip.as_str()], &BroadcastSubscription::All);
+    assert_eq!(foreign.changes(ALICE, &document), base::SUCCESS);
+    let response = phone.first(&foreign.network, &[], None);
+    assert_eq!((response.status(), text(&response, HeaderName::PAssociatedUri)), (200, "<tel:+1234>"));
+    assert_eq!(phone.first(&foreign.network, &["Expires: 0"], None).status(), 200);
+    assert!(!foreign.network.is_registered(ALICE));
+}
+
+#[test]
 fn while_the_hss_is_away_who_is_registered_stays_and_others_wait() {
     let foreign = Foreign::new(FixedPolicy::default());
     let mut phone = Phone::for_broadcast();

@@ -19,3 +19,4 @@ mod server_fails;
 mod shared_naf;
 mod stages;
 mod status;
+mod trust;

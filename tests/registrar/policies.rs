@@ -10,6 +10,7 @@ use imscript::hss::RegState;
 use imscript::policy::lua::{Env, Generation, LuaPolicy, PolicySource, Unit};
 use imscript::policy::{Chain, ServerView};
 use imscript::registrar::Settings;
+use imscript::sip::transaction::Transport;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,7 +95,7 @@ fn all_of_them_load_and_name_only_stages_that_there_are() {
             }
         }
     }
-    assert!(loaded >= 23, "{loaded}");
+    assert!(loaded >= 24, "{loaded}");
 }
 
 #[test]
@@ -194,6 +195,24 @@ fn routing_with_fail_over() {
     network.answer_at(port_of("north"), Reply::status(403));
     assert_eq!(went(&network, &mut Phone::for_broadcast(), None, &[]), "north", "a refusal is the last word");
     assert_eq!(network.leg_state("alice@home1.net"), Some(RegState::Failed));
+}
+
+#[test]
+fn register_without_a_challenge_behind_trusted_gateways() {
+    let network = network("register/trusted_gateways.lua");
+    for (address, status) in [
+        ("192.0.2.10:5060", 200),
+        ("[2001:db8::10]:5060", 200),
+        ("192.0.2.1:5060", 401),
+        ("192.0.2.101:5060", 401),
+        ("[2001:db8::1]:5060", 401),
+    ] {
+        let mut phone = Phone::alice();
+        phone.call_id = address.into();
+        phone.source = source(Transport::Udp, address);
+        let registered = phone.first(&network, &[], None).status();
+        assert_eq!(registered, status, "{address}");
+    }
 }
 
 /// How often the HSS is asked for the subscription in each of some registrations, `pause` seconds apart.

@@ -8,7 +8,7 @@ use crate::policy::{Question, Stage};
 fn fit(stage: Stage) -> &'static str {
     match stage {
         Stage::Receive => "ims.drop, ims.reject or nil",
-        Stage::Register => "ims.challenge or ims.reject",
+        Stage::Register => "ims.challenge, ims.trust or ims.reject",
         Stage::Verify => "ims.verify",
         Stage::Authorized => "ims.accept or ims.reject",
         Stage::Broadcast => "ims.forward, ims.skip or ims.reject",
@@ -48,6 +48,7 @@ pub(super) fn opinion(
         (Question::Register { .. }, Made::Challenge { algorithms }) => {
             Opinion::Register(verdict::Register::Challenge { algorithms })
         }
+        (Question::Register { .. }, Made::Trust) => Opinion::Register(verdict::Register::Trust),
         (Question::Register { .. }, Made::Reject(reject)) => Opinion::Register(verdict::Register::Reject(reject)),
         (Question::Verify { .. }, Made::Verify(verify)) => Opinion::Verify(verify),
         (Question::Authorized { .. }, Made::Accept { expires }) => {

@@ -19,6 +19,7 @@ const MAX_AFTER: u32 = 86_400;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Made {
     Challenge { algorithms: Option<Vec<Algorithm>> },
+    Trust,
     Reject(Reject),
     Verify(verdict::Verify),
     Accept { expires: Option<u32> },
@@ -39,6 +40,7 @@ impl Made {
     pub(super) fn made_by(&self) -> &'static str {
         match self {
             Made::Challenge { .. } => "ims.challenge",
+            Made::Trust => "ims.trust",
             Made::Reject(_) => "ims.reject",
             Made::Verify(_) => "ims.verify",
             Made::Accept { .. } => "ims.accept",
@@ -62,8 +64,9 @@ pub(super) struct Constructor(u8);
 
 type Make = fn([Arg<'_>; 3]) -> Result<Made, Refusal>;
 
-const CONSTRUCTORS: [(&str, Make); 14] = [
+const CONSTRUCTORS: [(&str, Make); 15] = [
     ("challenge", |[argument, ..]| challenge(argument)),
+    ("trust", |_| Ok(Made::Trust)),
     ("verify", |[argument, ..]| verify(argument)),
     ("accept", |[argument, ..]| accept(argument)),
     ("forward", |[argument, ..]| forward(argument)),
@@ -98,6 +101,11 @@ impl Constructor {
 
     pub(super) fn name(self) -> &'static str {
         CONSTRUCTORS.get(usize::from(self.0)).map_or("", |(name, _)| name)
+    }
+
+    /// What a manifest must grant before it may be called.
+    pub(super) fn capability(self) -> Option<&'static str> {
+        (self.name() == "trust").then_some("trust")
     }
 
     /// Makes the verdict; the refusal begins with the constructor's name.

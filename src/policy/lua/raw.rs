@@ -353,6 +353,13 @@ unsafe extern "C-unwind" fn construct(state: *mut ffi::lua_State) -> c_int {
 
 fn make(desk: &Desk, number: u8, arguments: [Arg<'_>; 3], block: &mut Option<Made>) -> Result<(), Refused> {
     let Some(constructor) = Constructor::numbered(number) else { return desk.refuse(format_args!("no verdict")) };
+    if let Some(capability) = constructor.capability()
+        && !desk.unit.capabilities.grants(capability)
+    {
+        let (unit, name) = (&desk.unit.name, constructor.name());
+        return desk
+            .refuse(format_args!("{unit} is not granted ims.{name}; plugin.toml: [capabilities] {capability} = true"));
+    }
     match constructor.make(arguments) {
         Ok(made) => {
             *block = Some(made);

@@ -10,6 +10,7 @@ use super::fields::line;
 use super::host::table::class;
 use super::ims::Made;
 use super::message;
+use super::unit::Unit;
 use crate::policy::verdict::Edit;
 use crate::policy::{PortionView, Question, Stage};
 use crate::sip::Message;
@@ -17,6 +18,7 @@ use mlua::{Function, Lua, Value};
 use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::rc::Rc;
+use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Object {
@@ -100,6 +102,7 @@ pub(super) struct Desk {
     /// What the stage has changed so far; dropped if it fails.
     edits: RefCell<Vec<Edit>>,
     generation: u64,
+    pub(super) unit: Arc<Unit>,
 }
 
 /// What a stage gave back.
@@ -144,7 +147,7 @@ pub(super) struct Refused;
 const MAX_EDITS: usize = 16;
 
 impl Desk {
-    pub(super) fn new(generation: u64) -> Self {
+    pub(super) fn new(unit: Arc<Unit>, generation: u64) -> Self {
         Desk {
             call: Cell::new(0),
             last: Cell::new(0),
@@ -154,6 +157,7 @@ impl Desk {
             editable: Cell::new(false),
             edits: RefCell::default(),
             generation,
+            unit,
         }
     }
 

@@ -297,7 +297,7 @@ pub(crate) fn narrow() -> mlua::Result<Lua> {
 pub(super) fn bare(unit: &Arc<Unit>, env: &Env, generation: u64) -> mlua::Result<Vm> {
     let lua = narrow()?;
     let globals = lua.globals();
-    let desk = Rc::new(Desk::new(generation));
+    let desk = Rc::new(Desk::new(unit.clone(), generation));
     let kept = lua.create_table()?;
     for (slot, how) in [(Kept::SetHeader, How::Set), (Kept::AddHeader, How::Add), (Kept::RemoveHeader, How::Remove)] {
         kept.raw_set(slot as i32, view::edit_method(&lua, &desk, how)?)?;

@@ -150,6 +150,15 @@ pub(super) static IMS: Module = Module {
             &[optional("options", Type::Class("ChallengeOptions"), "How.")],
             "`register`: challenges the terminal.",
         ),
+        Function {
+            errors: "A plugin without `trust = true` under `[capabilities]` calls it.",
+            ..verdict(
+                "trust",
+                &[],
+                "`register`: registers the terminal without a challenge, as whom it says it is. Only for an access network that \
+                 lets nobody else's requests through: see [policy.md](policy.md#register).",
+            )
+        },
         verdict(
             "verify",
             &[optional("options", Type::Class("VerifyOptions"), "Which, and when.")],
