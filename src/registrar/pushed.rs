@@ -1,9 +1,10 @@
-//! What the HSS begins at the S-CSCF: the end of a registration (TS 24.229 §5.4.1.5) and a changed profile (TS 29.228
-//! §6.2), each carried on to the broadcast server.
+//! What the HSS begins at the S-CSCF: the end of a registration (TS 24.229 §5.4.1.5), a changed profile (TS 29.228
+//! §6.2), the end of a broadcast registration (TS 29.328 §6.1.4); each is carried on to the broadcast server.
 
 use super::register::Busy;
 use super::scscf::Scscf;
-use crate::hss::Profile;
+use super::table::Leg;
+use crate::hss::{Profile, RegState};
 use crate::identity::{Impi, Impu};
 use std::time::Duration;
 
@@ -47,6 +48,21 @@ impl Scscf {
             && let Some(server) = self.shared.server(&leg.server)
         {
             self.tell_server(&impi, server.clone(), Some(profile.broadcast));
+        }
+    }
+
+    /// The broadcast registration of whoever has this public identity ends, while he stays registered with the IMS.
+    pub async fn end_broadcast(&self, impu: &Impu) {
+        let Some(impi) = self.find(impu.as_str()).await else { return };
+        let _busy = self.alone_with(&impi).await;
+        let _ = self.fetch(&impi).await; // what this node has of him is better than nothing
+        let stands = |leg: &Leg| matches!(leg.state, RegState::Registered | RegState::Pending);
+        let ended = self.shared.table.update_leg(impi.as_str(), |leg| leg.take_if(|leg| stands(leg)));
+        if let Some(leg) = ended.flatten() {
+            tracing::info!(%impi, "the HSS ends a broadcast registration");
+            self.shared.subscriptions.forget(&impi);
+            self.keep(&impi);
+            self.ims_ended(&impi, leg, "deactivated");
         }
     }
 

@@ -272,10 +272,10 @@ impl Node {
         let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
         let mut locate = remote.clone().map(|remote| remote as Arc<dyn Locate>);
-        let pushed = match (remote, &ims) {
-            (Some(remote), Some(shared)) => Some(diameter::pushed(remote, shared, &*users)),
-            _ => None,
-        };
+        // An I-CSCF is told nothing.
+        let pushed = remote
+            .filter(|_| ims.is_some() || bsm.is_some())
+            .map(|remote| diameter::pushed(remote, ims.as_deref(), bsm.as_deref(), &*users));
         if let Some(diameter) = &mut diameter {
             pushed.iter().for_each(|pushed| diameter.serve(pushed.clone()));
             let own = ims.as_ref().map(|shared| shared.settings.uri.clone());

@@ -81,6 +81,10 @@ impl BsmShared {
         Ok(BsmShared { config: Arc::new(config), state, hss, zn: None })
     }
 
+    pub(super) fn state(&self) -> Arc<BsmState> {
+        self.state.clone()
+    }
+
     /// The way to the BSF over Diameter.
     pub(super) fn with_zn(self, zn: Option<Arc<Zn>>) -> Self {
         BsmShared { zn, ..self }
@@ -300,9 +304,8 @@ async fn keep_time(
         if let Some(hss) = &embedded {
             hss.maintain(clock.now());
         }
-        if let (Some(pushed), Some(scscf)) = (&pushed, &scscf) {
-            diameter::act(pushed, scscf);
-            pushed.maintain(clock.now());
+        if let Some(pushed) = &pushed {
+            diameter::act(pushed, scscf.as_ref(), bsm.as_ref(), clock.now());
         }
     }
 }

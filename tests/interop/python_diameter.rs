@@ -186,14 +186,52 @@ fn answers_in_another_order_than_the_questions_find_their_own() {
     assert_eq!(hss.wait_for("released", |_| true)["released"], 4);
 }
 
+/// Sh-Data with the broadcast registration as somebody else leaves it.
+fn repository_data(sequence: u32, state: &str) -> String {
+    format!(
+        "<Sh-Data><RepositoryData><ServiceIndication>bcast-registration</ServiceIndication>\
+         <SequenceNumber>{sequence}</SequenceNumber><ServiceData><BcastRegistration><State>{state}</State>\
+         <Server>bsm</Server><NafFqdn>{NAF}</NafFqdn></BcastRegistration></ServiceData></RepositoryData></Sh-Data>"
+    )
+}
+
 #[test]
-fn the_broadcast_servers_registrations_stand_in_a_foreign_hss() {
+fn the_broadcast_servers_registrations_stand_in_a_foreign_hss_which_may_end_them() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let hss = hss(&python, std::slice::from_ref(&card), &["--application-server", &format!("sip:{NAF}")]);
+    let mut hss = hss(&python, std::slice::from_ref(&card), &["--application-server", &format!("sip:{NAF}")]);
+    let folder = tempfile::tempdir().unwrap();
+    let port = hss.port;
+    let mut capture = installed("tshark", "-v")
+        .then(|| Capture::start(folder.path().join("sh.pcapng"), &[(port, "diameter")]))
+        .flatten();
     let bed = with_hss(&hss);
+    let tells = |hss: &mut Script, impu: &str, data: &str| {
+        hss.ask(json!({"do": "pnr", "impu": impu, "to": OURS, "data": data}))
+    };
+    let answer = tells(&mut hss, &card.impu, &repository_data(0, "not_registered"));
+    assert_eq!(avp(&answer, &["Experimental-Result", "Experimental-Result-Code"]), Some(&5001.into()), "{answer}");
     let result = terminal(&bed, "register", &card, &["--naf-id", NAF, "--figure", "7"]);
     assert_registered(&result);
     let stored = hss.wait_got("PUR", 1);
     assert_eq!(avp(&stored, &["User-Identity", "Public-Identity"]), Some(&card.impu.clone().into()), "{stored}");
+    let asked = hss.wait_got("SNR", 1);
+    assert_eq!(avp(&asked, &["Subs-Req-Type"]), Some(&0.into()), "{asked}");
+    assert_eq!(avp(&asked, &["Service-Indication"]), Some(&"bcast-registration".into()), "{asked}");
+    assert_eq!(avp(&asked, &["Send-Data-Indication"]), Some(&1.into()), "{asked}");
+    let answer = tells(&mut hss, &card.impu, "<Sh-Data><RepositoryData/></Sh-Data>");
+    assert_eq!(avp(&answer, &["Experimental-Result", "Experimental-Result-Code"]), Some(&5100.into()), "{answer}");
+    let told = hss.got("PUR").len();
+    let answer = tells(&mut hss, &card.impu, &repository_data(9, "not_registered"));
+    assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
+    let ended = hss.wait_got("PUR", told + 1);
+    assert!(ended.to_string().contains("<State>not_registered</State>"), "{ended}");
+    let ends = hss.wait_got("SNR", 2);
+    assert_eq!(avp(&ends, &["Subs-Req-Type"]), Some(&1.into()), "{ends}");
+    if let Some(capture) = &mut capture {
+        let last = [0, 0, 2, 0xc1, 0xc0, 0, 0, 16, 0, 0, 0x28, 0xaf, 0, 0, 0, 1];
+        capture.wait_until(|octets| octets.windows(last.len()).any(|window| window == last));
+        capture.stop();
+        assert_diameter_is_sound(capture, &format!("tcp.dstport == {port}"), 8);
+    }
 }

@@ -3,16 +3,18 @@
 //! The S-CSCF sends MAR and SAR, and as the I-CSCF in the same box UAR. Vectors beyond the one that is needed are kept
 //! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
 //! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
-//! HSS over Sh (`repository`), the BSF's vectors come over Zh (`bootstrapping`), or over Cx where no Zh is spoken.
+//! HSS over Sh (`repository`), whose changes this node has itself told of (`notified`); the BSF's vectors come over Zh (`bootstrapping`), or over Cx where no Zh is spoken.
 
 mod bootstrapping;
 mod locate;
+mod notified;
 mod pushed;
 mod repository;
 mod vectors;
 pub(super) mod verdict;
+mod watch;
 
-pub use pushed::{Push, Pushed};
+pub use pushed::{Push, Pushed, Users};
 
 use super::profile::ImsSubscription;
 use super::{
@@ -36,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use vectors::Vectors;
+use watch::Watches;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,6 +62,8 @@ pub struct Settings {
     /// Of the HSS, where the operator names it.
     pub host: Option<Arc<str>>,
     pub realm: Option<Arc<str>>,
+    /// Whether it speaks Cx: a node that is a broadcast server alone asks for nothing there.
+    pub cx: bool,
     /// Whether it speaks Sh: what Cx cannot tell it is not told otherwise.
     pub sh: bool,
     /// Whether it speaks Zh: else the BSF takes its vectors from Cx.
@@ -74,6 +79,7 @@ pub struct RemoteHss {
     /// Of users who are registered here.
     profiles: DashMap<Impi, Arc<Profile>>,
     repositories: Repositories,
+    watches: Watches,
     away: AtomicBool,
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
     wants_scheme: AtomicBool,
@@ -91,6 +97,7 @@ impl RemoteHss {
             vectors: Vectors::new(settings.users, settings.vector_lifetime),
             profiles: DashMap::new(),
             repositories: Repositories::new(settings.users),
+            watches: Watches::new(settings.users),
             away: AtomicBool::new(false),
             wants_scheme: AtomicBool::new(false),
             // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).
@@ -369,12 +376,18 @@ impl Hss for RemoteHss {
         &'a self,
         impu: &'a Impu,
         state: BroadcastState,
-        _: Now,
+        now: Now,
     ) -> Answer<'a, Result<(), HssError>> {
-        match self.settings.sh {
-            true => Answer::later(self.update_repository(impu, state)),
-            false => Answer::now(Ok(())),
+        if !self.settings.sh {
+            return Answer::now(Ok(()));
         }
+        Answer::later(async move {
+            let registered = state.state;
+            let told = self.update_repository(impu, state).await;
+            // Also where it could not be told: what comes of the registration is the HSS's to say all the same.
+            self.attend(impu, registered, now);
+            told
+        })
     }
 
     /// Cx has no such question: the private identity is the public one without its scheme (TS 24.229 §5.4.1.2.1).
@@ -400,5 +413,7 @@ impl Hss for RemoteHss {
     }
 }
 
+#[cfg(test)]
+mod notified_tests;
 #[cfg(test)]
 mod tests;
