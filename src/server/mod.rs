@@ -262,7 +262,9 @@ impl Node {
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
                 let (users, seal) = (users.clone(), seal.clone());
                 let zn = zn::naf(&config, bsm, diameter.as_ref(), clock)?;
-                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), users, seal)?;
+                // Of a foreign HSS's users, the S-CSCF of the same node tells.
+                let told = hss.clone().filter(|_| remote.is_none() || ims.is_none());
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, told, users, seal)?;
                 Some(Arc::new(shared.with_zn(zn)))
             }
             None => None,

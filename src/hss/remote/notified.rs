@@ -84,7 +84,7 @@ impl RemoteHss {
                 Some(data) => Some(repository::read(data).ok_or(tgpp::USER_DATA_NOT_RECOGNIZED)?.state),
                 None => None,
             };
-            let news = self.repositories.hears(impu, state.map(|_| written.sequence), written.sequence);
+            let news = self.repositories.hears(impu, state.map(|_| written.sequence));
             if news && !matches!(state, Some(RegState::Registered | RegState::Pending)) {
                 return Ok(News::Withdrawn);
             }

@@ -69,12 +69,18 @@ impl Repositories {
         }
     }
 
-    /// The HSS tells of data with this number; `left`: what it has now. False: this node wrote them, or knows newer ones.
-    pub(super) fn hears(&self, impu: &Impu, left: Option<u16>, sequence: u16) -> bool {
+    /// The HSS tells of data with this number, or that there are none any more. False: this node wrote them, or knows
+    /// newer ones.
+    pub(super) fn hears(&self, impu: &Impu, sequence: Option<u16>) -> bool {
         let Some(mut known) = self.known.get_mut(impu.as_str()) else { return true };
-        let news = known.writing != Some(sequence) && known.sequence.is_none_or(|held| is_after(sequence, held));
+        let news = match sequence {
+            Some(_) if known.writing == sequence => false,
+            Some(sequence) => known.sequence.is_none_or(|held| is_after(sequence, held)),
+            // This node deletes nothing; but it may be making them anew.
+            None => known.writing.is_none(),
+        };
         if news {
-            known.sequence = left;
+            known.sequence = sequence;
         }
         news
     }
