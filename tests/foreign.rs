@@ -273,6 +273,12 @@ fn a_broadcast_node_tells_the_hss_itself_and_is_told() {
     // The server learns of it from the HSS, and the IMS from the server.
     Flow::with(&bed, "BSM > IMS  MESSAGE status");
     bed.assert_states(&card.impi, "registered", "not_registered");
+    // The operator ends the rest.
+    let end = ["registration", "end", &card.impu, "--data-dir", "ims-data"];
+    assert_eq!(bed.imscript_ok(&end), format!("ended  {}\n", card.impi));
+    bed.assert_states(&card.impi, "not_registered", "not_registered");
+    let again = bed.imscript(&end).unwrap();
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("not registered here"));
 }
 
 #[test]

@@ -123,7 +123,7 @@ pub(super) fn act(pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&
             }
         });
     }
-    for job in pushed.subscribe_due(now) {
+    for job in pushed.due(now) {
         tokio::task::spawn_local(job);
     }
     pushed.maintain(now);

@@ -11,6 +11,7 @@ mod drain;
 mod due;
 mod from_config;
 mod http;
+mod orders;
 pub(crate) mod receive;
 mod reload;
 mod steer;
@@ -149,6 +150,8 @@ struct Parts {
     http: Option<std::net::TcpListener>,
     /// Ub of the BSF, with the settings that go with it.
     ub: Option<(std::net::TcpListener, http::UbSettings)>,
+    /// What the operator has the S-CSCF do.
+    orders: Option<UnboundedReceiver<orders::End>>,
 }
 
 impl Node {
@@ -317,6 +320,13 @@ impl Node {
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut waiting = Vec::new();
         let (mailboxes, jobs) = reload::mailboxes(workers);
+        let (orders, mut to_carry_out) = match &ims {
+            Some(_) => {
+                let (orders, to_carry_out) = orders::channel();
+                (Some(orders), Some(to_carry_out))
+            }
+            None => (None, None),
+        };
         for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
             let decides = match (&policy, &origin) {
                 (None, Some(origin)) => Decides::Generation(origin.first.clone(), jobs),
@@ -344,6 +354,7 @@ impl Node {
                 life: node.life.clone(),
                 http: http.take(),
                 ub: ub.take(),
+                orders: to_carry_out.take(),
             };
             let (ready, is_ready) = std::sync::mpsc::channel();
             let stopped = stopped.clone();
@@ -373,7 +384,8 @@ impl Node {
         }
         let handle = node.reloader.as_ref().map(Reloader::handle);
         let peers = node.diameter.as_ref().map(|diameter| diameter.exchange());
-        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone(), store.clone(), peers);
+        let (metrics, life) = (host.metrics.clone(), node.life.clone());
+        let handler = steer::handler(handle, metrics, serving, life, store.clone(), peers, orders);
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }

@@ -1,7 +1,7 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
 use super::drain::Gate;
-use super::{Decides, Parts, diameter, due, receive, reload};
+use super::{Decides, Parts, diameter, due, orders, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -250,6 +250,9 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
             parts.state,
             parts.clock,
         ));
+    }
+    if let (Some(orders), Some(scscf)) = (parts.orders, &scscf) {
+        tokio::task::spawn_local(orders::carry_out(orders, scscf.clone()));
     }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
         let handler = crate::broadcast::ua::handler(bsm.clone());

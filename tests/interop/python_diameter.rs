@@ -1,7 +1,7 @@
 //! python-diameter as HSS (Cx, Sh): what it sends and how, and what goes wrong with it.
 
 use super::capture::{Capture, assert_diameter_is_sound};
-use super::foreign::{Script, avp, installed, python, wait_for_peer};
+use super::foreign::{Script, avp, installed, options_for, python, wait_for_peer};
 use super::support::hand::Hand;
 use super::support::{Bed, wait_for};
 use imscript::cli::network::{Card, NAF, Plan};
@@ -184,6 +184,28 @@ fn answers_in_another_order_than_the_questions_find_their_own() {
         running.into_iter().for_each(|one| assert_registered(&one.join().unwrap()));
     });
     assert_eq!(hss.wait_for("released", |_| true)["released"], 4);
+}
+
+#[test]
+fn a_foreign_hss_says_who_is_not_registered_and_hears_of_the_operators_end() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let hss = hss(&python, std::slice::from_ref(&card), &[]);
+    let bed = with_hss(&hss);
+    let port = bed.ims.port();
+    assert_eq!([options_for(port, &card.impu), options_for(port, &card.impu)], [Some(480); 2]);
+    assert_eq!(options_for(port, "sip:nobody@home1.net"), Some(404));
+    let kind = |sar: &Value| avp(sar, &["Server-Assignment-Type"]).and_then(Value::as_u64);
+    let asked = hss.got("SAR");
+    assert_eq!(asked.iter().map(kind).collect::<Vec<_>>(), [Some(3), Some(3)], "once each");
+    assert_eq!(
+        (avp(&asked[0], &["User-Name"]), avp(&asked[0], &["Public-Identity"])),
+        (None, Some(&card.impu.clone().into()))
+    );
+    assert_registered(&terminal(&bed, "register", &card, &[]));
+    assert_eq!(options_for(port, &card.impu), Some(200));
+    bed.imscript_ok(&["registration", "end", &card.impu, "--data-dir", "ims-data"]);
+    assert_eq!(kind(hss.got("SAR").last().unwrap()), Some(8));
 }
 
 /// Sh-Data with the broadcast registration as somebody else leaves it.

@@ -21,6 +21,7 @@ use imscript::identity::{Impi, Impu};
 use imscript::policy::verdict::{self, Subscription, When};
 use imscript::policy::{Context, Decide, FixedPolicy};
 use imscript::registrar::table::Table;
+use imscript::sip::transaction::Transport;
 use imscript::sip::{HeaderName, Message};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -78,12 +79,13 @@ impl Wire {
             (application::CX, command::SERVER_ASSIGNMENT) => {
                 let sar = Sar::read(avps).unwrap();
                 self.note(format!("SAR {:?}{}", sar.kind, if sar.has_profile { " (has profile)" } else { "" }));
-                let impi = sar.impi.unwrap();
+                let impi = sar.impi.or_else(|| sar.impus[0].strip_prefix("sip:")).unwrap_or_default();
                 let store = self.hss.0.lock().unwrap();
                 let Some(user) = store.users.get(impi) else { return says(tgpp::USER_UNKNOWN) };
                 let document = document(impi, &user.impus, &[], &user.broadcast);
                 let mut answer = says(base::SUCCESS);
                 let wanted = matches!(sar.kind, ServerAssignment::Registration | ServerAssignment::ReRegistration);
+                let wanted = wanted || sar.kind == ServerAssignment::UnregisteredUser;
                 let user_data = Some(&document[..]).filter(|_| wanted && !sar.has_profile);
                 Saa { user_data, ..Saa::default() }.write(&mut answer);
                 answer
@@ -263,7 +265,7 @@ impl Foreign {
 
     /// SNRs that are due.
     fn subscribes(&self) {
-        for job in self.pushed.subscribe_due(self.network.scscf.now()) {
+        for job in self.pushed.due(self.network.scscf.now()) {
             self.network.run(job);
         }
     }
@@ -447,6 +449,64 @@ fn pnr_ends_the_broadcast_registration_alone() {
     assert_eq!(foreign.network.leg_state(ALICE), None);
     assert_eq!(foreign.network.forwarded()[0].expires(), 0);
     assert_eq!(foreign.wire.asked(), ["UDR", "PUR not_registered"]);
+}
+
+#[test]
+fn a_request_to_who_is_not_registered_has_the_hss_say_who_he_is_once() {
+    let foreign = Foreign::new(FixedPolicy::default());
+    let pcscf = source(Transport::Udp, "127.0.0.1:5555");
+    let call = |method: &str, uri: &str, to_tag: &str| {
+        let request = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5555;branch=z9hG4bKc\r\nMax-Forwards: 70\r\n\
+             From: <sip:bob@other.net>;tag=1\r\nTo: <{uri}>{to_tag}\r\nCall-ID: c\r\nCSeq: 1 {method}\r\n\
+             Contact: <sip:bob@127.0.0.1:5555>\r\nContent-Length: 0\r\n\r\n"
+        );
+        foreign.network.send(request.as_bytes(), &pcscf)
+    };
+    let alice = "sip:alice@home1.net";
+    for method in ["MESSAGE", "OPTIONS", "INVITE"] {
+        let answer = call(method, alice, "");
+        assert_eq!((answer.status(), text(&answer, HeaderName::RetryAfter)), (480, "60"), "{method}");
+    }
+    assert_eq!(foreign.wire.asked(), ["SAR UnregisteredUser"]);
+    assert_eq!(call("INVITE", "sip:nobody@home1.net", "").status(), 404);
+    assert_eq!(foreign.wire.asked(), ["SAR UnregisteredUser"]);
+    // This server itself, one of another domain, an address, and what is within a dialog are asked about nowhere.
+    for (uri, tag) in [("sip:home1.net", ""), ("sip:a@other.net", ""), ("sip:a@127.0.0.1", ""), (alice, ";tag=x")] {
+        assert_eq!(call("OPTIONS", uri, tag).status(), 200);
+    }
+    foreign.goes_away();
+    assert_eq!(call("MESSAGE", "tel:+999", "").status(), 504);
+    foreign.wire.down.store(false, Ordering::Relaxed);
+    foreign.wire.asked();
+    // Who registers is not given back, and is found.
+    Phone::for_broadcast().register(&foreign.network, &[]);
+    assert_eq!(call("OPTIONS", alice, "").status(), 200);
+    foreign.wire.asked();
+    foreign.network.pass(seconds(700));
+    foreign.subscribes();
+    assert!(!foreign.wire.asked().iter().any(|asked| asked.starts_with("SAR")));
+}
+
+#[test]
+fn the_operator_ends_a_registration_and_the_hss_is_told() {
+    let foreign = Foreign::new(FixedPolicy::default());
+    let mut phone = Phone::for_broadcast();
+    for identity in ["tel:+1234", ALICE] {
+        phone.register(&foreign.network, &[]);
+        foreign.network.forwarded();
+        foreign.wire.asked();
+        let ended = foreign.network.run(foreign.network.scscf.end_by_operator(identity));
+        foreign.network.settle();
+        assert_eq!(ended, Some(Impi::from(ALICE)));
+        assert!(!foreign.network.is_registered(ALICE));
+        let sent = foreign.network.forwarded();
+        assert_eq!((sent.len(), sent[0].expires()), (1, 0), "the broadcast server hears of it");
+        let mut asked = foreign.wire.asked();
+        asked.sort();
+        assert_eq!(asked, ["PUR not_registered", "SAR AdministrativeDeregistration"]);
+    }
+    assert_eq!(foreign.network.run(foreign.network.scscf.end_by_operator("sip:alice@home1.net")), None);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod locate;
 mod notified;
 mod pushed;
 mod repository;
+mod unregistered;
 mod vectors;
 pub(super) mod verdict;
 mod watch;
@@ -37,6 +38,7 @@ use repository::Repositories;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use unregistered::Unregistered;
 use vectors::Vectors;
 use watch::Watches;
 
@@ -80,6 +82,7 @@ pub struct RemoteHss {
     profiles: DashMap<Impi, Arc<Profile>>,
     repositories: Repositories,
     watches: Watches,
+    unregistered: Unregistered,
     away: AtomicBool,
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
     wants_scheme: AtomicBool,
@@ -98,6 +101,7 @@ impl RemoteHss {
             profiles: DashMap::new(),
             repositories: Repositories::new(settings.users),
             watches: Watches::new(settings.users),
+            unregistered: Unregistered::new(settings.users),
             away: AtomicBool::new(false),
             wants_scheme: AtomicBool::new(false),
             // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).
@@ -261,6 +265,7 @@ impl RemoteHss {
             return Err(HssError::Garbled("a user profile without a public identity that is not barred".to_owned()));
         }
         if registers {
+            self.unregistered.forget(impi);
             self.hold(impi, profile.clone());
         }
         Ok(profile)
@@ -287,6 +292,7 @@ impl RemoteHss {
 
     fn forget(&self, impi: &Impi) {
         self.profiles.remove(impi.as_str());
+        self.unregistered.forget(impi);
         self.vectors.forget(impi);
     }
 }
@@ -358,6 +364,13 @@ impl Hss for RemoteHss {
         Answer::later(self.assign(impi, impu, kind))
     }
 
+    fn serve_unregistered<'a>(&'a self, impu: &'a Impu, now: Now) -> Answer<'a, Option<Result<(), HssError>>> {
+        match self.settings.cx {
+            true => Answer::later(async move { Some(self.take_up(impu, now).await) }),
+            false => Answer::now(None),
+        }
+    }
+
     fn bootstrapping<'a>(
         &'a self,
         impi: &'a Impi,
@@ -401,12 +414,14 @@ impl Hss for RemoteHss {
             let impu = if public { Impu::from(identity) } else { Impu::new(format!("sip:{identity}")) };
             return Answer::later(self.read_user(impu));
         }
-        let held = self.profiles.get(identity.strip_prefix("sip:").unwrap_or(identity));
-        Answer::now(held.ok_or(HssError::UserUnknown).map(|held| UserData {
-            impi: held.key().clone(),
+        let impi = identity.strip_prefix("sip:").unwrap_or(identity);
+        let held = self.profiles.get(impi).map(|held| (held.clone(), RegState::Registered));
+        let held = held.or_else(|| self.unregistered.profile(impi).map(|held| (held, RegState::NotRegistered)));
+        Answer::now(held.ok_or(HssError::UserUnknown).map(|(held, ims)| UserData {
+            impi: Impi::from(impi),
             impus: held.impus.clone(),
             broadcast: held.broadcast.clone(),
-            ims: RegState::Registered,
+            ims,
             ims_since: None,
             registration: None,
         }))

@@ -145,7 +145,7 @@ impl Pushed {
     }
 
     /// Subscriptions that are due, each a job of its own.
-    pub fn subscribe_due(self: &Arc<Self>, now: Now) -> Vec<Task> {
+    pub(super) fn subscribe_due(self: &Arc<Self>, now: Now) -> Vec<Task> {
         let job = |(impu, step): (Impu, Step)| -> Task {
             let me = self.clone();
             Box::pin(async move {

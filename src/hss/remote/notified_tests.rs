@@ -35,7 +35,7 @@ impl Bed {
 
     /// SNRs that are due then, each answered with this.
     fn subscribe(&self, after: Duration, code: ResultCode, answer: SubscribeAnswer) -> Vec<SubscribeRequest> {
-        let jobs = self.pushed.subscribe_due(NOW.after(after));
+        let jobs = self.pushed.due(NOW.after(after));
         for job in jobs {
             let answer = answer.clone();
             self.script.says(code, move |writer| answer.write(writer));
@@ -102,7 +102,7 @@ fn an_hss_that_takes_no_subscription_is_not_asked_again_and_one_that_is_away_is(
     assert_eq!(bed.subscribe(Duration::ZERO, tgpp::USER_DATA_CANNOT_BE_NOTIFIED, NOTHING).len(), 1);
     assert!(bed.subscribe(LASTS, base::SUCCESS, NOTHING).is_empty());
     bed.tell(RegState::Registered);
-    let jobs = bed.pushed.subscribe_due(NOW);
+    let jobs = bed.pushed.due(NOW);
     assert_eq!(jobs.len(), 1);
     bed.script.fails(Failure::NoPeer);
     jobs.into_iter().for_each(|job| Answer::Later(job).wait());

@@ -3,7 +3,7 @@
 //! ([`Pushed::take`]).
 
 use super::{RemoteHss, Settings};
-use crate::answer::Answer;
+use crate::answer::{Answer, Task};
 use crate::clock::Now;
 use crate::diameter::cx::{Features, Ppr, Rta, Rtr};
 use crate::diameter::dictionary::{application, command};
@@ -66,6 +66,20 @@ impl Pushed {
         self.queue().drain(..).collect()
     }
 
+    /// What is due with the HSS, each a job of its own: subscriptions, and users who are not registered and were not asked
+    /// for any more.
+    pub fn due(self: &Arc<Self>, now: Now) -> Vec<Task> {
+        let mut jobs = self.subscribe_due(now);
+        for (impi, impu) in self.hss.unregistered.over(now.mono) {
+            // Who is registered by now, or may be so at another node, is not to be ended.
+            if !self.users.has_private(impi.as_str()) {
+                let hss = self.hss.clone();
+                jobs.push(Box::pin(async move { hss.give_back(&impi, &impu).await }));
+            }
+        }
+        jobs
+    }
+
     /// Gives back what is over.
     pub fn maintain(&self, now: Now) {
         self.hss.maintain(now);
@@ -86,7 +100,7 @@ impl Pushed {
     }
 
     fn is_known(&self, impi: &str) -> bool {
-        self.hss.profiles.contains_key(impi) || self.users.has_private(impi)
+        self.hss.profiles.contains_key(impi) || self.hss.unregistered.has(impi) || self.users.has_private(impi)
     }
 
     pub(super) fn answered(&self, message: &Message<'_>, code: ResultCode) -> Writer {
@@ -172,7 +186,11 @@ impl Pushed {
             return Ok(self.answered(message, base::TOO_BUSY));
         }
         tracing::info!(%impi, broadcast = profile.broadcast.is_subscribed(), "the HSS changes a profile");
-        self.hss.hold(&impi, profile);
+        // One who is not registered has his profile kept elsewhere.
+        match self.hss.unregistered.has(impi.as_str()) {
+            true => self.hss.unregistered.change(&impi, &profile),
+            false => self.hss.hold(&impi, profile),
+        }
         Ok(self.answered(message, base::SUCCESS))
     }
 }

@@ -60,7 +60,7 @@ impl Script {
         })
     }
 
-    fn gives_profile(&self, document: &'static str) -> &Self {
+    pub(super) fn gives_profile(&self, document: &'static str) -> &Self {
         self.says(base::SUCCESS, move |writer| {
             Saa { user_data: Some(document.as_bytes()), ..Saa::default() }.write(writer);
         })
@@ -118,7 +118,7 @@ pub(super) fn alice() -> (Impi, Impu) {
     (Impi::from("alice@home1.net"), Impu::from("sip:alice@home1.net"))
 }
 
-const PROFILE: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
+pub(super) const PROFILE: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
     <PublicIdentity><Identity>sip:alice@home1.net</Identity></PublicIdentity>\
     <PublicIdentity><Identity>tel:+1234</Identity></PublicIdentity>\
     <InitialFilterCriteria><Priority>0</Priority><ApplicationServer><ServerName>SIP:bsm.HOME1.net:5060</ServerName>\
