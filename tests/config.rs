@@ -95,6 +95,9 @@ fn bad_values_by_line() {
         ("[diameter]\nwatchdog = \"5s\"", 2, "watchdog: a time such as"),
         ("[diameter]\nallow = [\"pcscf\"]", 2, "pcscf"),
         ("\n[hss]\nsh = [\"tcp:127.0.0.1\"]", 2, "cx is missing"),
+        ("roles = [\"bsm\"]\n[bsm]\nims = \"tcp:127.0.0.1:1\"\n[hss]\ncx = [\"tcp:127.0.0.1\"]", 4, "sh is missing"),
+        ("[hss]\ncx = [\"tcp:127.0.0.1\"]\n[hss.hosts]\n\"tcp:127.0.0.2\" = \"a\"", 4, "in none of the lists"),
+        ("[[broadcast_server]]\nname = \"a\"\nnaf = [\"a.b\"]\ntells_hss = true", 4, "node of its own"),
         ("hss = { cx = [\"127.0.0.1:1\"] }", 1, "tcp: or tls:"),
         ("roles = [\"scscf\", \"bsf\", \"hss\"]\n[icscf]\n", 2, "not among the roles"),
         ("roles = [\"icscf\"]", 1, "needs [icscf]"),
@@ -143,6 +146,8 @@ fn diameter_peers() {
     assert_eq!(peers, expected);
     assert_eq!(asking.peers[1].endpoint.tls_name.as_deref(), Some("hss.b.net"));
     assert_eq!(read(text).unwrap().foreign_hss.unwrap().realm.as_deref(), Some("b.net"));
+    let zh = settings("[hss]\nzh = [\"tcp:127.0.0.1:1\"]\n[hss.hosts]\n\"tcp:127.0.0.1:1\" = \"hss.b.net\"").unwrap();
+    assert_eq!((zh.peers.len(), zh.peers[0].host.as_deref()), (1, Some("hss.b.net")));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Foreign nodes at this node's HSS over a TCP connection: an S-CSCF registers a user and is told of his end, a broadcast
-//! server leaves its state.
+//! server leaves its state. A broadcast node of ours that tells such an HSS itself.
+
+mod support;
 
 use imscript::answer::Answer;
+use imscript::cli::network::{DOMAIN, NAF, free_address};
 use imscript::config::Config;
 use imscript::diameter::cx::{
     Authorization, Given, Maa, Mar, Reason, Rtr, Saa, Sar, Scheme, ServerAssignment, Uaa, Uar,
@@ -9,8 +12,10 @@ use imscript::diameter::cx::{
 use imscript::diameter::dictionary::{application, command};
 use imscript::diameter::exchange::{Destination, Exchange, Reply, Request, Serve};
 use imscript::diameter::fault::{base, tgpp};
-use imscript::diameter::node::{self, PeerSettings, Prepared};
-use imscript::diameter::sh::{DataReference, ProfileUpdateRequest, Repository, ShData, User};
+use imscript::diameter::node::{self, Endpoint, PeerSettings, Prepared};
+use imscript::diameter::sh::{
+    DataReference, ProfileUpdateRequest, Repository, ShData, User, UserDataAnswer, UserDataRequest,
+};
 use imscript::diameter::zh::{MultimediaAuthAnswer, MultimediaAuthRequest};
 use imscript::diameter::{Message, Origin, Writer, answer_to, request};
 use imscript::hss::profile::ImsSubscription;
@@ -23,6 +28,8 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use support::flow::Flow;
+use support::wait_for;
 
 const K: &str = "465b5ce8b199b49faa5f0a2ee238a6bc";
 const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
@@ -46,7 +53,11 @@ impl Serve for Told {
 }
 
 fn origin() -> Origin {
-    Origin { host: "scscf.home1.net".into(), realm: "home1.net".into() }
+    from("scscf.home1.net")
+}
+
+fn from(host: &str) -> Origin {
+    Origin { host: host.into(), realm: "home1.net".into() }
 }
 
 struct Bed {
@@ -120,7 +131,7 @@ impl Bed {
     }
 }
 
-fn result(reply: &Reply) -> imscript::diameter::ResultCode {
+fn result_of(reply: &Reply) -> imscript::diameter::ResultCode {
     reply.message().unwrap().result().unwrap()
 }
 
@@ -130,7 +141,7 @@ fn a_foreign_scscf_registers_a_user_and_is_told_when_he_is_removed() {
     let (impi, impu, kind) = (IMPI, IMPU, Authorization::Registration);
     let uar = Uar { impi, impu, visited_network: b"home1.net", kind, emergency: false };
     let reply = bed.ask(application::CX, command::USER_AUTHORIZATION, |to| uar.write(to));
-    assert_eq!(result(&reply), tgpp::FIRST_REGISTRATION);
+    assert_eq!(result_of(&reply), tgpp::FIRST_REGISTRATION);
     let message = reply.message().unwrap();
     let capabilities = Uaa::read(message.avps()).unwrap().capabilities.unwrap();
     assert_eq!((capabilities.mandatory, capabilities.servers.len()), (vec![7], 1));
@@ -152,7 +163,7 @@ fn a_foreign_scscf_registers_a_user_and_is_told_when_he_is_removed() {
         multiple: false,
     };
     let reply = bed.ask(application::CX, command::SERVER_ASSIGNMENT, |to| sar.write(to));
-    assert_eq!(result(&reply), base::SUCCESS);
+    assert_eq!(result_of(&reply), base::SUCCESS);
     let message = reply.message().unwrap();
     let saa = Saa::read(message.avps()).unwrap();
     assert_eq!(saa.charging.unwrap().collection, Some("aaa://ccf.home1.net"));
@@ -186,11 +197,88 @@ fn a_foreign_broadcast_servers_state_is_the_subscribers() {
             data: vec![DataReference::RepositoryData],
             user_data: data.write().into_bytes(),
         };
-        result(&bed.ask(application::SH, command::PROFILE_UPDATE, |to| pur.write(to)))
+        result_of(&bed.ask(application::SH, command::PROFILE_UPDATE, |to| pur.write(to)))
     };
     assert_eq!((pur(0), pur(0), pur(1)), (base::SUCCESS, tgpp::TRANSPARENT_DATA_OUT_OF_SYNC, base::SUCCESS));
     bed.until(|| bed.shown()["broadcast_registration"]["state"] == "registered");
     assert_eq!(bed.shown()["broadcast_registration"]["server"], "bsm.other.net");
+}
+
+/// An application server that is connected to the HSS at this address, and asks.
+fn another_server(hss: Endpoint) -> impl Fn(u32, &dyn Fn(&mut Writer)) -> Reply {
+    let mut settings = node::Settings::new(from("as.home1.net"));
+    settings.peers = vec![PeerSettings { endpoint: hss, applications: vec![application::SH], host: None }];
+    let client = Prepared::new(settings, Default::default(), Default::default()).unwrap().start().unwrap();
+    wait_for(|| client.peers().iter().any(|peer| peer.standing == "up").then_some(()));
+    move |command, fill| {
+        let mut writer = request(application::SH, command, "as.home1.net;1;1", &from("as.home1.net"));
+        fill(&mut writer);
+        client.exchange().send(Destination::any(application::SH), writer).wait().unwrap()
+    }
+}
+
+#[test]
+fn a_broadcast_node_tells_the_hss_itself_and_is_told() {
+    let mut bed = support::Bed::empty("127.0.0.1");
+    let (ims, bsm, hss) = (bed.ims, bed.bsm, free_address(bed.ims.ip()).unwrap());
+    let common = |name: &str, addr| {
+        format!(
+            "domain = \"{DOMAIN}\"\nlisten = [\"udp:{addr}\", \"tcp:{addr}\"]\ndata_dir = \"{name}-data\"\n\
+             trace = \"{name}.jsonl\"\nworkers = 2\n"
+        )
+    };
+    let ims_config = format!(
+        "{}roles = [\"scscf\", \"bsf\", \"hss\"]\n[diameter]\nlisten = [\"tcp:{hss}\"]\n[[broadcast_server]]\n\
+         name = \"bsm\"\nnaf = [\"{NAF}\"]\naddress = \"tcp:{bsm}\"\ntells_hss = true\n",
+        common("ims", ims)
+    );
+    let bsm_config = format!(
+        "{}roles = [\"bsm\"]\n[bsm]\nnaf = \"{NAF}\"\nims = \"tcp:{ims}\"\n[hss]\nsh = [\"tcp:{hss}\"]\n\
+         [hss.hosts]\n\"tcp:{hss}\" = \"hss.{DOMAIN}\"\n",
+        common("bsm", bsm)
+    );
+    bed.start_node("ims", &ims_config).unwrap();
+    bed.start_node("bsm", &bsm_config).unwrap();
+    let card = bed.subscriber_with("yes");
+    let result = bed.terminal("register", &card, &["--figure", "7", "--naf-id", NAF]).unwrap();
+    assert_eq!(result["result"], "registered", "{result}");
+    bed.assert_states(&card.impi, "registered", "registered");
+    let served = |command: &str| {
+        let text = bed.imscript_ok(&["metrics", "--data-dir", "ims-data"]);
+        let of = |line: &&str| line.starts_with("imscript_diameter_served_total") && line.contains(command);
+        text.lines().filter(of).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = served("\"Sh-PU\"");
+    assert!(told.len() == 1 && told[0].contains(NAF) && told[0].ends_with(" 1"), "once, by the server: {told:?}");
+    wait_for(|| (!served("\"Sh-SN\"").is_empty()).then_some(()));
+    // Another application server takes the user out.
+    let ask = another_server(format!("tcp:{hss}").parse().unwrap());
+    let user = User::Public(card.impu.as_str().into());
+    let udr = UserDataRequest {
+        user: user.clone(),
+        data: vec![DataReference::RepositoryData],
+        services: vec![SERVICE.into()],
+        sets: vec![],
+        server: None,
+        impi: None,
+    };
+    let reply = ask(command::USER_DATA, &|to| udr.write(to));
+    let held =
+        ShData::parse(&UserDataAnswer::read(&reply.message().unwrap()).data.unwrap()).unwrap().repository.remove(0);
+    let gone = Repository { sequence: repository::next(held.sequence), data: None, ..held };
+    let data = ShData { repository: vec![gone], ..ShData::default() };
+    let data_of = vec![DataReference::RepositoryData];
+    let pur = ProfileUpdateRequest { user, data: data_of, user_data: data.write().into_bytes() };
+    assert_eq!(result_of(&ask(command::PROFILE_UPDATE, &|to| pur.write(to))), base::SUCCESS);
+    // The server learns of it from the HSS, and the IMS from the server.
+    Flow::with(&bed, "BSM > IMS  MESSAGE status");
+    bed.assert_states(&card.impi, "registered", "not_registered");
+    // The operator ends the rest.
+    let end = ["registration", "end", &card.impu, "--data-dir", "ims-data"];
+    assert_eq!(bed.imscript_ok(&end), format!("ended  {}\n", card.impi));
+    bed.assert_states(&card.impi, "not_registered", "not_registered");
+    let again = bed.imscript(&end).unwrap();
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("not registered here"));
 }
 
 #[test]

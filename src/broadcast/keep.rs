@@ -282,6 +282,20 @@ impl Bsm {
         } else {
             self.keep_later(impu);
         }
+        self.tell_end(impu, record, "expired").await;
+    }
+
+    /// The HSS says that a user's registration is over: his key goes, and the IMS hears of it.
+    pub async fn withdrawn(self: Rc<Self>, impu: Impu) {
+        // If the store is away, what this node knows has to do.
+        let _ = self.fetch(&impu).await;
+        let Some(record) = self.state.terminate(&impu, (self.env.now)()) else { return };
+        tracing::info!(%impu, "the HSS ends a registration");
+        self.keep_later(&impu);
+        self.tell_end(&impu, record, "deactivated").await;
+    }
+
+    async fn tell_end(self: &Rc<Self>, impu: &Impu, record: Record, cause: &str) {
         self.report(impu, &record.naf, record.btid.as_ref(), RegState::NotRegistered).await;
         self.alert(Change {
             impu: impu.clone(),
@@ -289,7 +303,7 @@ impl Bsm {
             naf: record.naf,
             previous: record.state,
             state: RegState::NotRegistered,
-            cause: "expired".to_string(),
+            cause: cause.to_string(),
             expires: 0,
             ims_peer: record.ims_peer,
         });

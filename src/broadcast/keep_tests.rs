@@ -534,3 +534,21 @@ fn whatever_two_nodes_do_at_a_time_they_agree_in_the_end() {
         assert!(nodes.iter().all(|node| node.state.keeper.unsaved() == 0), "seed {seed}");
     }
 }
+
+#[test]
+fn an_hss_that_ends_a_registration_is_obeyed_and_the_ims_hears_of_it() {
+    for nature in [Nature::Volatile, Nature::Durable, Nature::Shared] {
+        let bed = bed(nature);
+        bed.state.load();
+        assert_eq!(push(&bed).status(), 200);
+        bed.world.settle();
+        bed.world.run(Rc::clone(&bed.bsm).withdrawn(bed.impu.clone()));
+        bed.world.settle();
+        assert!(bed.registration_state() == RegState::NotRegistered && !bed.has_smk());
+        assert!(alerts(&bed)[0].contains("cause=\"deactivated\"") && alerts(&bed).len() == 1);
+        // Nobody who is registered: nothing to do.
+        bed.world.run(Rc::clone(&bed.bsm).withdrawn(bed.impu.clone()));
+        bed.world.settle();
+        assert_eq!(alerts(&bed).len(), 1);
+    }
+}

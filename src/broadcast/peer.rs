@@ -42,6 +42,8 @@ pub struct Peer {
     pub key_transport: KeyTransport,
     /// In the trust domain (RFC 3325): gets access network and visited network.
     pub trusted: bool,
+    /// A broadcast server that tells the HSS of its registrations itself, so that nobody needs to for it.
+    pub tells_hss: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +125,7 @@ pub(crate) mod tests {
             addresses: Vec::new(),
             key_transport: KeyTransport::MutualTls,
             trusted: true,
+            tells_hss: false,
         }
     }
 

@@ -17,6 +17,7 @@ pub mod load;
 pub mod metrics;
 pub mod network;
 pub mod new;
+pub mod registration;
 pub mod reload;
 pub mod repl;
 pub mod replay;
@@ -63,6 +64,8 @@ enum Verb {
     Metrics(metrics::Args),
     /// Peers of a running node, and messages in words
     Diameter(diameter::DiameterArgs),
+    /// End a user's registration at a running node
+    Registration(registration::RegistrationArgs),
     /// Subscribers of the embedded HSS
     Subscriber(subscriber::Args),
     /// State that survives: check, export, import, figures, backup
@@ -142,6 +145,7 @@ pub fn main_with(extend: impl FnOnce(Builder) -> Builder) -> ExitCode {
         Verb::Run(args) => run::run(args, extend),
         Verb::Status(args) => status::run(args),
         Verb::Diameter(args) => diameter::run(args),
+        Verb::Registration(args) => registration::run(args),
         Verb::Subscriber(args) => subscriber::run(args),
         Verb::Store(args) => store::run(args),
         Verb::Terminal(args) => terminal::run(args),

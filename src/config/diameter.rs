@@ -27,6 +27,8 @@ pub struct ForeignHss {
     pub cx: Vec<Endpoint>,
     pub sh: Vec<Endpoint>,
     pub zh: Vec<Endpoint>,
+    /// Origin-Hosts of these addresses: another that answers there is not taken.
+    pub hosts: Vec<(Endpoint, String)>,
     /// Destination-Realm; None: that of whoever is asked.
     pub realm: Option<String>,
     /// Vectors asked for at once.
@@ -45,6 +47,7 @@ impl Default for ForeignHss {
             cx: Vec::new(),
             sh: Vec::new(),
             zh: Vec::new(),
+            hosts: Vec::new(),
             realm: None,
             vectors: 3,
             vector_lifetime: Duration::from_secs(3600),
@@ -65,7 +68,7 @@ impl ForeignHss {
                     None => peers.push(PeerSettings {
                         endpoint: endpoint.clone(),
                         applications: vec![application],
-                        host: None,
+                        host: self.hosts.iter().find(|(at, _)| at == endpoint).map(|(_, host)| host.clone()),
                     }),
                 }
             }

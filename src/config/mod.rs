@@ -52,6 +52,8 @@ pub struct BroadcastServer {
     /// None: the broadcast server of this same node.
     pub hop: Option<NextHop>,
     pub key_transport: KeyTransport,
+    /// It tells the HSS of its registrations itself.
+    pub tells_hss: bool,
 }
 
 /// The broadcast role of this node.

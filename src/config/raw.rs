@@ -128,6 +128,7 @@ struct RawServer {
     address: Text,
     tls_name: Option<String>,
     keys: Text,
+    tells_hss: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -288,7 +289,7 @@ impl Raw {
             bsm,
             icscf,
             diameter,
-            foreign_hss: self.foreign_hss()?,
+            foreign_hss: self.foreign_hss(roles)?,
             foreign: self.foreign(&beside)?,
             log: self.log.clone().unwrap_or_else(|| "info".into()),
             trace: self.trace.clone().map(beside),
@@ -402,7 +403,15 @@ impl Raw {
                 let why = format!("same address and NAF as {:?}: nobody could tell the two apart", other.name);
                 return self.fault(raw.name.span(), why);
             }
-            servers.push(BroadcastServer { name, nafs, hop, key_transport: self.key_transport(&raw.keys)? });
+            let tells_hss = match &raw.tells_hss {
+                Some(tells) if *tells.get_ref() && hop.is_none() => {
+                    return self
+                        .fault(tells.span(), "tells_hss: for a server in a node of its own; this one tells the HSS");
+                }
+                tells => tells.as_ref().is_some_and(|tells| *tells.get_ref()),
+            };
+            let key_transport = self.key_transport(&raw.keys)?;
+            servers.push(BroadcastServer { name, nafs, hop, key_transport, tells_hss });
         }
         if servers.is_empty() && roles.ims() && bsm.is_some() {
             let nafs = vec![bsm.map_or_else(|| format!("bsm.{domain}"), |b| b.naf.fqdn().to_string())];
@@ -411,6 +420,7 @@ impl Raw {
                 nafs,
                 hop: None,
                 key_transport: KeyTransport::MutualTls,
+                tells_hss: false,
             });
         }
         Ok(servers)

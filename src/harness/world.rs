@@ -214,6 +214,7 @@ fn settings(servers: &[Rc<Server>]) -> Settings {
         addresses: Vec::new(),
         key_transport: KeyTransport::MutualTls,
         trusted: true,
+        tells_hss: false,
     };
     Settings {
         domain: DOMAIN.to_owned(),

@@ -220,6 +220,12 @@ pub trait Hss: Send + Sync {
         now: Now,
     ) -> Answer<'a, Result<Profile, HssError>>;
 
+    /// SAR UNREGISTERED_USER: takes up a user who is not registered, for a request to him (TS 24.229 §5.4.3.3). None: the HSS
+    /// is not told of such.
+    fn serve_unregistered<'a>(&'a self, _impu: &'a Impu, _now: Now) -> Answer<'a, Option<Result<(), HssError>>> {
+        Answer::now(None)
+    }
+
     /// Zh/Sh: what broadcast services this subscriber has (claims 3 and 10). `naf_fqdn`: for which NAF.
     fn broadcast_subscription<'a>(&'a self, impi: &'a Impi) -> Answer<'a, Result<BroadcastSubscription, HssError>>;
 

@@ -423,6 +423,7 @@ impl Scscf {
         }
     }
 
+    /// PUR, unless the server does that itself.
     pub(super) async fn tell_hss(
         &self,
         impu: &Impu,
@@ -431,6 +432,9 @@ impl Scscf {
         btid: Option<&crate::gba::btid::Btid>,
         state: RegState,
     ) {
+        if self.shared.server(server).is_some_and(|peer| peer.tells_hss) {
+            return;
+        }
         tracing::trace!(target: "ladder", from = "S-CSCF", to = "HSS", what = "PUR broadcast:", state = state.as_str());
         let update = BroadcastState {
             state,

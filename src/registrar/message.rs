@@ -138,7 +138,7 @@ impl Scscf {
     }
 
     /// The configured servers that are the NAF which a request names.
-    fn named_servers<'a>(&'a self, uri: &'a Uri<'_>) -> impl Iterator<Item = &'a Peer> {
+    pub(super) fn named_servers<'a>(&'a self, uri: &'a Uri<'_>) -> impl Iterator<Item = &'a Peer> {
         let host = match uri {
             Uri::Sip(uri) => match uri.host {
                 Host::Name(host) => Some(host),

@@ -4,7 +4,8 @@
 //! * [`table`]: who is registered, shared by all workers, with the expiry queue
 //! * [`scscf`]: what the procedure needs, one per worker; [`register`] the procedure itself,
 //!   [`authenticate`] its challenge and verdict (`trust`: neither), [`leg`] the broadcast leg, [`status`] and [`notice`] who is
-//!   told of changes, `pushed` what the HSS begins, [`message`] MESSAGEs between terminal, broadcast server and BSF;
+//!   told of changes, `pushed` what the HSS begins, `terminating` requests to who is not registered, [`message`] MESSAGEs
+//!   between terminal, broadcast server and BSF;
 //! * [`keeping`]: how users outlive the process and reach other nodes; `document`, their form in a store
 //!
 //!   [`bootstrapping`] takes up what was made over Ub; [`subscription`] remembers the HSS's answers; `content` says which bodies are taken
@@ -30,6 +31,7 @@ pub mod scscf;
 pub mod status;
 pub mod subscription;
 pub mod table;
+mod terminating;
 mod trust;
 mod turn;
 

@@ -1,9 +1,10 @@
-//! What the HSS begins at the S-CSCF: the end of a registration (TS 24.229 §5.4.1.5) and a changed profile (TS 29.228
-//! §6.2), each carried on to the broadcast server.
+//! What the HSS, or the operator, begins at the S-CSCF: the end of a registration (TS 24.229 §5.4.1.5), a changed profile (TS 29.228
+//! §6.2), the end of a broadcast registration (TS 29.328 §6.1.4); each is carried on to the broadcast server.
 
 use super::register::Busy;
 use super::scscf::Scscf;
-use crate::hss::Profile;
+use super::table::Leg;
+use crate::hss::{Assignment, Profile, RegState};
 use crate::identity::{Impi, Impu};
 use std::time::Duration;
 
@@ -23,6 +24,21 @@ impl Scscf {
         if self.shared.table.with(impi.as_str(), |r| r.is_some_and(meant)) {
             self.deactivate(&impi, reason);
         }
+    }
+
+    /// The operator ends the registration of the user with this identity, public or private; the HSS hears of it too.
+    /// Answers whose it was; None: he is not registered here.
+    pub async fn end_by_operator(&self, identity: &str) -> Option<Impi> {
+        let impi = self.find(identity).await.unwrap_or_else(|| Impi::from(identity));
+        let _busy = self.alone_with(&impi).await;
+        let _ = self.fetch(&impi).await; // what this node has of him is better than nothing
+        let impu = self.shared.table.with(impi.as_str(), |r| r.and_then(|r| r.impus.first().cloned()))?;
+        self.deactivate(&impi, "by the operator");
+        // On a shared store the node whose save it is tells.
+        if !self.shared.keeping.is_shared() {
+            self.assign_or_warn(&impi, &impu, Assignment::AdministrativeDeregistration).await;
+        }
+        Some(impi)
     }
 
     /// The user's profile is this now. A broadcast registration that it does not allow ends; else its server learns what
@@ -47,6 +63,21 @@ impl Scscf {
             && let Some(server) = self.shared.server(&leg.server)
         {
             self.tell_server(&impi, server.clone(), Some(profile.broadcast));
+        }
+    }
+
+    /// The broadcast registration of whoever has this public identity ends, while he stays registered with the IMS.
+    pub async fn end_broadcast(&self, impu: &Impu) {
+        let Some(impi) = self.find(impu.as_str()).await else { return };
+        let _busy = self.alone_with(&impi).await;
+        let _ = self.fetch(&impi).await; // what this node has of him is better than nothing
+        let stands = |leg: &Leg| matches!(leg.state, RegState::Registered | RegState::Pending);
+        let ended = self.shared.table.update_leg(impi.as_str(), |leg| leg.take_if(|leg| stands(leg)));
+        if let Some(leg) = ended.flatten() {
+            tracing::info!(%impi, "the HSS ends a broadcast registration");
+            self.shared.subscriptions.forget(&impi);
+            self.keep(&impi);
+            self.ims_ended(&impi, leg, "deactivated");
         }
     }
 

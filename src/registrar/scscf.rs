@@ -212,6 +212,7 @@ impl Scscf {
         if let Some(response) = self.routed(request, source, turn).await? {
             return Ok(response);
         }
+        self.check_called(request).await?;
         match request.method() {
             b"MESSAGE" => self.message(request, source, turn).await,
             b"OPTIONS" => self.options(request, source),

@@ -1,16 +1,21 @@
 //! The node's Diameter side: made before the roles, which send through it and answer on it, and ended after them.
 
 use super::StartError;
+use super::worker::BsmShared;
 use crate::broadcast::peer::Peer;
+use crate::broadcast::server::Bsm;
+use crate::broadcast::state::BsmState;
 use crate::clock::{Clock, Now};
 use crate::config::{Config, ForeignHss};
 use crate::diameter::dictionary::application;
 use crate::diameter::node::{Handle, PeerView, Prepared};
 use crate::hss::embedded::EmbeddedHss;
-use crate::hss::remote::{self, Push, Pushed, RemoteHss};
+use crate::hss::remote::{self, Push, Pushed, RemoteHss, Users};
 use crate::hss::serve::{self, HssServer};
+use crate::identity::Impu;
 use crate::metrics::Metrics;
 use crate::registrar::scscf::sip_uri;
+use crate::registrar::table::Table;
 use crate::registrar::{Scscf, Shared};
 use crate::sip::transport::Tls;
 use crate::store::{Nature, Store};
@@ -52,6 +57,7 @@ pub(super) fn foreign_hss(
         broadcast_servers: peers.iter().flat_map(named).collect(),
         host: None,
         realm: foreign.realm.as_deref().map(Arc::from),
+        cx: !foreign.cx.is_empty(),
         sh: !foreign.sh.is_empty(),
         zh: !foreign.zh.is_empty(),
     };
@@ -61,27 +67,66 @@ pub(super) fn foreign_hss(
 /// Users whose vectors and profiles are held.
 const MAX_USERS: usize = 2_000_000;
 
-/// The S-CSCF's side of a foreign HSS. On a shared store any node may be told of any user.
-pub(super) fn pushed(remote: Arc<RemoteHss>, shared: &Shared, users: &dyn Store) -> Arc<Pushed> {
-    let (table, any) = (shared.table.clone(), users.nature() == Nature::Shared);
-    Arc::new(Pushed::new(remote, move |impi| any || table.with(impi, |registered| registered.is_some())))
+/// Users of this node, as the HSS names them. On a shared store any node may be told of any user.
+struct Known {
+    ims: Option<Arc<Table>>,
+    bsm: Option<Arc<BsmState>>,
+    any: bool,
+}
+
+impl Users for Known {
+    fn has_private(&self, impi: &str) -> bool {
+        let held = |table: &Arc<Table>| table.with(impi, |registered| registered.is_some());
+        self.ims.as_ref().is_some_and(|table| self.any || held(table))
+    }
+
+    fn has_public(&self, impu: &str) -> bool {
+        let registered = self.ims.as_ref().is_some_and(|table| table.private_identity(impu).is_some());
+        let with_us = |state: &Arc<BsmState>| state.record(&Impu::from(impu)).is_some();
+        self.any || registered || self.bsm.as_ref().is_some_and(with_us)
+    }
+}
+
+/// The clients' side of a foreign HSS: the S-CSCF's, or the broadcast server's where it is alone.
+pub(super) fn pushed(
+    remote: Arc<RemoteHss>,
+    ims: Option<&Shared>,
+    bsm: Option<&BsmShared>,
+    users: &dyn Store,
+) -> Arc<Pushed> {
+    let ims = ims.map(|shared| shared.table.clone());
+    let bsm = bsm.map(BsmShared::state).filter(|_| ims.is_none());
+    Arc::new(Pushed::new(remote, Known { ims, bsm, any: users.nature() == Nature::Shared }))
 }
 
 /// Carries out what the HSS has begun. Each is a job of its own, but those of one user are done one after the other.
-pub(super) fn act(pushed: &Pushed, scscf: &Rc<Scscf>) {
+pub(super) fn act(pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>, now: Now) {
     for push in pushed.take() {
-        let scscf = scscf.clone();
+        let (pushed, scscf, bsm) = (pushed.clone(), scscf.cloned(), bsm.cloned());
         tokio::task::spawn_local(async move {
-            match push {
-                Push::End { impis, impus, reason } => {
+            match (push, scscf, bsm) {
+                (Push::End { impis, impus, reason }, Some(scscf), _) => {
                     for impi in impis {
                         scscf.end_by_network(impi, &impus, reason).await;
                     }
                 }
-                Push::Profile { impi, profile } => scscf.change_profile(impi, profile).await,
+                (Push::Profile { impi, profile }, Some(scscf), _) => scscf.change_profile(impi, profile).await,
+                (Push::Unregistered { impu }, ..) if !pushed.is_unregistered(&impu).await => {
+                    tracing::debug!(%impu, "the user has registered again");
+                }
+                // The S-CSCF tells its broadcast server.
+                (Push::Withdrawn { impu } | Push::Unregistered { impu }, Some(scscf), _) => {
+                    scscf.end_broadcast(&impu).await;
+                }
+                (Push::Withdrawn { impu } | Push::Unregistered { impu }, None, Some(bsm)) => bsm.withdrawn(impu).await,
+                (_, None, _) => {}
             }
         });
     }
+    for job in pushed.due(now) {
+        tokio::task::spawn_local(job);
+    }
+    pushed.maintain(now);
 }
 
 /// Who answers foreign nodes from this node's own subscribers: wherever Diameter is spoken. `scscf`: this node's.

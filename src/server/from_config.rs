@@ -61,6 +61,7 @@ pub(super) fn peers(config: &Config, listening: &[Listen], bsm_listening: &[List
             },
             key_transport: server.key_transport,
             trusted: true,
+            tells_hss: server.tells_hss,
         });
     }
     Ok(peers)
@@ -77,6 +78,7 @@ pub(super) fn ims_peer(config: &Config, bsm: &config::Bsm, hop: NextHop) -> Peer
         addresses: bsm.ims_addresses.iter().map(|ip| PeerAddress { ip: *ip, port: None }).collect(),
         key_transport: bsm.key_transport,
         trusted: true,
+        tells_hss: false,
     }
 }
 

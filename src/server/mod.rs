@@ -11,6 +11,7 @@ mod drain;
 mod due;
 mod from_config;
 mod http;
+mod orders;
 pub(crate) mod receive;
 mod reload;
 mod steer;
@@ -149,6 +150,8 @@ struct Parts {
     http: Option<std::net::TcpListener>,
     /// Ub of the BSF, with the settings that go with it.
     ub: Option<(std::net::TcpListener, http::UbSettings)>,
+    /// What the operator has the S-CSCF do.
+    orders: Option<UnboundedReceiver<orders::End>>,
 }
 
 impl Node {
@@ -262,7 +265,9 @@ impl Node {
                     ims_hop.ok_or_else(|| StartError::Config("the broadcast role knows no IMS server".into()))?;
                 let (users, seal) = (users.clone(), seal.clone());
                 let zn = zn::naf(&config, bsm, diameter.as_ref(), clock)?;
-                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, hss.clone(), users, seal)?;
+                // Of a foreign HSS's users, the S-CSCF of the same node tells.
+                let told = hss.clone().filter(|_| remote.is_none() || ims.is_none());
+                let shared = worker::BsmShared::new(&config, bsm, ims_hop, &peers, told, users, seal)?;
                 Some(Arc::new(shared.with_zn(zn)))
             }
             None => None,
@@ -272,10 +277,10 @@ impl Node {
         let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
         let mut locate = remote.clone().map(|remote| remote as Arc<dyn Locate>);
-        let pushed = match (remote, &ims) {
-            (Some(remote), Some(shared)) => Some(diameter::pushed(remote, shared, &*users)),
-            _ => None,
-        };
+        // An I-CSCF is told nothing.
+        let pushed = remote
+            .filter(|_| ims.is_some() || bsm.is_some())
+            .map(|remote| diameter::pushed(remote, ims.as_deref(), bsm.as_deref(), &*users));
         if let Some(diameter) = &mut diameter {
             pushed.iter().for_each(|pushed| diameter.serve(pushed.clone()));
             let own = ims.as_ref().map(|shared| shared.settings.uri.clone());
@@ -315,6 +320,13 @@ impl Node {
         let bsm_addresses: Arc<[SocketAddr]> = node.bsm_listening.iter().map(|l| l.addr).collect();
         let mut waiting = Vec::new();
         let (mailboxes, jobs) = reload::mailboxes(workers);
+        let (orders, mut to_carry_out) = match &ims {
+            Some(_) => {
+                let (orders, to_carry_out) = orders::channel();
+                (Some(orders), Some(to_carry_out))
+            }
+            None => (None, None),
+        };
         for (index, (sockets, jobs)) in sockets.into_iter().zip(jobs).enumerate() {
             let decides = match (&policy, &origin) {
                 (None, Some(origin)) => Decides::Generation(origin.first.clone(), jobs),
@@ -342,6 +354,7 @@ impl Node {
                 life: node.life.clone(),
                 http: http.take(),
                 ub: ub.take(),
+                orders: to_carry_out.take(),
             };
             let (ready, is_ready) = std::sync::mpsc::channel();
             let stopped = stopped.clone();
@@ -371,7 +384,8 @@ impl Node {
         }
         let handle = node.reloader.as_ref().map(Reloader::handle);
         let peers = node.diameter.as_ref().map(|diameter| diameter.exchange());
-        let handler = steer::handler(handle, host.metrics.clone(), serving, node.life.clone(), store.clone(), peers);
+        let (metrics, life) = (host.metrics.clone(), node.life.clone());
+        let handler = steer::handler(handle, metrics, serving, life, store.clone(), peers, orders);
         node.control = control.map(|socket| socket.serve(handler)).transpose()?;
         Ok(node)
     }

@@ -3,6 +3,7 @@
 use super::control::protocol::{Problem, Request};
 use super::control::{Handler, Reply};
 use super::drain::Life;
+use super::orders::{End, Orders};
 use super::reload::{Handle, How};
 use crate::diameter::node;
 use crate::metrics::Metrics;
@@ -16,7 +17,7 @@ use std::time::Duration;
 const CALL: Duration = Duration::from_millis(500);
 
 /// `policy`: the loader; None where the node's policy is compiled in. `metrics`: those of the node and its plugins.
-/// `diameter`: None where none is spoken.
+/// `diameter`: None where none is spoken. `orders`: to the S-CSCF; None: there is none.
 pub(super) fn handler(
     policy: Option<Handle>,
     metrics: Arc<Metrics>,
@@ -24,6 +25,7 @@ pub(super) fn handler(
     life: Arc<Life>,
     store: Arc<dyn Store>,
     diameter: Option<Arc<node::Handle>>,
+    orders: Option<Orders>,
 ) -> Handler {
     Arc::new(move |request, reply| match (&policy, request) {
         (policy, Request::Metrics {}) => {
@@ -38,6 +40,11 @@ pub(super) fn handler(
             Some(diameter) => reply.done(super::diameter::shown(&diameter.peers())),
             None => reply.failed(Problem::new("diameter", "this node speaks no Diameter: [diameter] listen, or [hss]")),
         },
+        (_, Request::EndRegistration { identity }) => match &orders {
+            // Without a worker that takes it, the reply says that there is no answer.
+            Some(orders) => drop(orders.send(End { identity, reply })),
+            None => reply.failed(Problem::new("end", "this node has no scscf role")),
+        },
         (Some(policy), request) => steer(policy, request, reply),
         (None, request) => without(&request, reply),
     })
@@ -50,7 +57,8 @@ fn steer(policy: &Handle, request: Request, reply: Reply) {
         }
         Request::Rollback { to } => policy.rollback(to, reply),
         Request::Generations {} => reply.done(policy.board().generations()),
-        Request::Status {} | Request::Metrics {} | Request::DiameterPeers {} => {} // answered above, with or without a loader
+        // Answered above, with or without a loader.
+        Request::Status {} | Request::Metrics {} | Request::DiameterPeers {} | Request::EndRegistration { .. } => {}
     }
 }
 

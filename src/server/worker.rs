@@ -1,7 +1,7 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
 use super::drain::Gate;
-use super::{Decides, Parts, diameter, due, receive, reload};
+use super::{Decides, Parts, diameter, due, orders, receive, reload};
 use crate::answer::{Answer, Task};
 use crate::broadcast::peer::Peer;
 use crate::broadcast::server::{Bsm, BsmConfig, Env};
@@ -79,6 +79,10 @@ impl BsmShared {
             reader.map_err(|why| StartError::Worker(why.to_string()))?;
         }
         Ok(BsmShared { config: Arc::new(config), state, hss, zn: None })
+    }
+
+    pub(super) fn state(&self) -> Arc<BsmState> {
+        self.state.clone()
     }
 
     /// The way to the BSF over Diameter.
@@ -247,6 +251,9 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
             parts.clock,
         ));
     }
+    if let (Some(orders), Some(scscf)) = (parts.orders, &scscf) {
+        tokio::task::spawn_local(orders::carry_out(orders, scscf.clone()));
+    }
     if let (Some(listener), Some(bsm)) = (parts.http, &bsm) {
         let handler = crate::broadcast::ua::handler(bsm.clone());
         super::http::serve(listener, handler, spawn.clone()).map_err(|e| StartError::Worker(e.to_string()))?;
@@ -300,9 +307,8 @@ async fn keep_time(
         if let Some(hss) = &embedded {
             hss.maintain(clock.now());
         }
-        if let (Some(pushed), Some(scscf)) = (&pushed, &scscf) {
-            diameter::act(pushed, scscf);
-            pushed.maintain(clock.now());
+        if let Some(pushed) = &pushed {
+            diameter::act(pushed, scscf.as_ref(), bsm.as_ref(), clock.now());
         }
     }
 }

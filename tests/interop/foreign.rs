@@ -197,12 +197,17 @@ pub fn avp<'a>(said: &'a Value, path: &[&str]) -> Option<&'a Value> {
 
 /// The status of the answer to an OPTIONS; None: none came.
 pub fn options(port: u16) -> Option<u16> {
+    options_for(port, &format!("sip:127.0.0.1:{port}"))
+}
+
+/// The same of one that is for somebody.
+pub fn options_for(port: u16, uri: &str) -> Option<u16> {
     let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let (to, local) = (SocketAddr::new(LOCALHOST, port), socket.local_addr().unwrap());
     let request = format!(
-        "OPTIONS sip:{to} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKo{port}x{}\r\nMax-Forwards: 5\r\n\
-         From: <sip:test@home1.net>;tag=1\r\nTo: <sip:{to}>\r\nCall-ID: options-{local}\r\nCSeq: 1 OPTIONS\r\n\
+        "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKo{port}x{}\r\nMax-Forwards: 5\r\n\
+         From: <sip:test@home1.net>;tag=1\r\nTo: <{uri}>\r\nCall-ID: options-{local}\r\nCSeq: 1 OPTIONS\r\n\
          Content-Length: 0\r\n\r\n",
         local.port()
     );

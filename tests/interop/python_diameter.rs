@@ -1,7 +1,7 @@
 //! python-diameter as HSS (Cx, Sh): what it sends and how, and what goes wrong with it.
 
 use super::capture::{Capture, assert_diameter_is_sound};
-use super::foreign::{Script, avp, installed, python, wait_for_peer};
+use super::foreign::{Script, avp, installed, options_for, python, wait_for_peer};
 use super::support::hand::Hand;
 use super::support::{Bed, wait_for};
 use imscript::cli::network::{Card, NAF, Plan};
@@ -187,13 +187,73 @@ fn answers_in_another_order_than_the_questions_find_their_own() {
 }
 
 #[test]
-fn the_broadcast_servers_registrations_stand_in_a_foreign_hss() {
+fn a_foreign_hss_says_who_is_not_registered_and_hears_of_the_operators_end() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let hss = hss(&python, std::slice::from_ref(&card), &["--application-server", &format!("sip:{NAF}")]);
+    let hss = hss(&python, std::slice::from_ref(&card), &[]);
     let bed = with_hss(&hss);
+    let port = bed.ims.port();
+    assert_eq!([options_for(port, &card.impu), options_for(port, &card.impu)], [Some(480); 2]);
+    assert_eq!(options_for(port, "sip:nobody@home1.net"), Some(404));
+    let kind = |sar: &Value| avp(sar, &["Server-Assignment-Type"]).and_then(Value::as_u64);
+    let asked = hss.got("SAR");
+    assert_eq!(asked.iter().map(kind).collect::<Vec<_>>(), [Some(3), Some(3)], "once each");
+    assert_eq!(
+        (avp(&asked[0], &["User-Name"]), avp(&asked[0], &["Public-Identity"])),
+        (None, Some(&card.impu.clone().into()))
+    );
+    assert_registered(&terminal(&bed, "register", &card, &[]));
+    assert_eq!(options_for(port, &card.impu), Some(200));
+    bed.imscript_ok(&["registration", "end", &card.impu, "--data-dir", "ims-data"]);
+    assert_eq!(kind(hss.got("SAR").last().unwrap()), Some(8));
+}
+
+/// Sh-Data with the broadcast registration as somebody else leaves it.
+fn repository_data(sequence: u32, state: &str) -> String {
+    format!(
+        "<Sh-Data><RepositoryData><ServiceIndication>bcast-registration</ServiceIndication>\
+         <SequenceNumber>{sequence}</SequenceNumber><ServiceData><BcastRegistration><State>{state}</State>\
+         <Server>bsm</Server><NafFqdn>{NAF}</NafFqdn></BcastRegistration></ServiceData></RepositoryData></Sh-Data>"
+    )
+}
+
+#[test]
+fn the_broadcast_servers_registrations_stand_in_a_foreign_hss_which_may_end_them() {
+    let Some(python) = python() else { return };
+    let card = Card::number(1);
+    let mut hss = hss(&python, std::slice::from_ref(&card), &["--application-server", &format!("sip:{NAF}")]);
+    let folder = tempfile::tempdir().unwrap();
+    let port = hss.port;
+    let mut capture = installed("tshark", "-v")
+        .then(|| Capture::start(folder.path().join("sh.pcapng"), &[(port, "diameter")]))
+        .flatten();
+    let bed = with_hss(&hss);
+    let tells = |hss: &mut Script, impu: &str, data: &str| {
+        hss.ask(json!({"do": "pnr", "impu": impu, "to": OURS, "data": data}))
+    };
+    let answer = tells(&mut hss, &card.impu, &repository_data(0, "not_registered"));
+    assert_eq!(avp(&answer, &["Experimental-Result", "Experimental-Result-Code"]), Some(&5001.into()), "{answer}");
     let result = terminal(&bed, "register", &card, &["--naf-id", NAF, "--figure", "7"]);
     assert_registered(&result);
     let stored = hss.wait_got("PUR", 1);
     assert_eq!(avp(&stored, &["User-Identity", "Public-Identity"]), Some(&card.impu.clone().into()), "{stored}");
+    let asked = hss.wait_got("SNR", 1);
+    assert_eq!(avp(&asked, &["Subs-Req-Type"]), Some(&0.into()), "{asked}");
+    assert_eq!(avp(&asked, &["Service-Indication"]), Some(&"bcast-registration".into()), "{asked}");
+    assert_eq!(avp(&asked, &["Send-Data-Indication"]), Some(&1.into()), "{asked}");
+    let answer = tells(&mut hss, &card.impu, "<Sh-Data><RepositoryData/></Sh-Data>");
+    assert_eq!(avp(&answer, &["Experimental-Result", "Experimental-Result-Code"]), Some(&5100.into()), "{answer}");
+    let told = hss.got("PUR").len();
+    let answer = tells(&mut hss, &card.impu, &repository_data(9, "not_registered"));
+    assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
+    let ended = hss.wait_got("PUR", told + 1);
+    assert!(ended.to_string().contains("<State>not_registered</State>"), "{ended}");
+    let ends = hss.wait_got("SNR", 2);
+    assert_eq!(avp(&ends, &["Subs-Req-Type"]), Some(&1.into()), "{ends}");
+    if let Some(capture) = &mut capture {
+        let last = [0, 0, 2, 0xc1, 0xc0, 0, 0, 16, 0, 0, 0x28, 0xaf, 0, 0, 0, 1];
+        capture.wait_until(|octets| octets.windows(last.len()).any(|window| window == last));
+        capture.stop();
+        assert_diameter_is_sound(capture, &format!("tcp.dstport == {port}"), 8);
+    }
 }

@@ -9,15 +9,19 @@ use imscript::diameter::cx::{self, AuthItem as Item, Given, Maa, Mar, Ppr, Reaso
 use imscript::diameter::dictionary::{application, command};
 use imscript::diameter::exchange::{Destination, Exchange, Failure, Reply as Replied, Request, Serve};
 use imscript::diameter::fault::{ResultCode, base, tgpp};
-use imscript::diameter::sh::data::ShData;
-use imscript::diameter::sh::{ProfileUpdateRequest, User};
+use imscript::diameter::sh::data::{ImsUserState, Repository, ShData};
+use imscript::diameter::sh::{
+    ProfileUpdateRequest, PushNotificationRequest, SubscribeRequest, User, UserDataAnswer, UserDataRequest,
+};
 use imscript::diameter::{Message as Diameter, Origin, Writer, answer_to, request};
 use imscript::hss::profile::{ApplicationServer, Criterion, ImsSubscription, PublicIdentity, ServiceProfile};
-use imscript::hss::remote::{Push, Pushed, RemoteHss, Settings as Remote};
+use imscript::hss::remote::{Push, Pushed, RemoteHss, Settings as Remote, Users};
 use imscript::hss::*;
 use imscript::identity::{Impi, Impu};
 use imscript::policy::verdict::{self, Subscription, When};
 use imscript::policy::{Context, Decide, FixedPolicy};
+use imscript::registrar::table::Table;
+use imscript::sip::transaction::Transport;
 use imscript::sip::{HeaderName, Message};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,6 +37,8 @@ struct Wire {
     asked: Mutex<Vec<String>>,
     /// The next number of repository data, by public identity.
     sequences: Mutex<BTreeMap<Impu, u16>>,
+    /// Whether it has users as not registered.
+    unregistered: AtomicBool,
 }
 
 impl Wire {
@@ -73,12 +79,13 @@ impl Wire {
             (application::CX, command::SERVER_ASSIGNMENT) => {
                 let sar = Sar::read(avps).unwrap();
                 self.note(format!("SAR {:?}{}", sar.kind, if sar.has_profile { " (has profile)" } else { "" }));
-                let impi = sar.impi.unwrap();
+                let impi = sar.impi.or_else(|| sar.impus[0].strip_prefix("sip:")).unwrap_or_default();
                 let store = self.hss.0.lock().unwrap();
                 let Some(user) = store.users.get(impi) else { return says(tgpp::USER_UNKNOWN) };
                 let document = document(impi, &user.impus, &[], &user.broadcast);
                 let mut answer = says(base::SUCCESS);
                 let wanted = matches!(sar.kind, ServerAssignment::Registration | ServerAssignment::ReRegistration);
+                let wanted = wanted || sar.kind == ServerAssignment::UnregisteredUser;
                 let user_data = Some(&document[..]).filter(|_| wanted && !sar.has_profile);
                 Saa { user_data, ..Saa::default() }.write(&mut answer);
                 answer
@@ -96,6 +103,24 @@ impl Wire {
                 }
                 *next += 1;
                 says(base::SUCCESS)
+            }
+            (application::SH, command::SUBSCRIBE_NOTIFICATIONS) => {
+                let asked = SubscribeRequest::read(message).unwrap();
+                self.note(if asked.subscribes { "SNR" } else { "SNR end" });
+                says(base::SUCCESS)
+            }
+            (application::SH, command::USER_DATA) => {
+                UserDataRequest::read(message).unwrap();
+                self.note("UDR");
+                let state = if self.unregistered.load(Ordering::Relaxed) {
+                    ImsUserState::NotRegistered
+                } else {
+                    ImsUserState::Registered
+                };
+                let data = ShData { state: Some(state), ..ShData::default() };
+                let mut answer = says(base::SUCCESS);
+                UserDataAnswer { data: Some(data.write().into_bytes()) }.write(&mut answer);
+                answer
             }
             other => panic!("{other:?} is not asked for"),
         }
@@ -140,6 +165,18 @@ fn document(impi: &str, impus: &[Impu], barred: &[&str], broadcast: &BroadcastSu
     ImsSubscription { impi: impi.into(), profiles: vec![profile] }.to_xml()
 }
 
+struct Known(Arc<Table>);
+
+impl Users for Known {
+    fn has_private(&self, impi: &str) -> bool {
+        self.0.with(impi, |registered| registered.is_some())
+    }
+
+    fn has_public(&self, impu: &str) -> bool {
+        self.0.private_identity(impu).is_some()
+    }
+}
+
 struct Foreign {
     network: Network,
     wire: Arc<Wire>,
@@ -150,7 +187,13 @@ impl Foreign {
     fn new(policy: impl Decide + 'static) -> Self {
         let mut made = None;
         let network = Network::over(settings(), policy, |shared, hss| {
-            let wire = Arc::new(Wire { hss, down: false.into(), asked: Mutex::default(), sequences: Mutex::default() });
+            let wire = Arc::new(Wire {
+                hss,
+                down: false.into(),
+                asked: Mutex::default(),
+                sequences: Mutex::default(),
+                unregistered: false.into(),
+            });
             let remote = Remote {
                 origin: origin("scscf.home1.net"),
                 server: shared.settings.uri.clone(),
@@ -163,13 +206,13 @@ impl Foreign {
                 broadcast_servers: vec!["sip:bsm.home1.net".into()],
                 host: None,
                 realm: None,
+                cx: true,
                 sh: true,
                 zh: false,
             };
             let remote = Arc::new(RemoteHss::new(wire.clone(), remote, shared.clock.now()));
             shared.hss = remote.clone();
-            let table = shared.table.clone();
-            let pushed = Pushed::new(remote, move |impi| table.with(impi, |r| r.is_some()));
+            let pushed = Pushed::new(remote, Known(shared.table.clone()));
             made = Some((wire, Arc::new(pushed)));
         });
         let (wire, pushed) = made.unwrap();
@@ -182,7 +225,8 @@ impl Foreign {
 
     /// What the S-CSCF answers to a request of the HSS; what follows is done when this returns.
     fn push(&self, code: u32, fill: impl FnOnce(&mut Writer)) -> ResultCode {
-        let mut writer = request(application::CX, code, "hss;1;1", &origin("hss.home1.net"));
+        let application = if code == command::PUSH_NOTIFICATION { application::SH } else { application::CX };
+        let mut writer = request(application, code, "hss;1;1", &origin("hss.home1.net"));
         fill(&mut writer);
         let request = Request { octets: writer.finish().unwrap(), peer: "hss.home1.net".into() };
         let answer = self.pushed.clone().serve(request).wait().unwrap().finish().unwrap();
@@ -196,6 +240,10 @@ impl Foreign {
                 Push::Profile { impi, profile } => {
                     self.network.run(self.network.scscf.change_profile(impi, profile));
                 }
+                Push::Unregistered { impu } if !self.network.run(self.pushed.is_unregistered(&impu)) => {}
+                Push::Withdrawn { impu } | Push::Unregistered { impu } => {
+                    self.network.run(self.network.scscf.end_broadcast(&impu));
+                }
             }
         }
         self.network.settle();
@@ -206,6 +254,20 @@ impl Foreign {
         let reason = Reason::PermanentTermination;
         let rtr = Rtr { impi, associated: Vec::new(), impus, reason, info: None };
         self.push(command::REGISTRATION_TERMINATION, |writer| rtr.write(writer))
+    }
+
+    /// PNR.
+    fn tells(&self, told: &ShData) -> ResultCode {
+        let [impu, _] = of_alice();
+        let pnr = PushNotificationRequest { user: User::Public(impu), data: told.write().into_bytes(), impi: None };
+        self.push(command::PUSH_NOTIFICATION, |writer| pnr.write(writer))
+    }
+
+    /// SNRs that are due.
+    fn subscribes(&self) {
+        for job in self.pushed.due(self.network.scscf.now()) {
+            self.network.run(job);
+        }
     }
 
     fn changes(&self, impi: &str, document: &[u8]) -> ResultCode {
@@ -349,6 +411,102 @@ fn ppr_changes_what_the_user_may() {
     assert_eq!(foreign.network.leg_state(ALICE), None);
     assert_eq!(foreign.network.forwarded()[0].expires(), 0);
     assert_eq!(foreign.changes("nobody@home1.net", &none), tgpp::USER_UNKNOWN);
+}
+
+#[test]
+fn pnr_ends_the_broadcast_registration_alone() {
+    let foreign = Foreign::new(FixedPolicy::default());
+    let state = |state| ShData { state: Some(state), ..ShData::default() };
+    let deleted = |sequence| {
+        let data = Repository { service: repository::SERVICE.into(), sequence, data: None };
+        ShData { repository: vec![data], ..ShData::default() }
+    };
+    assert_eq!(foreign.tells(&state(ImsUserState::Registered)), tgpp::USER_UNKNOWN);
+    let mut phone = Phone::for_broadcast();
+    phone.register(&foreign.network, &[]);
+    foreign.subscribes();
+    assert_eq!(foreign.wire.asked(), ["MAR", "SAR Registration", "PUR registered", "SNR"]);
+    foreign.network.forwarded();
+    // Another broadcast server, or the operator, takes the data out.
+    foreign.wire.sequences.lock().unwrap().insert(of_alice()[0].clone(), 0);
+    assert_eq!(foreign.tells(&deleted(1)), base::SUCCESS);
+    assert!(foreign.network.is_registered(ALICE) && foreign.network.leg_state(ALICE).is_none());
+    let sent = foreign.network.forwarded();
+    assert_eq!((sent.len(), sent[0].expires()), (1, 0), "the broadcast server hears of it");
+    foreign.subscribes();
+    assert_eq!(foreign.wire.asked(), ["PUR not_registered", "SNR end"]);
+    // The HSS has him as not registered; when he has registered again meanwhile, that was yesterday's news.
+    phone.register(&foreign.network, &[]);
+    foreign.network.forwarded();
+    foreign.wire.asked();
+    assert_eq!(foreign.tells(&state(ImsUserState::NotRegistered)), base::SUCCESS);
+    assert_eq!(
+        (foreign.network.leg_state(ALICE), foreign.wire.asked()),
+        (Some(RegState::Registered), vec!["UDR".into()])
+    );
+    foreign.wire.unregistered.store(true, Ordering::Relaxed);
+    assert_eq!(foreign.tells(&state(ImsUserState::NotRegistered)), base::SUCCESS);
+    assert_eq!(foreign.network.leg_state(ALICE), None);
+    assert_eq!(foreign.network.forwarded()[0].expires(), 0);
+    assert_eq!(foreign.wire.asked(), ["UDR", "PUR not_registered"]);
+}
+
+#[test]
+fn a_request_to_who_is_not_registered_has_the_hss_say_who_he_is_once() {
+    let foreign = Foreign::new(FixedPolicy::default());
+    let pcscf = source(Transport::Udp, "127.0.0.1:5555");
+    let call = |method: &str, uri: &str, to_tag: &str| {
+        let request = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5555;branch=z9hG4bKc\r\nMax-Forwards: 70\r\n\
+             From: <sip:bob@other.net>;tag=1\r\nTo: <{uri}>{to_tag}\r\nCall-ID: c\r\nCSeq: 1 {method}\r\n\
+             Contact: <sip:bob@127.0.0.1:5555>\r\nContent-Length: 0\r\n\r\n"
+        );
+        foreign.network.send(request.as_bytes(), &pcscf)
+    };
+    let alice = "sip:alice@home1.net";
+    for method in ["MESSAGE", "OPTIONS", "INVITE"] {
+        let answer = call(method, alice, "");
+        assert_eq!((answer.status(), text(&answer, HeaderName::RetryAfter)), (480, "60"), "{method}");
+    }
+    assert_eq!(foreign.wire.asked(), ["SAR UnregisteredUser"]);
+    assert_eq!(call("INVITE", "sip:nobody@home1.net", "").status(), 404);
+    assert_eq!(foreign.wire.asked(), ["SAR UnregisteredUser"]);
+    // This server itself, one of another domain, an address, and what is within a dialog are asked about nowhere.
+    for (uri, tag) in [("sip:home1.net", ""), ("sip:a@other.net", ""), ("sip:a@127.0.0.1", ""), (alice, ";tag=x")] {
+        assert_eq!(call("OPTIONS", uri, tag).status(), 200);
+    }
+    foreign.goes_away();
+    assert_eq!(call("MESSAGE", "tel:+999", "").status(), 504);
+    foreign.wire.down.store(false, Ordering::Relaxed);
+    foreign.wire.asked();
+    // Who registers is not given back, and is found.
+    Phone::for_broadcast().register(&foreign.network, &[]);
+    assert_eq!(call("OPTIONS", alice, "").status(), 200);
+    foreign.wire.asked();
+    foreign.network.pass(seconds(700));
+    foreign.subscribes();
+    assert!(!foreign.wire.asked().iter().any(|asked| asked.starts_with("SAR")));
+}
+
+#[test]
+fn the_operator_ends_a_registration_and_the_hss_is_told() {
+    let foreign = Foreign::new(FixedPolicy::default());
+    let mut phone = Phone::for_broadcast();
+    for identity in ["tel:+1234", ALICE] {
+        phone.register(&foreign.network, &[]);
+        foreign.network.forwarded();
+        foreign.wire.asked();
+        let ended = foreign.network.run(foreign.network.scscf.end_by_operator(identity));
+        foreign.network.settle();
+        assert_eq!(ended, Some(Impi::from(ALICE)));
+        assert!(!foreign.network.is_registered(ALICE));
+        let sent = foreign.network.forwarded();
+        assert_eq!((sent.len(), sent[0].expires()), (1, 0), "the broadcast server hears of it");
+        let mut asked = foreign.wire.asked();
+        asked.sort();
+        assert_eq!(asked, ["PUR not_registered", "SAR AdministrativeDeregistration"]);
+    }
+    assert_eq!(foreign.network.run(foreign.network.scscf.end_by_operator("sip:alice@home1.net")), None);
 }
 
 #[test]

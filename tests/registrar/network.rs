@@ -194,6 +194,7 @@ pub(crate) fn settings() -> Settings {
         addresses: Vec::new(),
         key_transport: KeyTransport::MutualTls,
         trusted: true,
+        tells_hss: false,
     };
     Settings {
         domain: REALM.into(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::diameter::{Diameter, ForeignHss};
 use crate::diameter::node::{Accept, Endpoint};
+use std::collections::BTreeMap;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +27,9 @@ pub(super) struct RawHss {
     sh: Vec<Spanned<String>>,
     #[serde(default)]
     zh: Vec<Spanned<String>>,
+    /// Origin-Hosts by address.
+    #[serde(default)]
+    hosts: BTreeMap<Spanned<String>, Spanned<String>>,
     realm: Text,
     tls_name: Option<String>,
     vectors: Option<Spanned<u32>>,
@@ -65,20 +69,26 @@ impl Raw {
         })
     }
 
-    pub(super) fn foreign_hss(&self) -> Result<Option<ForeignHss>, ConfigError> {
+    pub(super) fn foreign_hss(&self, roles: Roles) -> Result<Option<ForeignHss>, ConfigError> {
         let Some(section) = &self.hss else { return Ok(None) };
         let raw = section.get_ref();
-        let endpoints = |list: &[Spanned<String>]| {
-            self.read_all(list, |text| {
-                let endpoint: Endpoint = text.parse()?;
-                Ok::<_, crate::diameter::node::AddressError>(match &raw.tls_name {
-                    Some(name) if endpoint.is_tls() => Endpoint { tls_name: Some(name.clone()), ..endpoint },
-                    _ => endpoint,
-                })
+        let endpoint = |text: &str| {
+            let endpoint: Endpoint = text.parse()?;
+            Ok::<_, crate::diameter::node::AddressError>(match &raw.tls_name {
+                Some(name) if endpoint.is_tls() => Endpoint { tls_name: Some(name.clone()), ..endpoint },
+                _ => endpoint,
             })
         };
-        if raw.cx.is_empty() {
-            return self.fault(section.span(), "[hss] cx is missing: addresses such as \"tcp:192.0.2.9:3868\"");
+        let endpoints = |list: &[Spanned<String>]| self.read_all(list, endpoint);
+        let (wanted, there) = match (roles.ims(), &self.icscf) {
+            // With Zh alone the node is a BSF, where nobody registers.
+            (true, _) => ("cx", !raw.cx.is_empty() || !raw.zh.is_empty()),
+            (false, Some(_)) => ("cx", !raw.cx.is_empty()),
+            (false, None) => ("sh", !raw.sh.is_empty()),
+        };
+        if !there {
+            let why = format!("[hss] {wanted} is missing: addresses such as \"tcp:192.0.2.9:3868\"");
+            return self.fault(section.span(), why);
         }
         let realm = raw.realm.as_ref().map(|text| self.read(text, identity)).transpose()?;
         let defaults = ForeignHss::default();
@@ -93,10 +103,20 @@ impl Raw {
                 self.read(text, |text| seconds(text).ok_or("vector_lifetime: a time such as \"1h\", one day at most"))?
             }
         };
+        let (cx, sh, zh) = (endpoints(&raw.cx)?, endpoints(&raw.sh)?, endpoints(&raw.zh)?);
+        let mut hosts = Vec::new();
+        for (address, host) in &raw.hosts {
+            let at = self.read(address, endpoint)?;
+            if ![&cx, &sh, &zh].into_iter().any(|list| list.contains(&at)) {
+                return self.fault(address.span(), "hosts: this address is in none of the lists");
+            }
+            hosts.push((at, self.read(host, identity)?));
+        }
         Ok(Some(ForeignHss {
-            cx: endpoints(&raw.cx)?,
-            sh: endpoints(&raw.sh)?,
-            zh: endpoints(&raw.zh)?,
+            cx,
+            sh,
+            zh,
+            hosts,
             realm,
             vectors,
             vector_lifetime,

@@ -3,16 +3,19 @@
 //! The S-CSCF sends MAR and SAR, and as the I-CSCF in the same box UAR. Vectors beyond the one that is needed are kept
 //! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
 //! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
-//! HSS over Sh (`repository`), the BSF's vectors come over Zh (`bootstrapping`), or over Cx where no Zh is spoken.
+//! HSS over Sh (`repository`), whose changes this node has itself told of (`notified`); the BSF's vectors come over Zh (`bootstrapping`), or over Cx where no Zh is spoken.
 
 mod bootstrapping;
 mod locate;
+mod notified;
 mod pushed;
 mod repository;
+mod unregistered;
 mod vectors;
 pub(super) mod verdict;
+mod watch;
 
-pub use pushed::{Push, Pushed};
+pub use pushed::{Push, Pushed, Users};
 
 use super::profile::ImsSubscription;
 use super::{
@@ -35,7 +38,9 @@ use repository::Repositories;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use unregistered::Unregistered;
 use vectors::Vectors;
+use watch::Watches;
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,6 +64,8 @@ pub struct Settings {
     /// Of the HSS, where the operator names it.
     pub host: Option<Arc<str>>,
     pub realm: Option<Arc<str>>,
+    /// Whether it speaks Cx: a node that is a broadcast server alone asks for nothing there.
+    pub cx: bool,
     /// Whether it speaks Sh: what Cx cannot tell it is not told otherwise.
     pub sh: bool,
     /// Whether it speaks Zh: else the BSF takes its vectors from Cx.
@@ -74,6 +81,8 @@ pub struct RemoteHss {
     /// Of users who are registered here.
     profiles: DashMap<Impi, Arc<Profile>>,
     repositories: Repositories,
+    watches: Watches,
+    unregistered: Unregistered,
     away: AtomicBool,
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
     wants_scheme: AtomicBool,
@@ -91,6 +100,8 @@ impl RemoteHss {
             vectors: Vectors::new(settings.users, settings.vector_lifetime),
             profiles: DashMap::new(),
             repositories: Repositories::new(settings.users),
+            watches: Watches::new(settings.users),
+            unregistered: Unregistered::new(settings.users),
             away: AtomicBool::new(false),
             wants_scheme: AtomicBool::new(false),
             // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).
@@ -254,6 +265,7 @@ impl RemoteHss {
             return Err(HssError::Garbled("a user profile without a public identity that is not barred".to_owned()));
         }
         if registers {
+            self.unregistered.forget(impi);
             self.hold(impi, profile.clone());
         }
         Ok(profile)
@@ -280,6 +292,7 @@ impl RemoteHss {
 
     fn forget(&self, impi: &Impi) {
         self.profiles.remove(impi.as_str());
+        self.unregistered.forget(impi);
         self.vectors.forget(impi);
     }
 }
@@ -351,6 +364,13 @@ impl Hss for RemoteHss {
         Answer::later(self.assign(impi, impu, kind))
     }
 
+    fn serve_unregistered<'a>(&'a self, impu: &'a Impu, now: Now) -> Answer<'a, Option<Result<(), HssError>>> {
+        match self.settings.cx {
+            true => Answer::later(async move { Some(self.take_up(impu, now).await) }),
+            false => Answer::now(None),
+        }
+    }
+
     fn bootstrapping<'a>(
         &'a self,
         impi: &'a Impi,
@@ -369,12 +389,18 @@ impl Hss for RemoteHss {
         &'a self,
         impu: &'a Impu,
         state: BroadcastState,
-        _: Now,
+        now: Now,
     ) -> Answer<'a, Result<(), HssError>> {
-        match self.settings.sh {
-            true => Answer::later(self.update_repository(impu, state)),
-            false => Answer::now(Ok(())),
+        if !self.settings.sh {
+            return Answer::now(Ok(()));
         }
+        Answer::later(async move {
+            let registered = state.state;
+            let told = self.update_repository(impu, state).await;
+            // Also where it could not be told: what comes of the registration is the HSS's to say all the same.
+            self.attend(impu, registered, now);
+            told
+        })
     }
 
     /// Cx has no such question: the private identity is the public one without its scheme (TS 24.229 §5.4.1.2.1).
@@ -388,17 +414,21 @@ impl Hss for RemoteHss {
             let impu = if public { Impu::from(identity) } else { Impu::new(format!("sip:{identity}")) };
             return Answer::later(self.read_user(impu));
         }
-        let held = self.profiles.get(identity.strip_prefix("sip:").unwrap_or(identity));
-        Answer::now(held.ok_or(HssError::UserUnknown).map(|held| UserData {
-            impi: held.key().clone(),
+        let impi = identity.strip_prefix("sip:").unwrap_or(identity);
+        let held = self.profiles.get(impi).map(|held| (held.clone(), RegState::Registered));
+        let held = held.or_else(|| self.unregistered.profile(impi).map(|held| (held, RegState::NotRegistered)));
+        Answer::now(held.ok_or(HssError::UserUnknown).map(|(held, ims)| UserData {
+            impi: Impi::from(impi),
             impus: held.impus.clone(),
             broadcast: held.broadcast.clone(),
-            ims: RegState::Registered,
+            ims,
             ims_since: None,
             registration: None,
         }))
     }
 }
 
+#[cfg(test)]
+mod notified_tests;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
-//! What an HSS begins (TS 29.228 §6.1.3, §6.2): RTR ends registrations, PPR changes profiles. Answered here at once; what
-//! follows from it at the S-CSCF is handed to a worker ([`Pushed::take`]).
+//! What an HSS begins (TS 29.228 §6.1.3, §6.2): RTR ends registrations, PPR changes profiles, and PNR tells of changes
+//! (`notified`). Answered here at once; what follows from it at the S-CSCF or the broadcast server is handed to a worker
+//! ([`Pushed::take`]).
 
-use super::RemoteHss;
-use crate::answer::Answer;
+use super::{RemoteHss, Settings};
+use crate::answer::{Answer, Task};
 use crate::clock::Now;
 use crate::diameter::cx::{Features, Ppr, Rta, Rtr};
 use crate::diameter::dictionary::{application, command};
@@ -15,7 +16,7 @@ use crate::xml::XmlError;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the S-CSCF is to do.
+/// What the S-CSCF is to do, or the broadcast server of a node that is nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
     /// These users are not registered any more; none of `impus`: all of theirs, else those who have one of them.
@@ -28,12 +29,27 @@ pub enum Push {
         impi: Impi,
         profile: Profile,
     },
+    /// The broadcast registration of this identity is over, say the HSS's data.
+    Withdrawn {
+        impu: Impu,
+    },
+    /// The HSS has said that this identity is not registered ([`Pushed::is_unregistered`]): the broadcast registration ends.
+    Unregistered {
+        impu: Impu,
+    },
 }
 
-/// The S-CSCF's side of Cx.
+/// Whom this node, or another one on its store, may have as a user.
+pub trait Users: Send + Sync {
+    fn has_private(&self, impi: &str) -> bool;
+
+    fn has_public(&self, impu: &str) -> bool;
+}
+
+/// The clients' side of Cx and Sh.
 pub struct Pushed {
-    hss: Arc<RemoteHss>,
-    is_registered: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    pub(super) hss: Arc<RemoteHss>,
+    pub(super) users: Box<dyn Users>,
     queue: Mutex<VecDeque<Push>>,
 }
 
@@ -41,14 +57,27 @@ pub struct Pushed {
 const WAITING: usize = 10_000;
 
 impl Pushed {
-    /// `is_registered`: whether this S-CSCF, or another one on its store, may have a user of this private identity.
-    pub fn new(hss: Arc<RemoteHss>, is_registered: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Pushed { hss, is_registered: Box::new(is_registered), queue: Mutex::default() }
+    pub fn new(hss: Arc<RemoteHss>, users: impl Users + 'static) -> Self {
+        Pushed { hss, users: Box::new(users), queue: Mutex::default() }
     }
 
     /// What has come since, in order.
     pub fn take(&self) -> Vec<Push> {
         self.queue().drain(..).collect()
+    }
+
+    /// What is due with the HSS, each a job of its own: subscriptions, and users who are not registered and were not asked
+    /// for any more.
+    pub fn due(self: &Arc<Self>, now: Now) -> Vec<Task> {
+        let mut jobs = self.subscribe_due(now);
+        for (impi, impu) in self.hss.unregistered.over(now.mono) {
+            // Who is registered by now, or may be so at another node, is not to be ended.
+            if !self.users.has_private(impi.as_str()) {
+                let hss = self.hss.clone();
+                jobs.push(Box::pin(async move { hss.give_back(&impi, &impu).await }));
+            }
+        }
+        jobs
     }
 
     /// Gives back what is over.
@@ -61,7 +90,7 @@ impl Pushed {
     }
 
     /// Whether there was room.
-    fn put(&self, push: Push) -> bool {
+    pub(super) fn put(&self, push: Push) -> bool {
         let mut queue = self.queue();
         let room = queue.len() < WAITING;
         if room {
@@ -71,10 +100,10 @@ impl Pushed {
     }
 
     fn is_known(&self, impi: &str) -> bool {
-        self.hss.profiles.contains_key(impi) || (self.is_registered)(impi)
+        self.hss.profiles.contains_key(impi) || self.hss.unregistered.has(impi) || self.users.has_private(impi)
     }
 
-    fn answered(&self, message: &Message<'_>, code: ResultCode) -> Writer {
+    pub(super) fn answered(&self, message: &Message<'_>, code: ResultCode) -> Writer {
         answer_to(message, code, &self.hss.settings.origin)
     }
 
@@ -83,13 +112,14 @@ impl Pushed {
     }
 
     fn answer(&self, message: &Message<'_>) -> Option<Writer> {
-        let act = match message.header().command {
-            command::REGISTRATION_TERMINATION => Self::end,
-            command::PUSH_PROFILE => Self::change,
+        let act = match (message.header().application, message.header().command) {
+            (application::CX, command::REGISTRATION_TERMINATION) => Self::end,
+            (application::CX, command::PUSH_PROFILE) => Self::change,
+            (application::SH, command::PUSH_NOTIFICATION) => Self::notice,
             _ => return None,
         };
         let answer = match Features::of(message) {
-            // None is needed of this S-CSCF (TS 29.229 §7.2.1).
+            // None is needed here (TS 29.229 §7.2.1).
             Ok(features) if features.iter().any(|one| one.required) => {
                 let mut answer = self.answered(message, tgpp::FEATURE_UNSUPPORTED);
                 Features::offered(0).write(&mut answer);
@@ -156,14 +186,19 @@ impl Pushed {
             return Ok(self.answered(message, base::TOO_BUSY));
         }
         tracing::info!(%impi, broadcast = profile.broadcast.is_subscribed(), "the HSS changes a profile");
-        self.hss.hold(&impi, profile);
+        // One who is not registered has his profile kept elsewhere.
+        match self.hss.unregistered.has(impi.as_str()) {
+            true => self.hss.unregistered.change(&impi, &profile),
+            false => self.hss.hold(&impi, profile),
+        }
         Ok(self.answered(message, base::SUCCESS))
     }
 }
 
 impl Serve for Pushed {
     fn applications(&self) -> Vec<u32> {
-        vec![application::CX]
+        let Settings { cx, sh, .. } = &self.hss.settings;
+        [(application::CX, *cx), (application::SH, *sh)].into_iter().filter(|one| one.1).map(|one| one.0).collect()
     }
 
     fn serve(self: Arc<Self>, request: Request) -> Answer<'static, Option<Writer>> {

@@ -21,8 +21,15 @@ const TRIES: usize = 3;
 struct Known {
     /// The number that the HSS has; None: it has no data yet.
     sequence: Option<u16>,
+    /// The number of a change that the HSS has not answered.
+    writing: Option<u16>,
     /// Of the latest change that this node began.
     change: u64,
+}
+
+/// Whether a number is a later one: they go round (TS 29.328 §6.1.2.1), and 0 is that of data made anew.
+fn is_after(sequence: u16, held: u16) -> bool {
+    sequence != held && (sequence == 0 || sequence.wrapping_sub(held) < 1 << 15)
 }
 
 /// What is known of the repository data of public identities.
@@ -44,15 +51,38 @@ impl Repositories {
             // What is forgotten is read again.
             self.known.clear();
         }
-        let mut known = self.known.entry(impu.clone()).or_insert(Known { sequence: None, change });
+        let mut known = self.known.entry(impu.clone()).or_insert(Known { sequence: None, writing: None, change });
         known.change = change;
         (change, known.sequence)
+    }
+
+    fn writes(&self, impu: &Impu, sequence: u16) {
+        if let Some(mut known) = self.known.get_mut(impu.as_str()) {
+            known.writing = Some(sequence);
+        }
     }
 
     fn learn(&self, impu: &Impu, sequence: Option<u16>) {
         if let Some(mut known) = self.known.get_mut(impu.as_str()) {
             known.sequence = sequence;
+            known.writing = None;
         }
+    }
+
+    /// The HSS tells of data with this number, or that there are none any more. False: this node wrote them, or knows
+    /// newer ones.
+    pub(super) fn hears(&self, impu: &Impu, sequence: Option<u16>) -> bool {
+        let Some(mut known) = self.known.get_mut(impu.as_str()) else { return true };
+        let news = match sequence {
+            Some(_) if known.writing == sequence => false,
+            Some(sequence) => known.sequence.is_none_or(|held| is_after(sequence, held)),
+            // This node deletes nothing; but it may be making them anew.
+            None => known.writing.is_none(),
+        };
+        if news {
+            known.sequence = sequence;
+        }
+        news
     }
 
     /// A later change has begun: this one is not to overwrite it.
@@ -69,6 +99,7 @@ impl RemoteHss {
                 return Ok(());
             }
             let next = sequence.map_or(0, repository::next);
+            self.repositories.writes(impu, next);
             let data = Repository { service: SERVICE.into(), sequence: next, data: Some(repository::write(&state)) };
             let document = ShData { repository: vec![data], ..ShData::default() }.write();
             let update = ProfileUpdateRequest {
@@ -90,7 +121,7 @@ impl RemoteHss {
         Err(HssError::Refused("the repository data change all the time".to_owned()))
     }
 
-    async fn sh_data(&self, impu: &Impu, data: Vec<DataReference>) -> Result<ShData, HssError> {
+    pub(super) async fn sh_data(&self, impu: &Impu, data: Vec<DataReference>) -> Result<ShData, HssError> {
         let asked = UserDataRequest {
             user: User::Public(impu.clone()),
             data,

@@ -18,7 +18,7 @@ type Reaction = Box<dyn FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send>;
 
 /// Answers in order, and takes down what it was asked.
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     reactions: Mutex<VecDeque<Reaction>>,
     asked: Mutex<Vec<Vec<u8>>>,
 }
@@ -41,11 +41,11 @@ impl Script {
         self
     }
 
-    fn fails(&self, failure: Failure) -> &Self {
+    pub(super) fn fails(&self, failure: Failure) -> &Self {
         self.next(move |_| Err(failure))
     }
 
-    fn says(&self, code: ResultCode, fill: impl FnOnce(&mut Writer) + Send + 'static) -> &Self {
+    pub(super) fn says(&self, code: ResultCode, fill: impl FnOnce(&mut Writer) + Send + 'static) -> &Self {
         self.next(move |request| {
             let mut writer = answer_to(request, code, &origin("hss"));
             fill(&mut writer);
@@ -60,14 +60,14 @@ impl Script {
         })
     }
 
-    fn gives_profile(&self, document: &'static str) -> &Self {
+    pub(super) fn gives_profile(&self, document: &'static str) -> &Self {
         self.says(base::SUCCESS, move |writer| {
             Saa { user_data: Some(document.as_bytes()), ..Saa::default() }.write(writer);
         })
     }
 
     /// Command and octets of what was asked since the last time.
-    fn asked(&self) -> Vec<(u32, Vec<u8>)> {
+    pub(super) fn asked(&self) -> Vec<(u32, Vec<u8>)> {
         assert!(self.reactions.lock().unwrap().is_empty(), "a question that did not come");
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
         asked.into_iter().map(|octets| (Message::parse(&octets).unwrap().header().command, octets)).collect()
@@ -88,7 +88,7 @@ fn origin(host: &str) -> Origin {
     Origin { host: host.into(), realm: "home1.net".into() }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         origin: origin("scscf.home1.net"),
         server: "sip:scscf.home1.net".into(),
@@ -101,23 +101,24 @@ fn settings() -> Settings {
         broadcast_servers: vec!["sip:bsm.home1.net".into()],
         host: None,
         realm: None,
+        cx: true,
         sh: false,
         zh: false,
     }
 }
 
-const NOW: Now = Now { mono: Duration::from_secs(10), unix: Duration::from_secs(1_800_000_000) };
+pub(super) const NOW: Now = Now { mono: Duration::from_secs(10), unix: Duration::from_secs(1_800_000_000) };
 
-fn hss(settings: Settings) -> (Arc<Script>, Arc<RemoteHss>) {
+pub(super) fn hss(settings: Settings) -> (Arc<Script>, Arc<RemoteHss>) {
     let script = Arc::new(Script::default());
     (script.clone(), Arc::new(RemoteHss::new(script, settings, NOW)))
 }
 
-fn alice() -> (Impi, Impu) {
+pub(super) fn alice() -> (Impi, Impu) {
     (Impi::from("alice@home1.net"), Impu::from("sip:alice@home1.net"))
 }
 
-const PROFILE: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
+pub(super) const PROFILE: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
     <PublicIdentity><Identity>sip:alice@home1.net</Identity></PublicIdentity>\
     <PublicIdentity><Identity>tel:+1234</Identity></PublicIdentity>\
     <InitialFilterCriteria><Priority>0</Priority><ApplicationServer><ServerName>SIP:bsm.HOME1.net:5060</ServerName>\
@@ -340,7 +341,7 @@ fn while_the_hss_is_away_kept_vectors_serve() {
     assert!(!hss.is_away());
 }
 
-fn broadcast(state: RegState) -> BroadcastState {
+pub(super) fn broadcast(state: RegState) -> BroadcastState {
     BroadcastState { state, server: "bsm".into(), naf_fqdn: "bsm.home1.net".into(), btid: None }
 }
 
@@ -447,8 +448,13 @@ fn user_data_are_what_sh_tells() {
 }
 
 /// What the S-CSCF's side answers to a request of the HSS.
-fn push(pushed: &Arc<Pushed>, command: u32, fill: impl FnOnce(&mut Writer)) -> Option<(ResultCode, Vec<u8>)> {
-    let mut writer = request(application::CX, command, "hss;1;1", &origin("hss"));
+pub(super) fn push(
+    pushed: &Arc<Pushed>,
+    command: u32,
+    fill: impl FnOnce(&mut Writer),
+) -> Option<(ResultCode, Vec<u8>)> {
+    let application = if command == command::PUSH_NOTIFICATION { application::SH } else { application::CX };
+    let mut writer = request(application, command, "hss;1;1", &origin("hss"));
     fill(&mut writer);
     let request = Request { octets: writer.finish().unwrap(), peer: "hss".into() };
     let octets = pushed.clone().serve(request).wait()?.finish().unwrap();
@@ -457,11 +463,24 @@ fn push(pushed: &Arc<Pushed>, command: u32, fill: impl FnOnce(&mut Writer)) -> O
     Some((message.result().unwrap(), octets))
 }
 
+/// Those who have one of these private identities, and a public one made of it.
+pub(super) struct Registered(pub(super) &'static [&'static str]);
+
+impl Users for Registered {
+    fn has_private(&self, impi: &str) -> bool {
+        self.0.contains(&impi)
+    }
+
+    fn has_public(&self, impu: &str) -> bool {
+        impu.strip_prefix("sip:").is_some_and(|impi| self.has_private(impi))
+    }
+}
+
 #[test]
 fn rtr_ends_registrations_and_ppr_changes_profiles() {
     let (script, hss) = hss(settings());
     let (impi, impu) = alice();
-    let pushed = Arc::new(Pushed::new(hss.clone(), |impi| impi == "bob@home1.net"));
+    let pushed = Arc::new(Pushed::new(hss.clone(), Registered(&["bob@home1.net"])));
     assert_eq!(pushed.applications(), [application::CX]);
     let rtr = |impi, associated, impus| Rtr {
         impi,
@@ -501,7 +520,7 @@ fn rtr_ends_registrations_and_ppr_changes_profiles() {
 #[test]
 fn what_cannot_be_taken_from_an_hss_is_refused() {
     let (_, hss) = hss(settings());
-    let pushed = Arc::new(Pushed::new(hss, |_| true));
+    let pushed = Arc::new(Pushed::new(hss, Registered(&["a"])));
     assert_eq!(push(&pushed, command::PUSH_PROFILE, |_| ()).unwrap().0, base::MISSING_AVP);
     assert!(push(&pushed, command::LOCATION_INFO, |_| ()).is_none(), "3001");
     let required = cx::Features { required: true, ..cx::Features::offered(cx::Features::SHARED_IFC) };

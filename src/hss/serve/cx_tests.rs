@@ -11,6 +11,7 @@ use crate::hss::embedded::field::Fields;
 use crate::hss::profile::ImsSubscription;
 use crate::hss::{Assignment, Hss, RegState};
 use crate::identity::{Impi, Impu};
+use std::sync::atomic::Ordering;
 
 const UAR: (u32, u32) = (application::CX, command::USER_AUTHORIZATION);
 const LIR: (u32, u32) = (application::CX, command::LOCATION_INFO);
@@ -285,8 +286,12 @@ fn an_operators_changes_are_told_to_who_serves() {
     assert_eq!((to.host.as_deref(), ppr.impi), (Some("a.home1.net"), IMPI));
     assert_eq!((profile.profiles[0].identities.len(), profile.profiles[0].criteria.len()), (1, 0));
     assert!(subscribers.remove(&Impi::from(IMPI), bed.clock.now()).unwrap());
+    // The S-CSCF is away for a moment.
+    bed.away.store(true, Ordering::SeqCst);
     bed.hss.fetch(&Impi::from(IMPI));
-    let (to, octets) = bed.sent();
+    bed.sent();
+    bed.away.store(false, Ordering::SeqCst);
+    let (to, octets) = bed.sent_again();
     let rtr = Rtr::read(Message::parse(&octets).unwrap().avps()).unwrap();
     assert_eq!((to.host.as_deref(), rtr.reason), (Some("a.home1.net"), Reason::PermanentTermination));
     assert!(bed.nothing_sent());

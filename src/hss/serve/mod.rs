@@ -9,6 +9,7 @@ mod assignment;
 mod cx;
 mod locate;
 mod push;
+mod retry;
 pub mod service;
 mod sh;
 mod zh;

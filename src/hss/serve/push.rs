@@ -1,23 +1,27 @@
 //! What the HSS begins: RTR and PPR to S-CSCFs (TS 29.228 §6.1.3, §6.2), PNR to application servers (TS 29.328 §6.1.4).
 //!
 //! Changes are handed over without waiting and sent from a thread of their own, many at a time, so that a peer that does
-//! not answer holds up nobody. What finds no place is left out and logged: the next change tells the state again.
+//! not answer holds up nobody. What does not get through is tried again for some minutes ([`super::retry`]); what finds no
+//! place is left out and logged: the next change tells the state again.
 
 use super::HssServer;
+use super::retry::{Attempt, Retries};
 use super::sh::{Wanted, is_alive};
 use crate::clock::Now;
 use crate::diameter::cx::{Ppr, Reason, Rtr};
 use crate::diameter::dictionary::{application, command};
 use crate::diameter::exchange::Destination;
-use crate::diameter::fault::tgpp;
+use crate::diameter::fault::{base, tgpp};
 use crate::diameter::sh::{DataReference, PushNotificationRequest, User};
 use crate::diameter::{ResultCode, Writer, request};
+use crate::hss::HssError;
 use crate::hss::embedded::foreign::{Change, Entry};
 use crate::hss::embedded::{Serving, Watcher};
 use crate::hss::repository::SERVICE;
 use crate::identity::Impu;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
 
@@ -25,6 +29,8 @@ use tokio::task::LocalSet;
 const WAITING: usize = 4096;
 /// Changes that are being told.
 const AT_ONCE: usize = 256;
+/// How often it is looked for what is to be tried again.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Session-Ids (RFC 6733 §8.8).
 pub(super) struct Sessions {
@@ -47,7 +53,7 @@ impl Sessions {
 pub(super) fn start(server: &Arc<HssServer>) -> std::io::Result<()> {
     let (sender, changes) = mpsc::channel(WAITING);
     let told: Weak<HssServer> = Arc::downgrade(server);
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new()
         .name("hss-push".into())
         .spawn(move || LocalSet::new().block_on(&runtime, run(changes, told)))?;
@@ -61,36 +67,174 @@ pub(super) fn start(server: &Arc<HssServer>) -> std::io::Result<()> {
 
 async fn run(mut changes: mpsc::Receiver<Change>, server: Weak<HssServer>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(change) = changes.recv().await {
-        let (Ok(place), Some(server)) = (places.clone().acquire_owned().await, server.upgrade()) else { return };
-        tokio::task::spawn_local(async move {
-            server.push(change).await;
-            drop(place);
-        });
+    let (failing, mut failed) = mpsc::unbounded_channel();
+    let mut retries: Retries<Push> = Retries::new();
+    loop {
+        let event = tokio::select! {
+            change = changes.recv() => match change {
+                Some(change) => Event::Change(change),
+                None => return,
+            },
+            Some(attempt) = failed.recv() => Event::Failed(attempt),
+            () = tokio::time::sleep(TICK), if !retries.is_empty() => Event::Tick,
+        };
+        let Some(told) = server.upgrade() else { return };
+        let now = told.clock.now().mono;
+        let attempts = match event {
+            Event::Change(change) => {
+                let pushes = told.pushes(change);
+                pushes.iter().for_each(|new| retries.overtake(|old| new.says_more_than(old)));
+                pushes.into_iter().map(|push| Attempt::first(push, now)).collect()
+            }
+            Event::Failed(attempt) => {
+                if let Some(push) = retries.failed(attempt, now) {
+                    let (impi, host) = (&push.entry.subscriber().impi, push.host());
+                    tracing::warn!(%impi, host, "a foreign node was not told of a change, and will not be");
+                }
+                continue;
+            }
+            Event::Tick => retries.due(now),
+        };
+        for attempt in attempts {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let (told, failing) = (told.clone(), failing.clone());
+            tokio::task::spawn_local(async move {
+                if told.deliver(&attempt).await == Delivery::Failed {
+                    let _ = failing.send(attempt);
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+enum Event {
+    Change(Change),
+    Failed(Attempt<Push>),
+    Tick,
+}
+
+/// Whether a push came to who it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    /// It was answered, or is no longer needed.
+    Done,
+    Failed,
+}
+
+/// One thing that one peer is to be told of a subscriber.
+#[derive(Debug)]
+struct Push {
+    /// As he was then.
+    entry: Entry,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Terminate { from: Box<Serving>, reason: Reason },
+    Profile,
+    Notify { watcher: Box<Watcher>, data: Vec<DataReference>, services: Vec<String> },
+}
+
+impl Push {
+    fn terminate(entry: Entry, from: Box<Serving>, reason: Reason) -> Self {
+        Push { entry, what: What::Terminate { from, reason } }
+    }
+
+    fn host(&self) -> &str {
+        match &self.what {
+            What::Terminate { from, .. } => &from.host,
+            What::Profile => "S-CSCF",
+            What::Notify { watcher, .. } => &watcher.host,
+        }
+    }
+
+    /// Whether `old`, which is told as things are when it is told, need not be told after this one.
+    fn says_more_than(&self, old: &Push) -> bool {
+        let same = self.entry.subscriber().impi == old.entry.subscriber().impi;
+        same && match (&self.what, &old.what) {
+            (What::Profile, What::Profile) => true,
+            (What::Terminate { from: new, .. }, What::Terminate { from: old, .. }) => new.host == old.host,
+            (What::Notify { watcher, data, services }, What::Notify { watcher: of, data: old, services: named }) => {
+                watcher == of
+                    && old.iter().all(|one| data.contains(one))
+                    && named.iter().all(|one| services.contains(one))
+            }
+            _ => false,
+        }
     }
 }
 
 impl HssServer {
-    async fn push(&self, change: Change) {
+    /// Who is to be told what of a change.
+    fn pushes(&self, change: Change) -> Vec<Push> {
         use DataReference as Data;
         match change {
-            Change::Moved(entry, from) => self.terminate(&entry, &from, Reason::NewServerAssigned).await,
-            Change::Removed(entry, from) => self.terminate(&entry, &from, Reason::PermanentTermination).await,
+            Change::Moved(entry, from) => vec![Push::terminate(entry, from, Reason::NewServerAssigned)],
+            Change::Removed(entry, from) => vec![Push::terminate(entry, from, Reason::PermanentTermination)],
             Change::Profile(entry) => {
-                self.push_profile(&entry).await;
                 let data = [Data::PublicIdentity, Data::InitialFilterCriteria, Data::ChargingInformation];
-                self.notify(&entry, &data, None).await;
+                let mut pushes = self.notifications(&entry, &data, None);
+                pushes.insert(0, Push { entry, what: What::Profile });
+                pushes
             }
-            Change::State(entry) => self.notify(&entry, &[Data::UserState, Data::ScscfName], None).await,
-            Change::Broadcast(entry) => self.notify(&entry, &[Data::RepositoryData], Some(SERVICE)).await,
-            Change::Repository(entry, service) => {
-                self.notify(&entry, &[Data::RepositoryData], Some(&service)).await;
+            Change::State(entry) => self.notifications(&entry, &[Data::UserState, Data::ScscfName], None),
+            Change::Broadcast(entry) => self.notifications(&entry, &[Data::RepositoryData], Some(SERVICE)),
+            Change::Repository(entry, service) => self.notifications(&entry, &[Data::RepositoryData], Some(&service)),
+        }
+    }
+
+    /// One for each who watches any of `data`. `service`: of which repository data.
+    fn notifications(&self, entry: &Entry, data: &[DataReference], service: Option<&str>) -> Vec<Push> {
+        let now = self.clock.now().unix.as_secs();
+        let mut pushes = Vec::new();
+        for watcher in entry.watchers().iter().filter(|watcher| is_alive(watcher, now)) {
+            let services: Vec<String> =
+                watcher.services.iter().filter(|one| Some(&***one) == service).cloned().collect();
+            let watched = |one: &DataReference| {
+                watcher.data.contains(&one.number()) && (*one != DataReference::RepositoryData || !services.is_empty())
+            };
+            let data: Vec<DataReference> = data.iter().copied().filter(watched).collect();
+            if !data.is_empty() {
+                let what = What::Notify { watcher: Box::new(watcher.clone()), data, services };
+                pushes.push(Push { entry: entry.clone(), what });
             }
+        }
+        pushes
+    }
+
+    /// Another attempt tells what is so by then.
+    async fn deliver(&self, attempt: &Attempt<Push>) -> Delivery {
+        let Push { entry, what } = &attempt.what;
+        let fresh = match attempt.is_first() {
+            true => Some(entry.clone()),
+            false => match self.hss.entry(Some(entry.subscriber().impi.as_str()), None, self.clock.now()).await {
+                Ok(entry) => Some(entry),
+                Err(HssError::UserUnknown) => None,
+                Err(_) => return Delivery::Failed,
+            },
+        };
+        match (what, fresh) {
+            (What::Terminate { from, reason }, fresh) => {
+                let serving = fresh.filter(|_| !attempt.is_first()).and_then(|entry| entry.registration().serving);
+                // He has come back to the same one: that registration is not what was to end.
+                match serving.is_some_and(|serving| serving.host == from.host) {
+                    true => Delivery::Done,
+                    false => self.terminate(entry, from, *reason).await,
+                }
+            }
+            (What::Profile, Some(entry)) => self.push_profile(&entry).await,
+            (What::Notify { watcher, data, services }, Some(entry)) => match entry.watchers().contains(watcher) {
+                true => self.notify(&entry, watcher, data, services).await,
+                false => Delivery::Done,
+            },
+            (What::Profile | What::Notify { .. }, None) => Delivery::Done,
         }
     }
 
     /// RTR
-    async fn terminate(&self, entry: &Entry, from: &Serving, reason: Reason) {
+    async fn terminate(&self, entry: &Entry, from: &Serving, reason: Reason) -> Delivery {
         let subscriber = entry.subscriber();
         let mut rtr =
             request(application::CX, command::REGISTRATION_TERMINATION, &self.sessions.next(), &self.settings.origin);
@@ -104,11 +248,14 @@ impl HssServer {
         .write(&mut rtr);
         let code = self.send(application::CX, &from.host, &from.realm, rtr).await;
         tracing::info!(impi = %subscriber.impi, scscf = from.scscf, reason = reason.as_str(), %code, "S-CSCF told that a registration ends");
+        delivery(code)
     }
 
     /// PPR, to who serves the user.
-    async fn push_profile(&self, entry: &Entry) {
-        let Some(serving) = entry.registration().serving.filter(|serving| !serving.authenticating) else { return };
+    async fn push_profile(&self, entry: &Entry) -> Delivery {
+        let Some(serving) = entry.registration().serving.filter(|serving| !serving.authenticating) else {
+            return Delivery::Done;
+        };
         let subscriber = entry.subscriber();
         let mut ppr = request(application::CX, command::PUSH_PROFILE, &self.sessions.next(), &self.settings.origin);
         let document = self.settings.user_data(subscriber);
@@ -121,29 +268,18 @@ impl HssServer {
         .write(&mut ppr);
         let code = self.send(application::CX, &serving.host, &serving.realm, ppr).await;
         tracing::info!(impi = %subscriber.impi, scscf = serving.scscf, %code, "S-CSCF given a changed profile");
+        delivery(code)
     }
 
-    /// PNR, to all who watch any of `data`. `service`: of which repository data.
-    async fn notify(&self, entry: &Entry, data: &[DataReference], service: Option<&str>) {
-        let now = self.clock.now().unix.as_secs();
-        for watcher in entry.watchers().iter().filter(|watcher| is_alive(watcher, now)) {
-            let services: Vec<String> =
-                watcher.services.iter().filter(|one| Some(&***one) == service).cloned().collect();
-            let watched = |one: &DataReference| {
-                watcher.data.contains(&one.number()) && (*one != DataReference::RepositoryData || !services.is_empty())
-            };
-            let data: Vec<DataReference> = data.iter().copied().filter(watched).collect();
-            if !data.is_empty() {
-                self.notify_one(entry, watcher, &data, &services).await;
-            }
-        }
-    }
-
-    async fn notify_one(&self, entry: &Entry, watcher: &Watcher, data: &[DataReference], services: &[String]) {
+    /// PNR
+    async fn notify(&self, entry: &Entry, watcher: &Watcher, data: &[DataReference], services: &[String]) -> Delivery {
         let wanted = Wanted { data, services, sets: &[], server: watcher.server.as_deref(), changed: true };
         let told = match self.sh_data(entry, wanted).await {
             Ok(told) => told,
-            Err(error) => return tracing::warn!(%error, server = watcher.host, "a change cannot be told"),
+            Err(error) => {
+                tracing::warn!(%error, server = watcher.host, "a change cannot be told now");
+                return Delivery::Failed;
+            }
         };
         let mut pnr =
             request(application::SH, command::PUSH_NOTIFICATION, &self.sessions.next(), &self.settings.origin);
@@ -155,6 +291,9 @@ impl HssServer {
         .write(&mut pnr);
         let code = self.send(application::SH, &watcher.host, &watcher.realm, pnr).await;
         tracing::debug!(impi = %entry.subscriber().impi, server = watcher.host, %code, "a change is told");
+        if delivery(code) == Delivery::Failed {
+            return Delivery::Failed;
+        }
         // Who knows nothing of it, or has been told once, is told no more.
         if watcher.once || [tgpp::USER_UNKNOWN, tgpp::NO_SUBSCRIPTION_TO_DATA].contains(&code) {
             let ended = self.hss.watch(entry, |watchers| watchers.retain(|other| other != watcher)).await;
@@ -162,6 +301,7 @@ impl HssServer {
                 .inspect_err(|error| tracing::warn!(%error, server = watcher.host, "a subscription is not ended"))
                 .ok();
         }
+        Delivery::Done
     }
 
     /// What the peer answers.
@@ -170,12 +310,20 @@ impl HssServer {
         match self.exchange.send(to, request).await {
             Ok(reply) => reply.message().ok().and_then(|message| message.result().ok()).unwrap_or(UNREADABLE),
             Err(error) => {
-                tracing::warn!(host, %error, "a foreign node is not told of a change");
+                tracing::info!(host, %error, "a foreign node is not told of a change yet");
                 UNDELIVERED
             }
         }
     }
 }
 
-const UNREADABLE: ResultCode = crate::diameter::fault::base::UNABLE_TO_COMPLY;
-const UNDELIVERED: ResultCode = crate::diameter::fault::base::UNABLE_TO_DELIVER;
+/// Whether a push with this answer is done.
+fn delivery(code: ResultCode) -> Delivery {
+    match code {
+        base::UNABLE_TO_DELIVER | base::TOO_BUSY | ResultCode::Base(4000..5000) => Delivery::Failed,
+        _ => Delivery::Done,
+    }
+}
+
+const UNREADABLE: ResultCode = base::UNABLE_TO_COMPLY;
+const UNDELIVERED: ResultCode = base::UNABLE_TO_DELIVER;

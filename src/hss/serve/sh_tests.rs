@@ -2,6 +2,7 @@
 
 use super::testbed::{Bed, IMPI, IMPU, settings};
 use super::*;
+use crate::diameter::exchange::Destination;
 use crate::diameter::sh::data::service_data;
 use crate::diameter::sh::{
     DataReference as Data, IdentitySet, ImsUserState, ProfileUpdateRequest, PushNotificationRequest, Repository,
@@ -11,6 +12,7 @@ use crate::hss::embedded::Watcher;
 use crate::hss::repository::{self, SERVICE};
 use crate::hss::{Assignment, BroadcastState, Hss, RegState};
 use crate::identity::{Impi, Impu};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const UDR: (u32, u32) = (application::SH, command::USER_DATA);
@@ -82,7 +84,10 @@ fn snr(bed: &Bed, host: &str, snr: &SubscribeRequest) -> Result<SubscribeAnswer,
 }
 
 fn told(bed: &Bed) -> (String, ShData) {
-    let (to, octets) = bed.sent();
+    read(bed.sent())
+}
+
+fn read((to, octets): (Destination, Vec<u8>)) -> (String, ShData) {
     let pnr = PushNotificationRequest::read(&Message::parse(&octets).unwrap()).unwrap();
     assert_eq!((to.application, pnr.user), (application::SH, User::Public(IMPU.into())));
     (to.host.unwrap().to_string(), ShData::parse(&pnr.data).unwrap())
@@ -255,4 +260,29 @@ fn subscriptions_end_in_time_or_after_one_notification_and_are_bounded() {
     assert_eq!(snr(&bed, "as18", &subscription(&[Data::UserState], &[])), Err(base::TOO_BUSY));
     let unable = snr(&bed, "as2", &subscription(&[Data::Msisdn], &[]));
     assert_eq!(unable, Err(tgpp::USER_DATA_CANNOT_BE_NOTIFIED));
+}
+
+#[test]
+fn who_is_away_is_told_later_what_is_so_then() {
+    let bed = Bed::new();
+    assert!(snr(&bed, "as1", &subscription(&[Data::UserState], &[])).is_ok());
+    bed.away.store(true, Ordering::SeqCst);
+    register(&bed, Assignment::Registration);
+    assert_eq!(told(&bed).1.state, Some(ImsUserState::Registered));
+    assert_eq!(read(bed.sent_again()).1.state, Some(ImsUserState::Registered), "and it has failed again");
+    // A change overtakes what waits, and is told when somebody is there.
+    register(&bed, Assignment::UserDeregistration);
+    assert_eq!(told(&bed).1.state, Some(ImsUserState::NotRegistered));
+    bed.away.store(false, Ordering::SeqCst);
+    assert_eq!(read(bed.sent_again()).1.state, Some(ImsUserState::NotRegistered));
+    // Who has ended his subscription meanwhile is left alone.
+    bed.away.store(true, Ordering::SeqCst);
+    register(&bed, Assignment::Registration);
+    told(&bed);
+    let end = SubscribeRequest { subscribes: false, ..subscription(&[Data::UserState], &[]) };
+    assert!(snr(&bed, "as1", &end).is_ok());
+    assert!(snr(&bed, "as2", &subscription(&[Data::UserState], &[])).is_ok());
+    register(&bed, Assignment::UserDeregistration);
+    assert_eq!(told(&bed).0, "as2");
+    assert_eq!(read(bed.sent_again()).0, "as2");
 }

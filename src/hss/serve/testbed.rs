@@ -2,13 +2,14 @@
 
 use super::{Clients, HssServer, Service, Settings};
 use crate::answer::Answer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Hands};
 use crate::diameter::exchange::{Destination, Exchange, Failure, Reply, Request, Serve};
 use crate::diameter::fault::base;
 use crate::diameter::{Message, Origin, Writer, answer_to, request};
 use crate::hss::embedded::EmbeddedHss;
 use crate::hss::embedded::field::Fields;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,15 +19,23 @@ pub(super) const OPC: &str = "cd63cb71954a9f4e48a5994e37a02baf";
 pub(super) const IMPI: &str = "u@home1.net";
 pub(super) const IMPU: &str = "sip:u@home1.net";
 
-/// Answers each request with success and passes it on.
-struct Caught(Mutex<Sender<(Destination, Vec<u8>)>>);
+/// Passes each request on and answers it with success, unless nobody is there.
+struct Caught {
+    sent: Mutex<Sender<(Destination, Vec<u8>)>>,
+    away: Arc<AtomicBool>,
+}
 
 impl Exchange for Caught {
     fn send(&self, to: Destination, request: Writer) -> Answer<'static, Result<Reply, Failure>> {
         let octets = request.finish().unwrap();
         let origin = Origin { host: to.host.as_deref().unwrap_or("any").into(), realm: "home1.net".into() };
         let answer = answer_to(&Message::parse(&octets).unwrap(), base::SUCCESS, &origin).finish().unwrap();
-        let _ = self.0.lock().unwrap().send((to, octets));
+        // Before the test hears of it and changes that.
+        let away = self.away.load(Ordering::SeqCst);
+        let _ = self.sent.lock().unwrap().send((to, octets));
+        if away {
+            return Answer::now(Err(Failure::NoPeer));
+        }
         Answer::now(Reply::new(answer).ok_or(Failure::Garbled))
     }
 }
@@ -35,6 +44,9 @@ pub(super) struct Bed {
     pub server: Arc<HssServer>,
     pub hss: Arc<EmbeddedHss>,
     pub clock: Clock,
+    pub hands: &'static Hands,
+    /// Whether nobody can be told anything.
+    pub away: Arc<AtomicBool>,
     sent: Receiver<(Destination, Vec<u8>)>,
 }
 
@@ -65,7 +77,7 @@ impl Bed {
     }
 
     pub(super) fn with(settings: Settings) -> Self {
-        let clock = Clock::new();
+        let (clock, hands) = Clock::by_hand();
         let hss = EmbeddedHss::in_memory(clock.now()).unwrap();
         let aka = Fields { algorithm: "milenage", k: K, opc: OPC, ..Fields::default() };
         let of = |fields: Fields<'_>| hss.add(fields.subscriber().unwrap()).unwrap();
@@ -74,9 +86,10 @@ impl Bed {
         let digest = Fields { algorithm: "digest", password: "secret", ..Fields::default() };
         of(Fields { impi: "d@home1.net", impu: "sip:d@home1.net", ..digest });
         let (sender, sent) = channel();
-        let exchange = Arc::new(Caught(Mutex::new(sender)));
+        let away = Arc::<AtomicBool>::default();
+        let exchange = Arc::new(Caught { sent: Mutex::new(sender), away: away.clone() });
         let server = HssServer::start(hss.clone(), settings, exchange, clock).unwrap();
-        Bed { server, hss, clock, sent }
+        Bed { server, hss, clock, hands, away, sent }
     }
 
     /// What `read` makes of the answer to a request of `host` that `write` fills.
@@ -101,6 +114,16 @@ impl Bed {
     /// The next request that the server sends by itself.
     pub(super) fn sent(&self) -> (Destination, Vec<u8>) {
         self.sent.recv_timeout(Duration::from_secs(10)).unwrap()
+    }
+
+    /// The same of an attempt after one that failed, however long that takes by the clock.
+    pub(super) fn sent_again(&self) -> (Destination, Vec<u8>) {
+        loop {
+            self.hands.advance(Duration::from_secs(1));
+            if let Ok(sent) = self.sent.recv_timeout(Duration::from_millis(600)) {
+                return sent;
+            }
+        }
     }
 
     pub(super) fn nothing_sent(&self) -> bool {

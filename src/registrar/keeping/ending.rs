@@ -115,6 +115,7 @@ impl Scscf {
             tracing::info!(%impi, %impu, cause, "registration ended");
             let kind = match &*cause {
                 "expired" => Assignment::TimeoutDeregistration,
+                "deactivated" => Assignment::AdministrativeDeregistration,
                 _ => Assignment::UserDeregistration,
             };
             self.assign_or_warn(impi, impu, kind).await;
@@ -163,7 +164,7 @@ impl Scscf {
         }
     }
 
-    async fn assign_or_warn(&self, impi: &Impi, impu: &Impu, kind: Assignment) {
+    pub(in crate::registrar) async fn assign_or_warn(&self, impi: &Impi, impu: &Impu, kind: Assignment) {
         if let Err(why) = self.shared.hss.server_assignment(impi, impu, kind, self.now()).await {
             tracing::warn!(%impi, %why, "the HSS was not told of a registration's state");
         }

@@ -62,6 +62,10 @@ pub enum Request {
     Metrics {},
     Status {},
     DiameterPeers {},
+    /// Ends the registration of the user with this identity, public or private.
+    EndRegistration {
+        identity: String,
+    },
 }
 
 impl Request {
@@ -73,6 +77,7 @@ impl Request {
             Request::Metrics {} => "metrics",
             Request::Status {} => "status",
             Request::DiameterPeers {} => "diameter peers",
+            Request::EndRegistration { .. } => "registration end",
         }
     }
 
@@ -172,6 +177,7 @@ mod tests {
             Request::Metrics {},
             Request::Status {},
             Request::DiameterPeers {},
+            Request::EndRegistration { identity: "sip:a@b".into() },
         ] {
             let line = request.to_line();
             assert!(line.ends_with('\n') && line.matches('\n').count() == 1, "{line}");

@@ -126,10 +126,7 @@ class Hss:
     def user(self, message):
         return self.cards.get(first(message, (c.AVP_TGPP_USER_IDENTITY, TGPP), (c.AVP_TGPP_PUBLIC_IDENTITY, TGPP)))
 
-    def udr(self, message):
-        card = self.user(message)
-        if card is None:
-            return NO_USER
+    def data(self, card, message):
         inner = ""
         for reference in find(message, (c.AVP_TGPP_DATA_REFERENCE, TGPP)):
             if reference == 0:
@@ -138,7 +135,11 @@ class Hss:
             elif reference == 11:
                 state = 1 if card.impi in self.servers else 0
                 inner += f"<Sh-IMS-Data><IMSUserState>{state}</IMSUserState></Sh-IMS-Data>"
-        return [SUCCESS, avp(c.AVP_TGPP_SH_USER_DATA, f"<Sh-Data>{inner}</Sh-Data>".encode())]
+        return avp(c.AVP_TGPP_SH_USER_DATA, f"<Sh-Data>{inner}</Sh-Data>".encode())
+
+    def udr(self, message):
+        card = self.user(message)
+        return [SUCCESS, self.data(card, message)] if card else NO_USER
 
     def pur(self, message):
         card = self.user(message)
@@ -159,7 +160,13 @@ class Hss:
         return [SUCCESS]
 
     def snr(self, message):
-        return [SUCCESS] if self.user(message) else NO_USER
+        card = self.user(message)
+        if card is None:
+            return NO_USER
+        wanted = first(message, (c.AVP_TGPP_SEND_DATA_INDICATION, TGPP)) == 1
+        until = find(message, (c.AVP_TGPP_EXPIRY_TIME, TGPP))
+        data = [self.data(card, message)] if wanted else []
+        return [SUCCESS, *data, *(avp(c.AVP_TGPP_EXPIRY_TIME, one, mandatory=False) for one in until)]
 
 
 def main():
