@@ -19,9 +19,7 @@ use imscript::gba::btid::Btid;
 use imscript::gba::kdf::Ks;
 use imscript::gba::naf_id::NafId;
 use imscript::hss::embedded::{Credentials, EmbeddedHss, Settings, Subscriber, Subscribers};
-use imscript::hss::{
-    Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Hss, Profile, RegState,
-};
+use imscript::hss::{Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Hss, Profile, RegState};
 use imscript::identity::{Impi, Impu};
 use imscript::registrar::Limits;
 use imscript::registrar::registration::Plan;
@@ -148,8 +146,10 @@ fn main() {
     });
     step("S-CSCF: challenge, answered", users, &mut total, |n| {
         let impi = impi(n);
-        let AuthItem::Aka(vector) =
-            hss.multimedia_auth(&impi, &profile(n).impus[0], AuthScheme::DigestAka, None, now).wait().expect("a vector")
+        let AuthItem::Aka(vector) = hss
+            .multimedia_auth(&impi, &profile(n).impus[0], AuthScheme::DigestAka, None, now)
+            .wait()
+            .expect("a vector")
         else {
             return;
         };
@@ -187,8 +187,10 @@ fn main() {
     });
     step("S-CSCF and BSF: Ks", users, &mut total, |n| {
         let impi = impi(n);
-        let AuthItem::Aka(vector) =
-            hss.multimedia_auth(&impi, &profile(n).impus[0], AuthScheme::DigestAka, None, now).wait().expect("a vector")
+        let AuthItem::Aka(vector) = hss
+            .multimedia_auth(&impi, &profile(n).impus[0], AuthScheme::DigestAka, None, now)
+            .wait()
+            .expect("a vector")
         else {
             return;
         };
@@ -233,7 +235,7 @@ fn main() {
             state: RegState::Registered,
             server: "bsm".into(),
             naf_fqdn: NAF.into(),
-            btid: bootstraps.of_impi(&impi(n), now).map(|held| held.btid.as_str().into()),
+            btid: bootstraps.of_impi(&impi(n), now).map(|held| held.btid.text().into()),
         };
         hss.broadcast_update(&Impu::new(format!("sip:{}", name(n))), state, now).wait().expect("told");
         if n + 1 == users {
@@ -250,7 +252,7 @@ fn main() {
         let update = Update {
             state: RegState::Registered,
             naf: NafId::parse(NAF).expect("a NAF"),
-            btid: Some(Btid::parse(held.btid.as_str()).expect("a B-TID")),
+            btid: Some(Btid::parse(&held.btid.text()).expect("a B-TID")),
             until: bsm.time(now) + Duration::from_secs(3600),
             subscription: document.services.clone(),
             ims_peer: 0,

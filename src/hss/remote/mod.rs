@@ -29,8 +29,8 @@ use crate::diameter::dictionary::command;
 use crate::diameter::exchange::{Destination, Exchange, Reply};
 use crate::diameter::{Origin, Writer, request};
 use crate::identity::{Impi, Impu};
+use crate::shelf::Map;
 use crate::sip::Uri;
-use dashmap::DashMap;
 use repository::Repositories;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -72,7 +72,7 @@ pub struct RemoteHss {
     broadcast_servers: Vec<String>,
     vectors: Vectors,
     /// Of users who are registered here.
-    profiles: DashMap<Impi, Arc<Profile>>,
+    profiles: Map<Impi, Arc<Profile>>,
     repositories: Repositories,
     away: AtomicBool,
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
@@ -89,7 +89,7 @@ impl RemoteHss {
             exchange,
             broadcast_servers: settings.broadcast_servers.iter().filter_map(canonical).collect(),
             vectors: Vectors::new(settings.users, settings.vector_lifetime),
-            profiles: DashMap::new(),
+            profiles: Map::default(),
             repositories: Repositories::new(settings.users),
             away: AtomicBool::new(false),
             wants_scheme: AtomicBool::new(false),
