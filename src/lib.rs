@@ -101,6 +101,7 @@ pub mod observe;
 pub mod policy;
 pub mod registrar;
 pub mod server;
+pub mod shelf;
 pub mod sip;
 pub mod store;
 pub mod terminal;

@@ -106,7 +106,7 @@ fn claims_2_and_9_the_broadcast_server_is_told_of_refresh_and_deregistration() {
     assert_ne!(first["btid"], again["btid"]);
     let request = bsm.request(1, is_register);
     let document = KeyDocument::parse(request.parts().unwrap()[0].content).unwrap();
-    assert_eq!(Value::from(document.btid.as_str()), again["btid"]);
+    assert_eq!(Value::from(document.btid.text()), again["btid"]);
 
     let result = bed.terminal("deregister", &card, &["--all"]).unwrap();
     assert_eq!(result["result"], "deregistered", "{result}");

@@ -348,7 +348,7 @@ fn figures_3_and_7_push_the_terminals_own_key() {
         let (request, result) = forwarded(figure, between, b"");
         let document = KeyDocument::parse(part(&request, media::NAF_KEY).expect("the key's part")).unwrap();
         assert_eq!(Value::from(hex(&document.key.0)), result["ks_naf"], "figure {figure} over {between}");
-        assert_eq!(Value::from(document.btid.as_str()), result["btid"]);
+        assert_eq!(Value::from(document.btid.text()), result["btid"]);
         assert_eq!(document.naf.fqdn(), NAF);
     }
 }

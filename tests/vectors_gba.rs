@@ -32,7 +32,7 @@ fn bootstrapping_vector_ks_b_tid_and_nonce() {
         assert_eq!(hex(&vector.autn.0), text(out, "autn"));
         assert_eq!(hex(&Ks::new(&vector.ck, &vector.ik).0), text(out, "ks"));
         let btid = Btid::new(&vector.rand, text(input, "bsf_domain"));
-        assert_eq!(btid.as_str(), text(out, "b_tid"));
+        assert_eq!(btid.text(), text(out, "b_tid"));
         assert_eq!(Btid::parse(text(out, "b_tid")).unwrap(), btid);
         // In GBA_U the nonce carries AUTN*.
         let autn = match out.get("autn_star") {

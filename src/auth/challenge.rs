@@ -10,7 +10,7 @@
 use super::digest::{Algorithm, Password};
 use crate::aka::vector::AkaVector;
 use crate::identity::Impi;
-use dashmap::DashMap;
+use crate::shelf::Map;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -77,7 +77,7 @@ struct Order {
 
 /// The table. Shared by all workers.
 pub struct Challenges<T> {
-    table: DashMap<Impi, Outstanding<T>>,
+    table: Map<Impi, Outstanding<T>>,
     // Lock order: this before an entry of the table, never the other way round.
     order: Mutex<Order>,
     serial: AtomicU64,
@@ -91,7 +91,7 @@ pub struct Challenges<T> {
 impl<T: Memo> Challenges<T> {
     pub fn new(capacity: usize, lifetime: Duration) -> Self {
         Challenges {
-            table: DashMap::new(),
+            table: Map::default(),
             order: Mutex::default(),
             serial: AtomicU64::new(0),
             count: AtomicUsize::new(0),

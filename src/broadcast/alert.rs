@@ -49,6 +49,7 @@ impl Bsm {
     /// Asks the policy and, if it wants so, tells the IMS or another server, in the background.
     pub(super) fn alert(self: &Rc<Self>, change: Change) {
         let now = (self.env.now)();
+        let btid = change.btid.as_ref().map(Btid::text);
         let event = StatusEvent {
             system: System::Broadcast,
             previous: change.previous,
@@ -57,7 +58,7 @@ impl Bsm {
             // A broadcast server never learns private identities.
             impi: "",
             impu: change.impu.as_str(),
-            btid: change.btid.as_ref().map(Btid::as_str),
+            btid: btid.as_deref(),
             naf_fqdn: Some(change.naf.fqdn()),
             servers: &[&self.config.name],
             expires: change.expires,

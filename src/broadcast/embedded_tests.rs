@@ -38,7 +38,7 @@ fn ask(bed: &Bed, request: &[u8]) -> Message<'static> {
 }
 
 fn portion(bed: &Bed) -> String {
-    format!("Bcast-Ext: profile=\"1.0\";naf-id=\"bsm.home1.net\";btid=\"{}\"\r\n", bed.boot.btid.as_str())
+    format!("Bcast-Ext: profile=\"1.0\";naf-id=\"bsm.home1.net\";btid=\"{}\"\r\n", bed.boot.btid.text())
 }
 
 #[test]

@@ -233,7 +233,7 @@ impl fmt::Display for Ext {
             add("ua-id", &naf.ua)?;
         }
         if let Some(btid) = &self.btid {
-            add("btid", &quoted(btid.as_str()))?;
+            add("btid", &quoted(&btid.text()))?;
         }
         if let Some(mode) = self.mode {
             add("mode", &mode.as_str())?;

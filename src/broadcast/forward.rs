@@ -20,18 +20,18 @@ use crate::sip::{HeaderName, Message, RequestWriter};
 /// kept from one to the next, so that the receiver can tell their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThirdParty {
-    call_id: String,
+    call_id: Box<str>,
     cseq: u32,
 }
 
 impl ThirdParty {
     /// `host`: of the S-CSCF.
     pub fn new(host: &str) -> Self {
-        ThirdParty { call_id: format!("{}@{host}", token()), cseq: 0 }
+        ThirdParty { call_id: format!("{}@{host}", token()).into(), cseq: 0 }
     }
 
     /// One that was begun before, by this process or another.
-    pub fn resumed(call_id: String, cseq: u32) -> Self {
+    pub fn resumed(call_id: Box<str>, cseq: u32) -> Self {
         ThirdParty { call_id, cseq }
     }
 
@@ -93,7 +93,7 @@ impl Forward<'_> {
         out.header(HeaderName::MaxForwards, "70")
             .header(HeaderName::From, format!("<{}>;tag={}", self.scscf, token()))
             .header(HeaderName::To, format!("<{}>", self.impu))
-            .header(HeaderName::CallId, &dialog.call_id)
+            .header(HeaderName::CallId, &*dialog.call_id)
             .header(HeaderName::CSeq, format!("{} REGISTER", dialog.cseq))
             .header(HeaderName::Contact, format!("<{}>", self.scscf))
             .header(HeaderName::Expires, self.expires.to_string())

@@ -9,7 +9,7 @@ use super::Job;
 use super::alert::Change;
 use super::keys::KeyDocument;
 use super::server::Bsm;
-use super::state::{Before, BsmState, KeyFault, REMEMBERED, Record};
+use super::state::{Before, BsmState, KeyFault, REMEMBERED, Record, User};
 use super::stored::{RECORD, Stored};
 use crate::answer::Answer;
 use crate::clock::Now;
@@ -18,7 +18,6 @@ use crate::hss::RegState;
 use crate::identity::Impu;
 use crate::store::keeper::Kept;
 use crate::store::{Class, Due, Entity, Key, Nature, Save, StoreError};
-use dashmap::Entry;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::PoisonError;
@@ -45,10 +44,11 @@ impl Kept for BsmState {
         let impu = Impu::new(key.name.clone());
         let whole = |octets| Save::whole(key.clone(), vec![(RECORD.into(), Some(octets))]);
         let shared = self.nature() == Nature::Shared;
-        if let Some(record) = self.records.get(&impu) {
-            let save = whole(self.written(key, &record)?);
+        if let Some(user) = self.records.get(impu.as_str()) {
+            let record = &user.record;
+            let save = whole(self.written(key, record)?);
             return Some(match shared {
-                true => save.due(Due::At(due_at(&record))).until(record.latest + GRACE),
+                true => save.due(Due::At(due_at(record))).until(record.latest + GRACE),
                 // This node sees to its own users itself.
                 false => save.due(Due::Never),
             });
@@ -66,19 +66,18 @@ impl Kept for BsmState {
             Ok(None) => {}
             Ok(Some(Stored::Registered(theirs))) => self.take_record(&impu, *theirs),
             Ok(Some(Stored::Ended(theirs))) => {
-                let held = match self.records.entry(impu.clone()) {
-                    Entry::Occupied(held) if held.get().changed > theirs.changed => return Ok(()),
-                    Entry::Occupied(held) => Some(held.remove()),
-                    Entry::Vacant(_) => {
-                        let newer = self.ended.get(&impu).is_some_and(|ours| ours.changed > theirs.changed);
-                        if newer {
-                            return Ok(());
-                        }
-                        None
-                    }
+                let mut slot = self.records.slot(impu.as_str());
+                let ours = match slot.get() {
+                    Some(user) => user.record.changed,
+                    None => self.ended.get(&impu).map_or(Duration::ZERO, |ours| ours.changed),
                 };
+                if ours > theirs.changed {
+                    return Ok(());
+                }
+                let held = slot.take();
                 self.ended.insert(impu.clone(), theirs);
-                self.index(&impu, held.as_ref().and_then(|record| record.smk.as_ref()), None);
+                drop(slot);
+                self.index(&impu, held.as_ref().and_then(|user| user.record.smk.as_ref()), None);
             }
             Err(why) => tracing::error!(%key, %why, "what the store has of a user is not taken"),
         }
@@ -98,18 +97,20 @@ impl BsmState {
             unfinished.push((impu.clone(), theirs.changed));
         }
         let btid = theirs.smk.as_ref().map(|smk| smk.btid.clone());
-        let replaced = match self.records.entry(impu.clone()) {
-            Entry::Occupied(held) if held.get().changed > theirs.changed => return,
-            Entry::Occupied(mut held) => held.insert(theirs).smk,
-            Entry::Vacant(free) => {
-                if self.ended.get(impu).is_some_and(|ours| ours.changed > theirs.changed) {
-                    return;
-                }
-                free.insert(theirs);
-                self.ended.remove(impu);
-                None
-            }
+        let mut slot = self.records.slot(impu.as_str());
+        let ours = match slot.get() {
+            Some(user) => user.record.changed,
+            None => self.ended.get(impu).map_or(Duration::ZERO, |ours| ours.changed),
         };
+        if ours > theirs.changed {
+            return;
+        }
+        let replaced = slot.put(Box::new(User { impu: impu.clone(), record: theirs }));
+        if replaced.is_none() {
+            self.ended.remove(impu);
+        }
+        let replaced = replaced.and_then(|user| user.record.smk);
+        drop(slot);
         self.index(impu, replaced.as_ref(), btid.as_ref());
     }
 
@@ -137,8 +138,9 @@ impl BsmState {
     /// On a shared store other nodes may look after a user: his copy here goes when his time has been over for a while.
     fn let_go(&self, impu: &Impu, now: Now) {
         let time = self.time(now);
-        if let Some((_, record)) = self.records.remove_if(impu, |_, record| record.until + REMEMBERED <= time) {
-            self.index(impu, record.smk.as_ref(), None);
+        let over = |user: &mut Box<User>| user.record.until + REMEMBERED <= time;
+        if let Some(user) = self.records.remove_if(impu.as_str(), over) {
+            self.index(impu, user.record.smk.as_ref(), None);
             self.keeper.forget(&key_of(impu));
         }
     }
@@ -190,7 +192,7 @@ impl Bsm {
         if known.is_some() || self.state.nature() != Nature::Shared {
             return Ok(known);
         }
-        let key = Key::new(Class::Btid, btid.as_str());
+        let key = Key::new(Class::Btid, btid.text());
         let entity = self.state.keeper.store().load(vec![key]).await?.pop().unwrap_or_default();
         Ok(entity.field(OWNER).and_then(|octets| std::str::from_utf8(octets).ok()).map(Impu::from))
     }
@@ -241,7 +243,7 @@ impl Bsm {
     fn write_owner(&self, impu: &Impu, document: &KeyDocument, now: Now) {
         let lasts = document.expires.saturating_sub(self.state.time(now).as_secs());
         let owner = impu.as_str().as_bytes().into();
-        let key = Key::new(Class::Btid, document.btid.as_str());
+        let key = Key::new(Class::Btid, document.btid.text());
         // Never sooner than what the S-CSCF says of the same B-TID.
         let until = self.state.time(now) + Duration::from_secs(lasts) + GRACE;
         let saved = self.state.keeper.store().save(Save::some(key, vec![(OWNER.into(), Some(owner))]).until(until));
@@ -255,10 +257,11 @@ impl Bsm {
         // A shared store may have lost what this node knows of: it is written again, upon whatever is there now.
         let reborn = state.keeper.reborn();
         if !reborn.is_empty() {
-            let known = state.records.iter().map(|record| record.key().clone());
+            let mut known = Vec::new();
+            state.records.for_each(|user| known.push(user.impu.clone()));
             let ended = state.ended.iter().map(|ended| ended.key().clone());
             let lost = |impu: &Impu| reborn.contains(&state.keeper.store().epoch(&key_of(impu)));
-            let again: Vec<Impu> = known.chain(ended).filter(lost).collect();
+            let again: Vec<Impu> = known.into_iter().chain(ended).filter(lost).collect();
             again.iter().for_each(|impu| self.keep_later(impu));
         }
         state.forget_ended(now);

@@ -353,7 +353,7 @@ fn what_cannot_be_read_is_written_over() {
 #[test]
 fn two_nodes_have_one_user() {
     let one = bed(Nature::Shared);
-    let key = Key::new(Class::Btid, one.boot.btid.as_str());
+    let key = Key::new(Class::Btid, one.boot.btid.text());
     let theirs = vec![("owner".into(), Some(b"u@home1.net"[..].into()))];
     one.store.save(Save::some(key.clone(), theirs)).wait().unwrap();
     assert_eq!(push(&one).status(), 200);

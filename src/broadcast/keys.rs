@@ -69,7 +69,7 @@ impl KeyDocument {
              <i:uaId xmlns:i=\"{OWN}\">{}</i:uaId>",
             *muk,
             datetime::format(self.expires),
-            escape(self.btid.as_str()),
+            escape(&self.btid.text()),
             self.naf.ua,
         );
         for impu in self.impus.iter().take(IMPUS_MAX) {
@@ -116,7 +116,7 @@ impl KeyRefusal {
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<naf-key-error xmlns=\"{OWN}\" btid=\"{}\" naf=\"{}\" \
              ua-id=\"{}\" cause=\"{}\"/>\n",
-            escape(self.btid.as_str()),
+            escape(&self.btid.text()),
             escape(self.naf.fqdn()),
             self.naf.ua,
             escape(&self.cause),
@@ -155,7 +155,7 @@ impl BroadcastRegistration {
         // "active" is what a registration is called in reg-info; a pending one is not active yet.
         let state = if self.state == RegState::Registered { "active" } else { state_token(self.state) };
         let btid = match &self.btid {
-            Some(btid) => format!(" btid=\"{}\"", escape(btid.as_str())),
+            Some(btid) => format!(" btid=\"{}\"", escape(&btid.text())),
             None => String::new(),
         };
         format!(

@@ -4,7 +4,8 @@
 //! For a nonce that was used, the highest `nc` is remembered until it is too old anyway (RFC 7616 §5.12).
 
 use super::hex;
-use dashmap::{DashMap, Entry};
+use crate::shelf::Map;
+use dashmap::Entry;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::time::Duration;
@@ -25,14 +26,14 @@ struct Used {
 pub(super) struct Nonces {
     /// None: no source of randomness, so no challenge can be made.
     secret: Option<[u8; 32]>,
-    used: DashMap<String, Used>,
+    used: Map<String, Used>,
 }
 
 impl Nonces {
     pub(super) fn new() -> Self {
         let mut secret = [0; 32];
         let secret = getrandom::fill(&mut secret).is_ok().then_some(secret);
-        Nonces { secret, used: DashMap::new() }
+        Nonces { secret, used: Map::default() }
     }
 
     /// A new nonce; `now` since 1970.

@@ -11,7 +11,8 @@ use super::server::{Bsm, Retrieval};
 use super::zn::Zn;
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
-use dashmap::{DashMap, Entry};
+use crate::shelf::Map;
+use dashmap::Entry;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -52,7 +53,7 @@ type Key = (Btid, NafId);
 /// Who waits for which key; shared by all workers.
 #[derive(Default)]
 pub struct Waiting {
-    waiting: DashMap<Key, Vec<(u64, oneshot::Sender<Outcome>)>>,
+    waiting: Map<Key, Vec<(u64, oneshot::Sender<Outcome>)>>,
     next: AtomicU64,
 }
 

@@ -293,7 +293,7 @@ impl Bsm {
             state,
             server: self.config.name.clone(),
             naf_fqdn: naf.fqdn().to_string(),
-            btid: btid.map(|btid| btid.as_str().to_string()),
+            btid: btid.map(|btid| btid.text()),
         };
         if let Err(why) = hss.broadcast_update(impu, told, (self.env.now)()).await {
             tracing::warn!(%impu, state = state_token(state), %why, "the HSS was not told");

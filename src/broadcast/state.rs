@@ -9,16 +9,17 @@ use super::held::Held;
 use super::keys::KeyDocument;
 use super::nonce::Nonces;
 use super::retrieve::Waiting;
+use crate::aka::Rand;
 use crate::clock::Now;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::Impu;
+use crate::shelf::{Map, Named, Shelf};
 use crate::store::keeper::Keeper;
 use crate::store::seal::Seal;
 use crate::store::{Nature, Store};
-use dashmap::{DashMap, Entry};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +63,34 @@ impl Record {
     /// The key is still to come: somebody asks for it now, or did before he was stopped.
     pub fn awaits_key(&self) -> bool {
         self.state == RegState::Pending && self.btid.is_some() && self.smk.is_none()
+    }
+}
+
+/// A record with whose it is.
+pub(super) struct User {
+    pub(super) impu: Impu,
+    pub(super) record: Record,
+}
+
+impl Named for User {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.impu.as_str()
+    }
+}
+
+/// Whose key it is that was derived with a RAND. Of two B-TIDs with one RAND, which no BSF gives, the later counts.
+pub(super) struct Owner {
+    rand: Rand,
+    impu: Impu,
+}
+
+impl Named for Owner {
+    type Name = [u8; 16];
+
+    fn name(&self) -> &[u8; 16] {
+        &self.rand.0
     }
 }
 
@@ -122,9 +151,9 @@ const STEP: Duration = Duration::from_micros(1);
 
 /// All records of a broadcast server, and what its modules share between workers.
 pub struct BsmState {
-    pub(super) records: DashMap<Impu, Record>,
-    pub(super) by_btid: DashMap<Btid, Impu>,
-    pub(super) ended: DashMap<Impu, Ended>,
+    pub(super) records: Shelf<Box<User>>,
+    by_btid: Shelf<Owner>,
+    pub(super) ended: Map<Impu, Ended>,
     pub(super) waiting: Waiting,
     pub(super) nonces: Nonces,
     /// Alerts that a policy holds back.
@@ -145,9 +174,9 @@ impl BsmState {
     pub fn new(limit: usize, store: Arc<dyn Store>, seal: Arc<Seal>, ims: Vec<String>) -> Self {
         let loaded = AtomicBool::new(store.nature() != Nature::Durable);
         BsmState {
-            records: DashMap::new(),
-            by_btid: DashMap::new(),
-            ended: DashMap::new(),
+            records: Shelf::default(),
+            by_btid: Shelf::default(),
+            ended: Map::default(),
             waiting: Waiting::default(),
             nonces: Nonces::new(),
             held: Held::default(),
@@ -171,16 +200,18 @@ impl BsmState {
 
     /// A copy of a record.
     pub fn record(&self, impu: &Impu) -> Option<Record> {
-        self.records.get(impu).map(|record| record.clone())
+        self.records.get(impu.as_str()).map(|user| user.record.clone())
     }
 
     pub fn registration_state(&self, impu: &Impu) -> RegState {
-        self.records.get(impu).map_or(RegState::NotRegistered, |record| record.state)
+        self.records.get(impu.as_str()).map_or(RegState::NotRegistered, |user| user.record.state)
     }
 
     /// Whose B-TID this is, as far as known here.
     pub fn owner(&self, btid: &Btid) -> Option<Impu> {
-        self.by_btid.get(btid).map(|impu| impu.clone())
+        let impu = self.by_btid.get(&btid.rand().0).map(|owner| owner.impu.clone())?;
+        let his = |user: &User| user.record.smk.as_ref().is_some_and(|smk| smk.btid == *btid);
+        self.records.get(impu.as_str()).is_some_and(|user| his(&user)).then_some(impu)
     }
 
     pub fn len(&self) -> usize {
@@ -193,8 +224,8 @@ impl BsmState {
 
     /// The key of that B-TID for that NAF, if it is here and alive.
     pub fn smk(&self, impu: &Impu, btid: &Btid, naf: &NafId, now: Now) -> Option<Smk> {
-        let record = self.records.get(impu)?;
-        record
+        let user = self.records.get(impu.as_str())?;
+        user.record
             .smk
             .as_ref()
             .filter(|smk| smk.btid == *btid && smk.naf == *naf && smk.expires > self.time(now).as_secs())
@@ -203,22 +234,27 @@ impl BsmState {
 
     /// Makes or changes a record; answers with the state before.
     pub fn update(&self, impu: &Impu, update: Update, now: Now) -> Result<RegState, KeyFault> {
-        if self.records.len() >= self.limit && !self.records.contains_key(impu) {
+        if self.records.len() >= self.limit && !self.records.contains(impu.as_str()) {
             return Err(KeyFault::Full);
         }
-        let mut record = self.records.entry(impu.clone()).or_insert_with(|| Record {
-            state: RegState::NotRegistered,
-            ims: RegState::Registered,
-            naf: update.naf.clone(),
-            btid: None,
-            smk: None,
-            until: update.until,
-            latest: update.until,
-            subscription: BroadcastSubscription::All,
-            services: Vec::new(),
-            ims_peer: update.ims_peer,
-            changed: self.ended.remove(impu).map_or(Duration::ZERO, |(_, ended)| ended.changed),
+        let mut slot = self.records.slot(impu.as_str());
+        let user = slot.or_put(|| {
+            let record = Record {
+                state: RegState::NotRegistered,
+                ims: RegState::Registered,
+                naf: update.naf.clone(),
+                btid: None,
+                smk: None,
+                until: update.until,
+                latest: update.until,
+                subscription: BroadcastSubscription::All,
+                services: Vec::new(),
+                ims_peer: update.ims_peer,
+                changed: self.ended.remove(impu).map_or(Duration::ZERO, |(_, ended)| ended.changed),
+            };
+            Box::new(User { impu: impu.clone(), record })
         });
+        let record = &mut user.record;
         let previous = std::mem::replace(&mut record.state, update.state);
         record.ims = RegState::Registered;
         record.naf = update.naf;
@@ -242,7 +278,8 @@ impl BsmState {
 
     /// Sets the state alone.
     pub fn set_state(&self, impu: &Impu, state: RegState, now: Now) -> Option<RegState> {
-        self.records.get_mut(impu).map(|mut record| {
+        self.records.get_mut(impu.as_str()).map(|mut user| {
+            let record = &mut user.record;
             record.changed = self.stamp(record.changed, now);
             std::mem::replace(&mut record.state, state)
         })
@@ -251,7 +288,8 @@ impl BsmState {
     /// The ground rules for a key that came: whose it is, and whether it may take the place of the one held.
     pub fn install_key(&self, impu: &Impu, document: &KeyDocument, now: Now) -> Result<(), KeyFault> {
         self.may_install(impu, document, now)?;
-        let mut record = self.records.get_mut(impu).ok_or(KeyFault::Full)?;
+        let mut user = self.records.get_mut(impu.as_str()).ok_or(KeyFault::Full)?;
+        let record = &mut user.record;
         let replaced = record.smk.replace(Smk {
             key: document.key.clone(),
             btid: document.btid.clone(),
@@ -265,7 +303,7 @@ impl BsmState {
         if let Some(services) = &document.services {
             record.subscription = services.clone();
         }
-        drop(record);
+        drop(user);
         self.index(impu, replaced.as_ref(), Some(&document.btid));
         Ok(())
     }
@@ -273,10 +311,10 @@ impl BsmState {
     /// Has the index say whose the key of a B-TID is, in place of the key that he had before.
     pub(super) fn index(&self, impu: &Impu, replaced: Option<&Smk>, btid: Option<&Btid>) {
         if let Some(replaced) = replaced.filter(|replaced| Some(&replaced.btid) != btid) {
-            self.by_btid.remove_if(&replaced.btid, |_, owner| owner == impu);
+            self.by_btid.remove_if(&replaced.btid.rand().0, |owner| owner.impu == *impu);
         }
         if let Some(btid) = btid {
-            self.by_btid.insert(btid.clone(), impu.clone());
+            self.by_btid.insert(Owner { rand: btid.rand(), impu: impu.clone() });
         }
     }
 
@@ -288,8 +326,8 @@ impl BsmState {
         if !document.impus.is_empty() && !document.impus.contains(impu) {
             return Err(KeyFault::AnotherUser);
         }
-        let record = self.records.get(impu);
-        match record.as_ref().and_then(|record| record.smk.as_ref()) {
+        let user = self.records.get(impu.as_str());
+        match user.as_ref().and_then(|user| user.record.smk.as_ref()) {
             Some(held) if held.btid == document.btid && held.naf == document.naf => {
                 if bool::from(held.key.0.ct_eq(&document.key.0)) { Ok(()) } else { Err(KeyFault::Conflict) }
             }
@@ -303,7 +341,8 @@ impl BsmState {
         if granted.is_empty() && removed.is_empty() {
             return;
         }
-        if let Some(mut record) = self.records.get_mut(impu) {
+        if let Some(mut user) = self.records.get_mut(impu.as_str()) {
+            let record = &mut user.record;
             record.services.retain(|service| !removed.contains(service) && !granted.contains(service));
             record.services.extend_from_slice(granted);
             record.changed = self.stamp(record.changed, now);
@@ -329,16 +368,15 @@ impl BsmState {
         which: impl FnOnce(&Record) -> bool,
         stamp: impl FnOnce(&Record) -> (Duration, bool),
     ) -> Option<Record> {
-        let Entry::Occupied(held) = self.records.entry(impu.clone()) else { return None };
-        if !which(held.get()) {
-            return None;
-        }
-        let (changed, expired_here) = stamp(held.get());
+        let mut slot = self.records.slot(impu.as_str());
+        let record = slot.get().map(|user| &user.record).filter(|record| which(record))?;
+        let (changed, expired_here) = stamp(record);
         if self.remembers() {
-            let until = held.get().latest.max(self.time(now)) + REMEMBERED;
+            let until = record.latest.max(self.time(now)) + REMEMBERED;
             self.ended.insert(impu.clone(), Ended { changed, until, expired_here });
         }
-        let record = held.remove();
+        let record = slot.take()?.record;
+        drop(slot);
         self.index(impu, record.smk.as_ref(), None);
         Some(record)
     }
@@ -354,12 +392,12 @@ impl BsmState {
 
     /// Whether nothing is known of a user: neither that he is registered nor that he was.
     pub(super) fn knows_nothing_of(&self, impu: &Impu) -> bool {
-        !self.records.contains_key(impu) && !self.ended.contains_key(impu)
+        !self.records.contains(impu.as_str()) && !self.ended.contains_key(impu)
     }
 
     /// When what is known of a user was changed last.
     pub(super) fn changed_at(&self, impu: &Impu) -> Duration {
-        let record = self.records.get(impu).map(|record| record.changed);
+        let record = self.records.get(impu.as_str()).map(|user| user.record.changed);
         record.or_else(|| self.ended.get(impu).map(|ended| ended.changed)).unwrap_or_default()
     }
 
@@ -373,21 +411,20 @@ impl BsmState {
 
     /// Puts a user back to what he was, unless he was changed again since the change `at`.
     pub(super) fn undo(&self, impu: &Impu, before: Before, at: Duration) -> bool {
-        let entry = self.records.entry(impu.clone());
-        let (here, smk) = match &entry {
-            Entry::Occupied(held) => (held.get().changed, held.get().smk.clone()),
-            Entry::Vacant(_) => (self.ended.get(impu).map_or(Duration::ZERO, |ended| ended.changed), None),
+        let mut slot = self.records.slot(impu.as_str());
+        let (here, smk) = match slot.get().map(|user| &user.record) {
+            Some(record) => (record.changed, record.smk.clone()),
+            None => (self.ended.get(impu).map_or(Duration::ZERO, |ended| ended.changed), None),
         };
         if here != at {
             return false;
         }
         let btid = before.record.as_ref().and_then(|record| record.smk.as_ref()).map(|smk| smk.btid.clone());
-        match (entry, before.record) {
-            (Entry::Occupied(mut held), Some(record)) => drop(held.insert(record)),
-            (Entry::Vacant(free), Some(record)) => drop(free.insert(record)),
-            (Entry::Occupied(held), None) => drop(held.remove()),
-            (Entry::Vacant(_), None) => {}
+        slot.take();
+        if let Some(record) = before.record {
+            slot.put(Box::new(User { impu: impu.clone(), record }));
         }
+        drop(slot);
         match before.ended {
             Some(ended) => drop(self.ended.insert(impu.clone(), ended)),
             None => drop(self.ended.remove(impu)),
@@ -402,16 +439,16 @@ impl BsmState {
         let time = self.time(now);
         let mut over = Vec::new();
         let mut forgotten = Vec::new();
-        for mut record in self.records.iter_mut() {
+        self.records.for_each_mut(|user| {
+            let User { impu, record } = &mut **user;
             if record.until + since <= time {
                 if over.len() < ROUND {
-                    over.push(record.key().clone());
+                    over.push(impu.clone());
                 }
             } else if record.smk.as_ref().is_some_and(|smk| smk.expires <= time.as_secs()) {
-                let smk = record.smk.take();
-                forgotten.extend(smk.map(|smk| (smk, record.key().clone())));
+                forgotten.extend(record.smk.take().map(|smk| (smk, impu.clone())));
             }
-        }
+        });
         for (smk, impu) in forgotten {
             self.index(&impu, Some(&smk), None);
         }

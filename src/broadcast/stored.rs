@@ -89,7 +89,7 @@ impl BsmState {
             ims: state_token(record.ims).into(),
             latest: micros(record.latest),
             naf: naf_written(&record.naf),
-            btid: record.btid.as_ref().map(|btid| btid.as_str().into()),
+            btid: record.btid.as_ref().map(|btid| btid.text().into()),
             smk: record.smk.as_ref().and_then(|smk| self.sealed(key, smk)),
             subscription: match &record.subscription {
                 BroadcastSubscription::All => None,
@@ -110,7 +110,7 @@ impl BsmState {
     fn sealed<'a>(&self, key: &Key, smk: &'a Smk) -> Option<SealedKey<'a>> {
         match self.seal.seal(&seal::context(key, RECORD), &smk.key.0) {
             Ok(sealed) => Some(SealedKey {
-                btid: smk.btid.as_str().into(),
+                btid: smk.btid.text().into(),
                 naf: naf_written(&smk.naf),
                 expires: smk.expires,
                 key: sealed.into(),

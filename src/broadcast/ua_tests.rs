@@ -31,7 +31,7 @@ fn nonce(response: &HttpResponse) -> String {
 /// A terminal's Authorization.
 fn authorization(bed: &Bed, nonce: &str, nc: &str, key: &KsNaf, body: &[u8]) -> String {
     let credentials = Credentials {
-        username: bed.boot.btid.as_str().into(),
+        username: bed.boot.btid.text(),
         uri: "/bcast".into(),
         nonce: nonce.into(),
         nc: nc.into(),

@@ -45,7 +45,7 @@ impl InfoRequest {
         for service in self.services.iter().take(SERVICES_MAX) {
             writer.text(&GAA_SERVICE_IDENTIFIER, service);
         }
-        writer.text(&TRANSACTION_IDENTIFIER, self.btid.as_str()).octets(&NAF_ID, &self.naf.octets());
+        writer.text(&TRANSACTION_IDENTIFIER, &self.btid.text()).octets(&NAF_ID, &self.naf.octets());
         if self.gba_u_aware {
             writer.enumerated(&GBA_U_AWARENESS_INDICATOR, 1);
         }

@@ -11,7 +11,7 @@ use crate::broadcast::keys::KeyDocument;
 use crate::clock::Now;
 use crate::hss::BroadcastSubscription;
 use crate::identity::{Impi, Impu};
-use dashmap::DashMap;
+use crate::shelf::{Named, Shelf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -125,22 +125,39 @@ pub enum BootstrapError {
     Collision,
 }
 
+/// One bootstrapping, found by its B-TID.
 struct Held {
     bootstrap: Arc<Bootstrap>,
     /// On the monotonic clock.
     until: Duration,
 }
 
+impl Named for Held {
+    type Name = Btid;
+
+    fn name(&self) -> &Btid {
+        &self.bootstrap.btid
+    }
+}
+
 struct OfSubscriber {
-    current: Btid,
+    current: Arc<Bootstrap>,
     /// The one before, until its grace is over.
-    previous: Option<Btid>,
+    previous: Option<Box<Btid>>,
+}
+
+impl Named for OfSubscriber {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.current.impi.as_str()
+    }
 }
 
 /// All bootstrappings of this BSF.
 pub struct Bootstraps {
-    by_btid: DashMap<Btid, Held>,
-    by_impi: DashMap<Impi, OfSubscriber>,
+    by_btid: Shelf<Held>,
+    by_impi: Shelf<OfSubscriber>,
     count: AtomicUsize,
     limit: usize,
 }
@@ -149,7 +166,7 @@ pub struct Bootstraps {
 impl Bootstraps {
     /// `limit`: bootstrappings held at once.
     pub fn new(limit: usize) -> Self {
-        Bootstraps { by_btid: DashMap::new(), by_impi: DashMap::new(), count: AtomicUsize::new(0), limit }
+        Bootstraps { by_btid: Shelf::default(), by_impi: Shelf::default(), count: AtomicUsize::new(0), limit }
     }
 
     /// Stores the result of an AKA run for `lifetime`; what the subscriber had before stays readable for [`GRACE`].
@@ -161,39 +178,39 @@ impl Bootstraps {
         new.expires = now.unix.saturating_add(lifetime).as_secs();
         let until = now.mono.saturating_add(lifetime);
         let new = Arc::new(new);
-        let mut of = self
-            .by_impi
-            .entry(new.impi.clone())
-            .or_insert_with(|| OfSubscriber { current: new.btid.clone(), previous: None });
-        match self.by_btid.entry(new.btid.clone()) {
-            dashmap::Entry::Occupied(held) if held.get().bootstrap.impi != new.impi => {
+        let mut of = self.by_impi.slot(new.impi.as_str());
+        {
+            let mut slot = self.by_btid.slot(&new.btid);
+            match slot.get_mut() {
                 // Two subscribers with one RAND: the second must not get at the first one's place.
-                drop(held);
-                let fresh = of.current == new.btid;
-                drop(of);
-                if fresh {
-                    self.by_impi.remove_if(&new.impi, |_, of| of.current == new.btid);
+                Some(held) if held.bootstrap.impi != new.impi => return Err(BootstrapError::Collision),
+                Some(held) => *held = Held { bootstrap: Arc::clone(&new), until },
+                None => {
+                    slot.put(Held { bootstrap: Arc::clone(&new), until });
+                    self.count.fetch_add(1, Ordering::Relaxed);
                 }
-                return Err(BootstrapError::Collision);
-            }
-            dashmap::Entry::Occupied(mut held) => {
-                held.insert(Held { bootstrap: Arc::clone(&new), until });
-            }
-            dashmap::Entry::Vacant(free) => {
-                free.insert(Held { bootstrap: Arc::clone(&new), until });
-                self.count.fetch_add(1, Ordering::Relaxed);
             }
         }
-        if of.current != new.btid {
-            let replaced = std::mem::replace(&mut of.current, new.btid.clone());
-            if let Some(mut held) = self.by_btid.get_mut(&replaced) {
+        let before = of.put(OfSubscriber { current: Arc::clone(&new), previous: None });
+        let Some(OfSubscriber { current: replaced, previous }) = before else { return Ok(Arc::clone(&new)) };
+        let older = if replaced.btid != new.btid {
+            if let Some(mut held) = self.by_btid.get_mut(&replaced.btid) {
                 held.until = held.until.min(now.mono.saturating_add(GRACE));
             }
-            if let Some(older) = of.previous.replace(replaced).filter(|older| *older != new.btid) {
-                self.forget(&older);
+            if let Some(of) = of.get_mut() {
+                of.previous = Some(Box::new(replaced.btid.clone()));
             }
+            previous
+        } else {
+            if let Some(of) = of.get_mut() {
+                of.previous = previous;
+            }
+            None
+        };
+        if let Some(older) = older.filter(|older| **older != new.btid) {
+            self.forget(&older);
         }
-        Ok(new)
+        Ok(Arc::clone(&new))
     }
 
     /// A bootstrapping that is alive.
@@ -203,14 +220,14 @@ impl Bootstraps {
 
     /// The current bootstrapping of a subscriber, if it is alive.
     pub fn of_impi(&self, impi: &Impi, now: Now) -> Option<Arc<Bootstrap>> {
-        let btid = self.by_impi.get(impi)?.current.clone();
-        self.get(&btid, now)
+        let current = self.by_impi.get(impi.as_str()).map(|of| Arc::clone(&of.current))?;
+        self.get(&current.btid, now)
     }
 
     /// A subscriber's bootstrappings with their ends, the current one first.
     pub fn held(&self, impi: &Impi) -> Vec<(Arc<Bootstrap>, Duration)> {
-        let Some(of) = self.by_impi.get(impi) else { return Vec::new() };
-        let all = std::iter::once(&of.current).chain(&of.previous);
+        let Some(of) = self.by_impi.get(impi.as_str()) else { return Vec::new() };
+        let all = std::iter::once(&of.current.btid).chain(of.previous.as_deref());
         all.filter_map(|btid| self.by_btid.get(btid).map(|held| (Arc::clone(&held.bootstrap), held.until))).collect()
     }
 
@@ -223,28 +240,30 @@ impl Bootstraps {
             if self.len() >= self.limit || bootstrap.impi != *impi {
                 continue;
             }
-            let btid = bootstrap.btid.clone();
-            if let dashmap::Entry::Vacant(free) = self.by_btid.entry(btid.clone()) {
-                free.insert(Held { bootstrap, until });
+            let mut slot = self.by_btid.slot(&bootstrap.btid);
+            if slot.get().is_none() {
+                slot.put(Held { bootstrap: Arc::clone(&bootstrap), until });
                 self.count.fetch_add(1, Ordering::Relaxed);
-                kept.push(btid);
+                kept.push(Arc::clone(&bootstrap));
             }
         }
         let mut kept = kept.into_iter();
         if let Some(current) = kept.next() {
-            self.by_impi.insert(impi.clone(), OfSubscriber { current, previous: kept.next() });
+            let previous = kept.next().map(|previous| Box::new(previous.btid.clone()));
+            self.by_impi.insert(OfSubscriber { current, previous });
         }
     }
 
     /// The subscriber may receive something else from now on; whether that is so.
     pub fn resubscribe(&self, impi: &Impi, subscription: &BroadcastSubscription) -> bool {
-        let Some(btid) = self.by_impi.get(impi).map(|of| of.current.clone()) else { return false };
-        let Some(mut held) = self.by_btid.get_mut(&btid).filter(|held| held.bootstrap.subscription != *subscription)
-        else {
+        let Some(mut of) = self.by_impi.get_mut(impi.as_str()) else { return false };
+        let Some(mut held) = self.by_btid.get_mut(&of.current.btid) else { return false };
+        if held.bootstrap.subscription == *subscription {
             return false;
-        };
-        held.bootstrap =
-            Arc::new(Bootstrap { subscription: subscription.clone(), ..Bootstrap::clone(&held.bootstrap) });
+        }
+        let new = Bootstrap { subscription: subscription.clone(), ..Bootstrap::clone(&held.bootstrap) };
+        held.bootstrap = Arc::new(new);
+        of.current = Arc::clone(&held.bootstrap);
         true
     }
 
@@ -257,8 +276,8 @@ impl Bootstraps {
 
     /// Ks goes, and the one before it.
     pub fn remove(&self, impi: &Impi) {
-        if let Some((_, of)) = self.by_impi.remove(impi) {
-            self.forget(&of.current);
+        if let Some(of) = self.by_impi.remove(impi.as_str()) {
+            self.forget(&of.current.btid);
             if let Some(previous) = of.previous {
                 self.forget(&previous);
             }
@@ -269,20 +288,18 @@ impl Bootstraps {
     pub fn sweep(&self, now: Now) -> Vec<Impi> {
         let mut ended = Vec::new();
         let mut bare = Vec::new();
-        for held in self.by_btid.iter() {
+        self.by_btid.for_each(|held| {
             if held.until <= now.mono {
-                ended.push((held.bootstrap.impi.clone(), held.key().clone()));
+                ended.push(Arc::clone(&held.bootstrap));
             }
-        }
-        for (impi, btid) in ended {
-            let gone = self.by_impi.remove_if_mut(&impi, |_, of| {
-                if of.previous.as_ref() == Some(&btid) {
-                    of.previous = None;
-                }
-                of.current == btid
+        });
+        for Bootstrap { impi, btid, .. } in ended.iter().map(|ended| &**ended) {
+            let gone = self.by_impi.remove_if(impi.as_str(), |of| {
+                of.previous.take_if(|previous| **previous == *btid);
+                of.current.btid == *btid
             });
-            bare.extend(gone.map(|(impi, _)| impi));
-            if self.by_btid.remove_if(&btid, |_, held| held.until <= now.mono).is_some() {
+            bare.extend(gone.map(|_| impi.clone()));
+            if self.by_btid.remove_if(btid, |held| held.until <= now.mono).is_some() {
                 self.count.fetch_sub(1, Ordering::Relaxed);
             }
         }

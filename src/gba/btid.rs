@@ -2,14 +2,16 @@
 
 use super::naf_id::is_host_name;
 use crate::aka::vector::Rand;
+use crate::identity::common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Compared as the exact string. It may hold `+`, `/` and `=`: percent-encode it in a URI.
+/// Compared as the exact string, of which it keeps what cannot be had from elsewhere: a RAND has one text in base64. That
+/// may hold `+`, `/` and `=`: percent-encode it in a URI.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Btid {
-    text: std::sync::Arc<str>,
     rand: Rand,
+    domain: std::sync::Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +21,7 @@ pub struct BtidError(pub &'static str);
 impl Btid {
     /// `bsf_domain` is the configured name of the BSF.
     pub fn new(rand: &Rand, bsf_domain: &str) -> Self {
-        Btid { text: format!("{}@{bsf_domain}", STANDARD.encode(rand.0)).into(), rand: *rand }
+        Btid { rand: *rand, domain: common(bsf_domain) }
     }
 
     /// Splits at the last "@", checks that the left side is base64 of 16 octets.
@@ -33,11 +35,11 @@ impl Btid {
         }
         let octets = STANDARD.decode(rand).map_err(|_| BtidError("not base64 before the \"@\""))?;
         let rand = octets.try_into().map_err(|_| BtidError("not 16 octets before the \"@\""))?;
-        Ok(Btid { text: text.into(), rand: Rand(rand) })
+        Ok(Btid { rand: Rand(rand), domain: common(domain) })
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.text
+    pub fn text(&self) -> String {
+        self.to_string()
     }
 
     pub fn rand(&self) -> Rand {
@@ -45,13 +47,18 @@ impl Btid {
     }
 
     pub fn bsf_domain(&self) -> &str {
-        self.text.rsplit_once('@').map_or("", |(_, domain)| domain)
+        &self.domain
     }
 }
 
 impl std::fmt::Display for Btid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
+        // Without the allocation of the text of the RAND alone.
+        let mut octets = [0; 24];
+        let rand = STANDARD.encode_slice(self.rand.0, &mut octets).ok().and_then(|length| octets.get(..length));
+        f.write_str(rand.and_then(|rand| std::str::from_utf8(rand).ok()).unwrap_or_default())?;
+        f.write_str("@")?;
+        f.write_str(&self.domain)
     }
 }
 
@@ -62,8 +69,8 @@ mod tests {
     #[test]
     fn reads_what_it_writes_and_nothing_else() {
         let btid = Btid::new(&Rand([0xfb; 16]), "bsf.home1.net");
-        assert_eq!(btid.as_str(), "+/v7+/v7+/v7+/v7+/v7+w==@bsf.home1.net");
-        let parsed = Btid::parse(btid.as_str()).unwrap();
+        assert_eq!(btid.text(), "+/v7+/v7+/v7+/v7+/v7+w==@bsf.home1.net");
+        let parsed = Btid::parse(&btid.text()).unwrap();
         assert_eq!(parsed, btid);
         assert_eq!((parsed.rand(), parsed.bsf_domain()), (Rand([0xfb; 16]), "bsf.home1.net"));
         for text in [

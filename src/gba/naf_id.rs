@@ -1,5 +1,6 @@
 //! NAF_Id = FQDN || Ua security protocol identifier (TS 33.220 §4, annex H).
 
+use crate::identity::common;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -54,7 +55,7 @@ impl NafId {
     pub fn new(fqdn: &str, ua: UaId) -> Result<Self, NafIdError> {
         match fault(fqdn) {
             Some(why) => Err(refusal(fqdn, why)),
-            None => Ok(NafId { fqdn: fqdn.into(), ua }),
+            None => Ok(NafId { fqdn: common(fqdn), ua }),
         }
     }
 

@@ -269,7 +269,7 @@ fn information(kept: &Bootstrap) -> Vec<u8> {
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<BootstrappingInfo xmlns=\"uri:3gpp-gba\"><btid>{}</btid>\
          <lifetime>{}</lifetime></BootstrappingInfo>\n",
-        xml::escape(kept.btid.as_str()),
+        xml::escape(&kept.btid.text()),
         datetime::format(kept.expires),
     )
     .into_bytes()

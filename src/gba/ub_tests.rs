@@ -131,7 +131,7 @@ fn a_client_bootstraps_without_sip() {
     assert_eq!((kept.made, kept.holder, kept.expires - kept.created), (Made::OverUb, Holder::Me, 3600));
     assert_eq!(kept.ks.0, Ks::new(&Key128([1; 16]), &Key128([2; 16])).0);
     let root = xml::parse(&done.body).unwrap();
-    assert_eq!(root.text_of("btid"), Some(kept.btid.as_str()));
+    assert_eq!(root.text_of("btid"), Some(&*kept.btid.text()));
     assert_eq!(root.text_of("lifetime").and_then(datetime::parse), Some(kept.expires));
     let (_, rspauth) = digests("/", &done.body, &nonce, 1);
     let info = done.header("authentication-info").unwrap();

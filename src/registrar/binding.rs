@@ -1,24 +1,19 @@
 //! Bindings: where a registered identity can be reached (RFC 3261 §10.3, RFC 5626, RFC 3327).
 
-use crate::sip::transaction::Source;
+use crate::identity::Recent;
+use crate::sip::transaction::{Source, Transport};
 use crate::sip::{NameAddr, Uri};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One contact of a registration.
 #[derive(Debug, Clone)]
 pub struct Binding {
-    /// The contact URI as the terminal sent it.
-    pub uri: Box<str>,
-    /// Header parameters other than `expires` and `q`, raw, with their leading `;`.
-    pub params: Box<str>,
-    /// `+sip.instance`, the key of a binding that survives a change of address (RFC 5626 §6).
-    pub instance: Option<Box<str>>,
+    pub text: Text,
     pub reg_id: Option<u32>,
     /// Thousandths.
     pub q: u16,
-    /// Path values, in order (RFC 3327 §5.3).
-    pub path: Box<[Box<str>]>,
-    pub call_id: Box<[u8]>,
     pub cseq: u32,
     /// Monotonic time of the end.
     pub until: Duration,
@@ -28,16 +23,161 @@ pub struct Binding {
     /// acknowledged before it, whatever another node's idea of that clock.
     pub since: u64,
     /// Where the REGISTER came from.
-    pub source: Source,
+    pub origin: Origin,
+}
+
+/// What of a contact is text, in one piece: there are as many as users.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// URI, parameters, Call-ID, and the Path values with line feeds between them.
+    octets: Arc<[u8]>,
+    uri: u32,
+    params: u32,
+    call_id: u32,
+    /// Begin and end, commonly within the parameters.
+    instance: Option<(u32, u32)>,
+}
+
+/// The same in pieces.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// The contact URI as the terminal sent it.
+    pub uri: &'a str,
+    /// Header parameters other than `expires` and `q`, raw, with their leading `;`.
+    pub params: &'a str,
+    /// `+sip.instance`, the key of a binding that survives a change of address (RFC 5626 §6).
+    pub instance: Option<&'a str>,
+    pub call_id: &'a [u8],
+    /// Path values, in order (RFC 3327 §5.3).
+    pub path: &'a [String],
+}
+
+impl Text {
+    pub fn new(parts: &Parts<'_>) -> Self {
+        let Parts { uri, params, instance, call_id, path } = *parts;
+        let mut octets = [uri.as_bytes(), params.as_bytes(), call_id].concat();
+        for (n, hop) in path.iter().enumerate() {
+            octets.extend_from_slice(if n > 0 { b"\n" } else { b"" });
+            octets.extend_from_slice(hop.as_bytes());
+        }
+        let instance = instance.map(|instance| {
+            let begin = match params.find(instance) {
+                Some(at) => uri.len() + at,
+                None => {
+                    // It was quoted in another way.
+                    octets.extend_from_slice(b"\n\n");
+                    octets.extend_from_slice(instance.as_bytes());
+                    octets.len() - instance.len()
+                }
+            };
+            (place(begin), place(begin + instance.len()))
+        });
+        let (uri, params, call_id) = (uri.len(), uri.len() + params.len(), uri.len() + params.len() + call_id.len());
+        Text { octets: octets.into(), uri: place(uri), params: place(params), call_id: place(call_id), instance }
+    }
+
+    fn octets(&self, begin: u32, end: u32) -> &[u8] {
+        self.octets.get(begin as usize..end as usize).unwrap_or_default()
+    }
+}
+
+/// No message is so long.
+fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// What was put in as text.
+fn text(octets: &[u8]) -> &str {
+    std::str::from_utf8(octets).unwrap_or_default()
+}
+
+/// Where a REGISTER came from, with what many share kept once.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    transport: Transport,
+    addr: Address,
+    way: Arc<Way>,
+}
+
+#[derive(Debug, Clone)]
+enum Address {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+/// The local address that it came in on, and by whom.
+#[derive(Debug, PartialEq, Eq)]
+struct Way {
+    local: SocketAddr,
+    peer_names: Arc<[String]>,
+}
+
+thread_local! {
+    static WAYS: Recent<Way> = const { Recent::new() };
+}
+
+impl Origin {
+    pub fn new(source: &Source) -> Self {
+        let Source { transport, addr, local, peer_names } = source;
+        let is = |way: &Way| way.local == *local && way.peer_names == *peer_names;
+        let make = || Arc::new(Way { local: *local, peer_names: peer_names.clone() });
+        let addr = match addr {
+            SocketAddr::V4(addr) => Address::V4(*addr),
+            SocketAddr::V6(addr) => Address::V6(Box::new(*addr)),
+        };
+        Origin { transport: *transport, addr, way: WAYS.with(|ways| ways.same(is, make)) }
+    }
+
+    pub fn source(&self) -> Source {
+        let Way { local, peer_names } = &*self.way;
+        Source { transport: self.transport, addr: self.addr(), local: *local, peer_names: peer_names.clone() }
+    }
+
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        match &self.addr {
+            Address::V4(addr) => SocketAddr::V4(*addr),
+            Address::V6(addr) => SocketAddr::V6(**addr),
+        }
+    }
 }
 
 impl Binding {
+    /// As in [`Parts`].
+    pub fn uri(&self) -> &str {
+        text(self.text.octets(0, self.text.uri))
+    }
+
+    /// As in [`Parts`].
+    pub fn params(&self) -> &str {
+        text(self.text.octets(self.text.uri, self.text.params))
+    }
+
+    /// As in [`Parts`].
+    pub fn instance(&self) -> Option<&str> {
+        self.text.instance.map(|(begin, end)| text(self.text.octets(begin, end)))
+    }
+
+    pub fn call_id(&self) -> &[u8] {
+        self.text.octets(self.text.params, self.text.call_id)
+    }
+
+    /// As in [`Parts`].
+    pub fn path(&self) -> impl Iterator<Item = &str> {
+        let all = text(self.text.octets(self.text.call_id, place(self.text.octets.len())));
+        let all = all.split_once("\n\n").map_or(all, |(path, _)| path);
+        all.split('\n').filter(|hop| !hop.is_empty())
+    }
+
     /// Whether `contact` names this binding: same instance and reg-id, or else an equivalent URI.
     pub fn is_named_by(&self, contact: &ContactAsked<'_>) -> bool {
-        if let (Some(mine), Some(theirs)) = (&self.instance, &contact.instance) {
-            return **mine == **theirs && self.reg_id == contact.reg_id;
+        if let (Some(mine), Some(theirs)) = (self.instance(), &contact.instance) {
+            return *mine == **theirs && self.reg_id == contact.reg_id;
         }
-        match (Uri::parse(self.uri.as_bytes()), &contact.uri) {
+        match (Uri::parse(self.uri().as_bytes()), &contact.uri) {
             (Ok(mine), theirs) => mine.equivalent(theirs),
             (Err(_), _) => false,
         }
@@ -45,11 +185,11 @@ impl Binding {
 
     /// Whether this and that are the same contact, of one node and of another.
     pub(super) fn is(&self, other: &Binding) -> bool {
-        match (&self.instance, &other.instance) {
+        match (self.instance(), other.instance()) {
             (Some(mine), Some(theirs)) => mine == theirs && self.reg_id == other.reg_id,
-            _ => match (Uri::parse(self.uri.as_bytes()), Uri::parse(other.uri.as_bytes())) {
+            _ => match (Uri::parse(self.uri().as_bytes()), Uri::parse(other.uri().as_bytes())) {
                 (Ok(mine), Ok(theirs)) => mine.equivalent(&theirs),
-                _ => self.uri == other.uri,
+                _ => self.uri() == other.uri(),
             },
         }
     }
@@ -57,7 +197,7 @@ impl Binding {
     /// Whether this is of a later REGISTER than that one (RFC 3261 §10.3 step 7): the CSeq of one Call-ID says, else the
     /// time.
     pub(super) fn is_newer_than(&self, other: &Binding) -> bool {
-        match self.call_id == other.call_id {
+        match self.call_id() == other.call_id() {
             true => self.cseq > other.cseq,
             false => self.since > other.since,
         }
@@ -133,7 +273,7 @@ fn parse_q(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_q;
+    use super::*;
 
     #[test]
     fn q_values() {
@@ -142,6 +282,41 @@ mod tests {
         }
         for bad in ["1.1", "2", "0.1234", "-1", "a", "0.x", "1.001"] {
             assert_eq!(parse_q(bad), None, "{bad}");
+        }
+    }
+
+    fn binding(parts: &Parts<'_>, addr: &str) -> Binding {
+        let addr = addr.parse().unwrap();
+        let source = Source { transport: Transport::Tcp, addr, local: addr, peer_names: ["p".to_owned()].into() };
+        let (time, origin) = (Duration::ZERO, Origin::new(&source));
+        let text = Text::new(parts);
+        Binding { text, reg_id: None, q: 1000, cseq: 1, until: time, latest: time, since: 0, origin }
+    }
+
+    #[test]
+    fn what_a_contact_was_made_of() {
+        let quoted = ";+sip.instance=\"<urn:x>\";a";
+        let path = ["<sip:p1;lr>".to_owned(), "<sip:p2;lr>".to_owned()];
+        for (params, instance) in [("", None), (quoted, Some("<urn:x>")), (";+sip.instance=\"\\<urn\"", Some("<urn"))] {
+            for path in [&path[..], &path[..1], &[]] {
+                let binding =
+                    binding(&Parts { uri: "sip:a@b", params, instance, call_id: b"c\xff", path }, "192.0.2.1:5060");
+                assert_eq!((binding.uri(), binding.params(), binding.instance()), ("sip:a@b", params, instance));
+                assert_eq!(binding.call_id(), b"c\xff");
+                assert!(binding.path().eq(path));
+            }
+        }
+    }
+
+    #[test]
+    fn an_origin_is_what_it_was_and_shares_its_way() {
+        let parts = Parts { uri: "sip:a@b", params: "", instance: None, call_id: b"", path: &[] };
+        for addr in ["192.0.2.1:5060", "[2001:db8::1]:5060", "[fe80::1%3]:5060"] {
+            let (one, two) = (binding(&parts, addr), binding(&parts, addr));
+            let source = one.origin.source();
+            assert_eq!((source.addr, source.transport), (addr.parse().unwrap(), Transport::Tcp));
+            assert_eq!((source.local, &*source.peer_names[0]), (addr.parse().unwrap(), "p"));
+            assert!(Arc::ptr_eq(&one.origin.way, &two.origin.way));
         }
     }
 }

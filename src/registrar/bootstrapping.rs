@@ -22,7 +22,7 @@ impl Scscf {
         let bootstraps = &self.shared.bootstraps;
         let before = bootstraps.held(&impi);
         let kept = bootstraps.put(new, lifetime, self.now())?;
-        tracing::trace!(target: "ladder", at = "BSF", what = "Ks = CK || IK stored", btid = kept.btid.as_str());
+        tracing::trace!(target: "ladder", at = "BSF", what = "Ks = CK || IK stored", btid = kept.btid.text());
         if self.kept(&impi).await.is_err() {
             // Unless another has taken its place meanwhile.
             if bootstraps.of_impi(&impi, self.now()).is_some_and(|current| current.btid == kept.btid) {

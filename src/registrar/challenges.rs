@@ -137,7 +137,7 @@ fn write(challenge: &Challenge<Memo>, until: Duration, seal: &Seal, key: &Key) -
             naf: p.naf.to_string(),
             profile: p.profile.clone(),
             payload: p.payload.as_ref().map(|p| (p.content_type.clone(), STANDARD.encode(&p.octets))),
-            btid: p.btid.as_ref().map(|btid| btid.as_str().to_owned()),
+            btid: p.btid.as_ref().map(|btid| btid.text()),
         }),
     });
     let document = Document {

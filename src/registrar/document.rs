@@ -7,7 +7,7 @@
 //! | `leg` | the broadcast leg, with what has not got through yet |
 //! | `keys` | bootstrappings, the current one first |
 
-use super::binding::Binding;
+use super::binding::{Binding, Origin, Parts, Text};
 use super::registration::Registration;
 use super::table::{Leg, Outstanding};
 use crate::aka::Rand;
@@ -19,7 +19,7 @@ use crate::gba::guss::Uss;
 use crate::gba::kdf::Ks;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, common};
 use crate::policy::verdict::KeyMovement;
 use crate::sip::transaction::{Source, Transport};
 use crate::store::seal::Seal;
@@ -140,31 +140,32 @@ impl Gone {
     }
 
     pub(super) fn was(&self, binding: &Binding) -> bool {
-        match (&self.instance, &binding.instance) {
-            (Some(mine), Some(theirs)) => **mine == **theirs && self.reg_id == binding.reg_id,
-            _ => *self.uri == *binding.uri,
+        match (&self.instance, binding.instance()) {
+            (Some(mine), Some(theirs)) => **mine == *theirs && self.reg_id == binding.reg_id,
+            _ => *self.uri == *binding.uri(),
         }
     }
 }
 
 impl Contact {
     pub(super) fn of(binding: &Binding, times: Times) -> Self {
+        let source = binding.origin.source();
         Contact {
-            uri: binding.uri.to_string(),
-            params: binding.params.to_string(),
-            instance: binding.instance.as_deref().map(str::to_owned),
+            uri: binding.uri().to_owned(),
+            params: binding.params().to_owned(),
+            instance: binding.instance().map(str::to_owned),
             reg_id: binding.reg_id,
             q: binding.q,
-            path: binding.path.iter().map(|hop| hop.to_string()).collect(),
-            call_id: binding.call_id.iter().map(|octet| char::from(*octet)).collect(),
+            path: binding.path().map(str::to_owned).collect(),
+            call_id: binding.call_id().iter().map(|octet| char::from(*octet)).collect(),
             cseq: binding.cseq,
             until: times.to_store(binding.until),
             latest: if binding.latest > binding.until { times.to_store(binding.latest) } else { 0 },
             since: binding.since,
-            transport: binding.source.transport.param().to_owned(),
-            from: binding.source.addr.to_string(),
-            local: binding.source.local.to_string(),
-            peer_names: binding.source.peer_names.to_vec(),
+            transport: source.transport.param().to_owned(),
+            from: source.addr.to_string(),
+            local: source.local.to_string(),
+            peer_names: source.peer_names.to_vec(),
         }
     }
 
@@ -177,24 +178,23 @@ impl Contact {
         };
         let address = |text: &str| text.parse().map_err(|_| Unreadable::Value("no address of a contact's source"));
         let octet = |c: char| u8::try_from(c).map_err(|_| Unreadable::Value("Call-ID is not octets"));
+        let call_id: Vec<u8> = self.call_id.chars().map(octet).collect::<Result<_, _>>()?;
+        let source = Source {
+            transport,
+            addr: address(&self.from)?,
+            local: address(&self.local)?,
+            peer_names: self.peer_names.into(),
+        };
+        let (uri, params, instance) = (self.uri.as_str(), self.params.as_str(), self.instance.as_deref());
         Ok(Binding {
-            uri: self.uri.into(),
-            params: self.params.into(),
-            instance: self.instance.map(String::into_boxed_str),
+            text: Text::new(&Parts { uri, params, instance, call_id: &call_id, path: &self.path }),
             reg_id: self.reg_id,
             q: self.q,
-            path: self.path.into_iter().map(String::into_boxed_str).collect(),
-            call_id: self.call_id.chars().map(octet).collect::<Result<_, _>>()?,
             cseq: self.cseq,
             until: times.to_mono(self.until),
             latest: times.to_mono(self.latest.max(self.until)),
             since: self.since,
-            source: Source {
-                transport,
-                addr: address(&self.from)?,
-                local: address(&self.local)?,
-                peer_names: self.peer_names.into(),
-            },
+            origin: Origin::new(&source),
         })
     }
 }
@@ -208,7 +208,10 @@ impl Contacts {
         Ok(Registration {
             impi: impi.clone(),
             impus: self.impus.drain(..).map(Impu::new).collect(),
-            barred: self.barred.drain(..).map(Impu::new).collect(),
+            barred: match self.barred.is_empty() {
+                true => Arc::default(), // which has no allocation of its own
+                false => self.barred.drain(..).map(Impu::new).collect(),
+            },
             bindings: self.contacts.drain(..).map(|contact| contact.binding(times)).collect::<Result<_, _>>()?,
         })
     }
@@ -251,7 +254,7 @@ impl LegDocument {
             server: leg.server.to_string(),
             naf: leg.naf.to_string(),
             impu: leg.impu.to_string(),
-            btid: leg.btid.as_ref().map(|btid| btid.as_str().to_owned()),
+            btid: leg.btid.as_ref().map(|btid| btid.text()),
             state: leg.state.as_str().to_owned(),
             serial: leg.serial,
             changes: leg.changes,
@@ -277,7 +280,7 @@ impl LegDocument {
             }))
         });
         Ok(Leg {
-            server: server.into(),
+            server: common(&server),
             naf: naf_id(&naf)?,
             impu: Impu::new(impu),
             btid: btid.map(|btid| read_btid(&btid)).transpose()?,
@@ -285,7 +288,7 @@ impl LegDocument {
             serial,
             changes,
             outstanding: outstanding.transpose()?,
-            dialog: ThirdParty::resumed(call_id, cseq),
+            dialog: ThirdParty::resumed(call_id.into(), cseq),
         })
     }
 }
@@ -340,7 +343,7 @@ pub(super) fn keys_text(
 ) -> Result<Vec<u8>, Unreadable> {
     let one = |(bootstrap, until): &(Arc<Bootstrap>, Duration)| -> Result<KeyOfUser, Unreadable> {
         Ok(KeyOfUser {
-            btid: bootstrap.btid.as_str().to_owned(),
+            btid: bootstrap.btid.text(),
             ks: seal.seal(context, &bootstrap.ks.0)?,
             rand: STANDARD.encode(bootstrap.rand.0),
             impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
@@ -388,7 +391,7 @@ pub(super) fn read_keys(
                 Subscription::All => BroadcastSubscription::All,
                 Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
             },
-            settings: key.settings.into(),
+            settings: if key.settings.is_empty() { Arc::default() } else { key.settings.into() },
         };
         Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };

@@ -20,11 +20,11 @@ use crate::gba::btid::Btid;
 use crate::gba::zn::{Away, Find};
 use crate::hss::HssError;
 use crate::identity::{Impi, Impu};
+use crate::shelf::{Map, Set};
 use crate::sip::HeaderName;
 use crate::store::keeper::{Keeper, Kept};
 use crate::store::seal::{self, Seal};
 use crate::store::{Class, Due, Entity, Key, Memory, Nature, Save, Store, StoreError};
-use dashmap::{DashMap, DashSet};
 use ending::Ending;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,17 +47,17 @@ pub struct Users {
     seal: Arc<Seal>,
     clock: Clock,
     /// Of each user on a shared store, what this node saved last.
-    trails: DashMap<Impi, Trail>,
+    trails: Map<Impi, Trail>,
     /// Ends of registrations that have yet to be stored or told, on a shared store.
-    endings: DashMap<Impi, Ending>,
+    endings: Map<Impi, Ending>,
     /// Users whom another node has ended while this one had contacts of theirs that it did not know.
-    revived: DashSet<Impi>,
+    revived: Set<Impi>,
     /// Whose endings are whose: this process, by a number that no other has.
     me: u64,
     /// Until when the index of a shared store leads to a user.
-    indexed: DashMap<Key, u64>,
+    indexed: Map<Key, u64>,
     /// Users that were read since the start, until all are.
-    met: DashSet<Impi>,
+    met: Set<Impi>,
     loaded: AtomicBool,
     /// Users whose leg has something outstanding from before the start.
     resume: Mutex<Vec<Impi>>,
@@ -70,7 +70,7 @@ pub struct Keeping {
     pub keeper: Arc<Keeper>,
     pub users: Arc<Users>,
     /// Legs whose outstanding request a job of this node is at, by serial.
-    pub(super) running: DashSet<u64>,
+    pub(super) running: Set<u64>,
 }
 
 impl Keeping {
@@ -88,17 +88,17 @@ impl Keeping {
             store: store.clone(),
             seal,
             clock,
-            trails: DashMap::new(),
-            endings: DashMap::new(),
-            revived: DashSet::new(),
+            trails: Map::default(),
+            endings: Map::default(),
+            revived: Set::default(),
             me: ending::number(),
-            indexed: DashMap::new(),
-            met: DashSet::new(),
+            indexed: Map::default(),
+            met: Set::default(),
             loaded,
             resume: Mutex::default(),
             again: Mutex::default(),
         };
-        Keeping { keeper: Keeper::new(store), users: Arc::new(users), running: DashSet::new() }
+        Keeping { keeper: Keeper::new(store), users: Arc::new(users), running: Set::default() }
     }
 
     /// Nothing outlives the process.
@@ -331,7 +331,7 @@ impl Shared {
         if !self.keeping.is_shared() || self.bootstraps.get(btid, self.clock.now()).is_some() {
             return Ok(());
         }
-        match self.owner_of(Key::new(Class::Btid, btid.as_str())).await? {
+        match self.owner_of(Key::new(Class::Btid, btid.text())).await? {
             Some(impi) => self.fetch(&impi).await,
             None => Ok(()),
         }
@@ -475,7 +475,7 @@ impl Scscf {
             wanted.extend(registration.impus.iter().map(of));
         });
         let of = |(held, until): &(Arc<Bootstrap>, Duration)| {
-            (Key::new(Class::Btid, held.btid.as_str()), times.to_store(*until))
+            (Key::new(Class::Btid, held.btid.text()), times.to_store(*until))
         };
         wanted.extend(self.shared.bootstraps.held(impi).iter().map(of));
         let now = times.to_store(times.mono);

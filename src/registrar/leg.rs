@@ -20,7 +20,7 @@ use crate::broadcast::server::Retrieval;
 use crate::gba::bootstrap::Bootstrap;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastState, HssError, Profile, RegState};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, common};
 use crate::policy::verdict::{self, KeyMovement, OnFailure, Order};
 use crate::policy::{Context, Decide};
 use crate::sip::transaction::Source;
@@ -239,7 +239,7 @@ impl Scscf {
         let table = &self.shared.table;
         let serial = self.next_serial(impi);
         let mut leg = Leg {
-            server: peer.name.as_str().into(),
+            server: common(&peer.name),
             naf: naf.clone(),
             impu: impu.clone(),
             btid: Some(bootstrap.btid.clone()),
@@ -440,7 +440,7 @@ impl Scscf {
             state,
             server: server.to_string(),
             naf_fqdn: naf.fqdn().to_string(),
-            btid: btid.map(|b| b.as_str().to_string()),
+            btid: btid.map(|b| b.text()),
         };
         if let Err(why) = self.shared.hss.broadcast_update(impu, update, self.now()).await {
             tracing::warn!(%impu, %why, "the HSS does not know of the broadcast registration's state");

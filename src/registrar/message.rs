@@ -192,9 +192,9 @@ impl Scscf {
             r.and_then(|r| r.bindings.iter().filter(|b| b.until > mono).max_by_key(|b| b.q).cloned())
         });
         let binding = binding.ok_or_else(|| Refusal::new(480))?;
-        let mut out = RequestWriter::new("MESSAGE", &binding.uri);
+        let mut out = RequestWriter::new("MESSAGE", binding.uri());
         out.header(HeaderName::MaxForwards, hops_left(request));
-        for hop in &binding.path {
+        for hop in binding.path() {
             out.header(HeaderName::Route, hop.as_bytes());
         }
         out.copy(request, HeaderName::From)
@@ -203,7 +203,7 @@ impl Scscf {
             .copy(request, HeaderName::CSeq)
             .header(HeaderName::PAssertedIdentity, format!("<{asserted}>"))
             .copy(request, HeaderName::BcastExt);
-        let hop = NextHop { transport: binding.source.transport, addr: binding.source.addr, tls_name: None };
+        let hop = NextHop { transport: binding.origin.transport(), addr: binding.origin.addr(), tls_name: None };
         self.relay(request, source, &hop, finish(out, request)).await
     }
 
@@ -245,8 +245,8 @@ impl Scscf {
             || self.shared.table.with(impi.as_str(), |r| {
                 r.is_some_and(|r| {
                     r.bindings.iter().any(|b| {
-                        let port = source.transport.is_reliable() || b.source.addr.port() == source.addr.port();
-                        b.until > mono && b.source.addr.ip() == source.addr.ip() && port
+                        let port = source.transport.is_reliable() || b.origin.addr().port() == source.addr.port();
+                        b.until > mono && b.origin.addr().ip() == source.addr.ip() && port
                     })
                 })
             });

@@ -333,7 +333,7 @@ impl Scscf {
         };
         match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.steady()) {
             Ok(stored) => {
-                tracing::trace!(target: "ladder", at = "BSF", what = "Ks = CK || IK stored", btid = stored.btid.as_str());
+                tracing::trace!(target: "ladder", at = "BSF", what = "Ks = CK || IK stored", btid = stored.btid.text());
                 Some(stored)
             }
             Err(why) => {

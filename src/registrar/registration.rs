@@ -1,6 +1,6 @@
 //! What a REGISTER asks of the bindings, worked out and applied (RFC 3261 §10.3): pure, atomic, `now` given.
 
-use super::binding::{Binding, ContactAsked};
+use super::binding::{Binding, ContactAsked, Origin, Parts, Text};
 use crate::identity::{Impi, Impu};
 use crate::policy::Kind;
 use crate::sip::transaction::Source;
@@ -116,7 +116,7 @@ pub struct Registration {
 impl Registration {
     /// With no identity and no contact.
     pub fn none(impi: &Impi) -> Self {
-        Registration { impi: impi.clone(), impus: Arc::new([]), barred: Arc::new([]), bindings: Vec::new() }
+        Registration { impi: impi.clone(), impus: Arc::default(), barred: Arc::default(), bindings: Vec::new() }
     }
 
     /// Whether it is of this public identity's set.
@@ -136,7 +136,7 @@ impl Registration {
     ) -> Result<(), BindingError> {
         let call_id = request.call_id().unwrap_or_default();
         let cseq = request.cseq().map(|c| c.number).unwrap_or(0);
-        let outdated = |b: &Binding| *b.call_id == *call_id && cseq <= b.cseq;
+        let outdated = |b: &Binding| *b.call_id() == *call_id && cseq <= b.cseq;
         self.bindings.retain(|b| b.until > mono);
         match plan {
             Plan::Query => Ok(()),
@@ -152,7 +152,10 @@ impl Registration {
                 if self.bindings.iter().any(|b| outdated(b) && names(b)) {
                     return Err(BindingError::OutOfOrder);
                 }
-                let mut next = self.bindings.clone();
+                let (path, origin) = (path_of(request), Origin::new(source));
+                // No place for contacts that most users will never have.
+                let mut next = Vec::with_capacity(self.bindings.len().max(asked.len()));
+                next.extend(self.bindings.iter().cloned());
                 for (contact, granted) in asked {
                     // The same contact twice in one request: the last word counts.
                     let at = next.iter().position(|b| b.is_named_by(contact));
@@ -164,19 +167,22 @@ impl Registration {
                         (at, _) => {
                             let until = mono + Duration::from_secs(u64::from(*granted));
                             let before = at.and_then(|i| next.get(i)).map(|old| old.latest);
+                            let parts = Parts {
+                                uri: contact.uri_text,
+                                params: &contact.params,
+                                instance: contact.instance.as_deref(),
+                                call_id,
+                                path: &path,
+                            };
                             let fresh = Binding {
-                                uri: contact.uri_text.into(),
-                                params: contact.params.clone().into(),
-                                instance: contact.instance.clone(),
+                                text: Text::new(&parts),
                                 reg_id: contact.reg_id,
                                 q: contact.q,
-                                path: path_of(request),
-                                call_id: call_id.into(),
                                 cseq,
                                 until,
                                 latest: before.unwrap_or(until).max(until),
                                 since,
-                                source: source.clone(),
+                                origin: origin.clone(),
                             };
                             match at {
                                 Some(i) => next[i] = fresh,
@@ -188,6 +194,7 @@ impl Registration {
                 if next.len() > limits.max_contacts {
                     return Err(BindingError::TooMany(limits.max_contacts));
                 }
+                next.shrink_to_fit();
                 self.bindings = next;
                 Ok(())
             }
@@ -200,7 +207,7 @@ impl Registration {
         bound.sort_by_key(|b| std::cmp::Reverse(b.q));
         for b in bound {
             let mut contact = response.line(HeaderName::Contact);
-            contact.text("<").text(&*b.uri).text(">").text(&*b.params);
+            contact.text("<").text(b.uri()).text(">").text(b.params());
             if b.q != 1000 {
                 let _ = write!(contact, ";q=0.{:03}", b.q);
             }
@@ -220,7 +227,7 @@ impl Registration {
     }
 }
 
-fn path_of(request: &Message<'_>) -> Box<[Box<str>]> {
-    let text = |v: &[u8]| String::from_utf8_lossy(v).replace(['\r', '\n'], " ").into_boxed_str();
+fn path_of(request: &Message<'_>) -> Vec<String> {
+    let text = |v: &[u8]| String::from_utf8_lossy(v).replace(['\r', '\n'], " ");
     request.list(HeaderName::Path).map(text).collect()
 }

@@ -19,11 +19,11 @@ use crate::identity::Impi;
 use crate::policy::throttle::Throttle;
 use crate::policy::{Decide, ServerView, Stage};
 use crate::registrar::Limits;
+use crate::shelf::Set;
 use crate::sip::transaction::{Outbound, Source, Transport};
 use crate::sip::{HeaderName, Message, ResponseWriter, is_defined_method, reason_phrase};
 use crate::store::Store;
 use crate::store::seal::Seal;
-use dashmap::DashSet;
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -67,7 +67,7 @@ pub struct Shared {
     /// Notifications that a policy holds back.
     pub held: Held<Notice>,
     /// Identities whose REGISTER is being worked on past its authentication.
-    pub busy: DashSet<Impi>,
+    pub busy: Set<Impi>,
     pub clock: Clock,
     /// In the branch of what this node sends on, so that it knows it again.
     pub(super) mark: String,
@@ -101,7 +101,7 @@ impl Shared {
             hss,
             subscriptions: Checks::default(),
             held: Held::default(),
-            busy: DashSet::new(),
+            busy: Set::default(),
             clock,
             mark: Tokens::new().next(),
             tidied: AtomicU64::new(0),

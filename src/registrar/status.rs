@@ -12,6 +12,7 @@ use crate::broadcast::forward::{Forward, KeyPart, ThirdParty};
 use crate::broadcast::held::Step;
 use crate::broadcast::keys::BroadcastRegistration;
 use crate::broadcast::peer::Peer;
+use crate::gba::btid::Btid;
 use crate::hss::{Assignment, BroadcastSubscription, RegState};
 use crate::identity::Impi;
 use crate::policy::verdict::{NotifyBy, Status};
@@ -104,7 +105,7 @@ impl Scscf {
 
     fn whom_to_tell(&self, decide: &dyn Decide, impi: &Impi, leg: &Leg, change: Change<'_>) -> (Vec<Peer>, Duration) {
         let Change { previous, state, cause, expires } = change;
-        let servers = [&*leg.server];
+        let (servers, btid) = ([&*leg.server], leg.btid.as_ref().map(Btid::text));
         let event = StatusEvent {
             system: System::Ims,
             previous,
@@ -112,7 +113,7 @@ impl Scscf {
             cause,
             impi: impi.as_str(),
             impu: leg.impu.as_str(),
-            btid: leg.btid.as_ref().map(|b| b.as_str()),
+            btid: btid.as_deref(),
             naf_fqdn: Some(leg.naf.fqdn()),
             servers: &servers,
             expires,
@@ -226,7 +227,7 @@ impl Scscf {
         if previous == state {
             return;
         }
-        let servers = [&*leg.server];
+        let (servers, btid) = ([&*leg.server], leg.btid.as_ref().map(Btid::text));
         let event = StatusEvent {
             system: System::Broadcast,
             previous,
@@ -234,7 +235,7 @@ impl Scscf {
             cause: cause.unwrap_or(state.as_str()),
             impi: impi.as_str(),
             impu: leg.impu.as_str(),
-            btid: leg.btid.as_ref().map(|b| b.as_str()),
+            btid: btid.as_deref(),
             naf_fqdn: Some(leg.naf.fqdn()),
             servers: &servers,
             expires: self.expires_left(impi),

@@ -5,7 +5,7 @@ use crate::broadcast::identify::Portion;
 use crate::broadcast::provisioning::{Operation, Request};
 use crate::hss::BroadcastSubscription;
 use crate::identity::Impi;
-use dashmap::DashMap;
+use crate::shelf::Map;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ struct Check {
 /// The last check of each user.
 #[derive(Debug, Default)]
 pub struct Checks {
-    held: DashMap<Impi, Check>,
+    held: Map<Impi, Check>,
     /// Whether anybody has asked for "new_services" yet: until then no payload is read for its service ids.
     by_services: AtomicBool,
 }

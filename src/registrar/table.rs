@@ -9,7 +9,7 @@ use crate::gba::naf_id::NafId;
 use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
 use crate::policy::verdict::KeyMovement;
-use dashmap::DashMap;
+use crate::shelf::{Named, Shelf};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,13 +52,22 @@ pub(super) struct Whole {
     pub closed: u64,
 }
 
+/// The same as it is kept.
 #[derive(Debug, Clone)]
 struct Entry {
     registration: Registration,
-    leg: Option<Leg>,
+    leg: Option<Box<Leg>>,
     closed: u64,
     /// The time under which the expiry queue holds this entry, once; a refresh does not move it.
     armed: Option<Duration>,
+}
+
+impl Named for Entry {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.registration.impi.as_str()
+    }
 }
 
 impl Entry {
@@ -73,6 +82,21 @@ impl Entry {
     }
 }
 
+/// Whose a public identity is.
+#[derive(Debug, Clone)]
+struct Alias {
+    impu: Impu,
+    impi: Impi,
+}
+
+impl Named for Alias {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.impu.as_str()
+    }
+}
+
 /// When an identity that is worked on is looked at again.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -84,12 +108,19 @@ pub struct Expired {
     pub leg: Option<Leg>,
 }
 
+/// Quarters of a second: who is due in the same one stands in one row of the queue.
+type Quarter = u64;
+
+fn quarter(time: Duration) -> Quarter {
+    u64::try_from(time.as_millis() / 250).unwrap_or(u64::MAX)
+}
+
 #[derive(Default)]
 pub struct Table {
-    entries: DashMap<Impi, Entry>,
-    by_impu: DashMap<Impu, Impi>,
+    entries: Shelf<Box<Entry>>,
+    by_impu: Shelf<Alias>,
     /// Look at this identity at that time: once per entry, the time it is armed for.
-    due: Mutex<BTreeMap<Duration, Vec<Impi>>>,
+    due: Mutex<BTreeMap<Quarter, Vec<Impi>>>,
     serial: AtomicU64,
 }
 
@@ -107,7 +138,7 @@ impl Table {
     }
 
     pub fn private_identity(&self, impu: &str) -> Option<Impi> {
-        self.by_impu.get(impu).map(|impi| impi.clone())
+        self.by_impu.get(impu).map(|alias| alias.impi.clone())
     }
 
     /// Changes a registration under its lock, making an empty one first where there is none.
@@ -118,29 +149,29 @@ impl Table {
         impus: &Arc<[Impu]>,
         change: impl FnOnce(&mut Registration) -> R,
     ) -> (R, Option<Leg>) {
-        let mut entry = self.entries.entry(impi.clone()).or_insert_with(|| Entry {
-            registration: Registration { impus: impus.clone(), ..Registration::none(impi) },
-            leg: None,
-            closed: 0,
-            armed: None,
+        let mut slot = self.entries.slot(impi.as_str());
+        let entry = slot.or_put(|| {
+            let registration = Registration { impus: impus.clone(), ..Registration::none(impi) };
+            Box::new(Entry { registration, leg: None, closed: 0, armed: None })
         });
-        let before: Arc<[Impu]> = entry.registration.impus.clone();
-        entry.registration.impus = impus.clone();
+        let impi = entry.registration.impi.clone();
+        let before = std::mem::replace(&mut entry.registration.impus, impus.clone());
         let result = change(&mut entry.registration);
         let empty = entry.registration.bindings.is_empty();
         let armed = if empty { None } else { entry.arm() };
         let (leg, disarmed) = if empty { (entry.leg.take(), entry.armed.take()) } else { (None, None) };
-        drop(entry);
-        before.iter().filter(|old| empty || !impus.contains(old)).for_each(|old| self.unname(old, impi));
         if empty {
-            self.entries.remove_if(impi.as_str(), |_, e| e.registration.bindings.is_empty());
-        } else {
-            impus.iter().for_each(|impu| drop(self.by_impu.insert(impu.clone(), impi.clone())));
+            slot.take();
+        }
+        drop(slot);
+        before.iter().filter(|old| empty || !impus.contains(old)).for_each(|old| self.unname(old, &impi));
+        if !empty {
+            impus.iter().for_each(|impu| self.name(impu, &impi));
         }
         if armed.is_some() || disarmed.is_some() {
-            self.requeue(impi, armed.and_then(|(_, old)| old).or(disarmed), armed.map(|(next, _)| next));
+            self.requeue(&impi, armed.and_then(|(_, old)| old).or(disarmed), armed.map(|(next, _)| next));
         }
-        (result, leg)
+        (result, leg.map(|leg| *leg))
     }
 
     /// A number that no leg has had: above `known`, and above those that other nodes gave before `time`, which is of the
@@ -153,16 +184,29 @@ impl Table {
     }
 
     /// A public identity may be shared: it is the last one's who registered it.
+    fn name(&self, impu: &Impu, impi: &Impi) {
+        if self.by_impu.get(impu.as_str()).is_some_and(|alias| alias.impi == *impi) {
+            return;
+        }
+        self.by_impu.insert(Alias { impu: impu.clone(), impi: impi.clone() });
+    }
+
     fn unname(&self, impu: &Impu, impi: &Impi) {
-        self.by_impu.remove_if(impu.as_str(), |_, owner| owner == impi);
+        self.by_impu.remove_if(impu.as_str(), |alias| alias.impi == *impi);
     }
 
     fn requeue(&self, impi: &Impi, old: Option<Duration>, new: Option<Duration>) {
+        let (old, new) = (old.map(quarter), new.map(quarter));
+        if old == new {
+            return;
+        }
         let mut queue = self.queue();
         if let Some(old) = old
             && let Some(at) = queue.get_mut(&old)
         {
-            at.retain(|other| other != impi);
+            if let Some(place) = at.iter().position(|other| other == impi) {
+                at.swap_remove(place);
+            }
             if at.is_empty() {
                 queue.remove(&old);
             }
@@ -172,7 +216,7 @@ impl Table {
         }
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, BTreeMap<Duration, Vec<Impi>>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, BTreeMap<Quarter, Vec<Impi>>> {
         self.due.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,24 +232,30 @@ impl Table {
     }
 
     pub fn remove(&self, impi: &Impi) -> Option<(Registration, Option<Leg>)> {
-        let (_, entry) = self.entries.remove(impi.as_str())?;
+        let entry = *self.entries.remove(impi.as_str())?;
         entry.registration.impus.iter().for_each(|impu| self.unname(impu, impi));
         self.requeue(impi, entry.armed, None);
-        Some((entry.registration, entry.leg))
+        Some((entry.registration, entry.leg.map(|leg| *leg)))
     }
 
     pub fn leg(&self, impi: &str) -> Option<Leg> {
-        self.entries.get(impi).and_then(|e| e.leg.clone())
+        self.entries.get(impi).and_then(|e| e.leg.as_deref().cloned())
     }
 
     /// Changes the broadcast leg under its lock; None if the user is not registered.
     pub fn update_leg<R>(&self, impi: &str, change: impl FnOnce(&mut Option<Leg>) -> R) -> Option<R> {
         self.entries.get_mut(impi).map(|mut entry| {
             let before = entry.leg.as_ref().map_or(0, |leg| leg.serial);
-            let result = change(&mut entry.leg);
-            match &mut entry.leg {
-                Some(leg) => leg.changes = leg.changes.wrapping_add(1),
-                None => entry.closed = entry.closed.max(before),
+            let mut leg = entry.leg.as_deref().cloned();
+            let result = change(&mut leg);
+            if let Some(leg) = &mut leg {
+                leg.changes = leg.changes.wrapping_add(1);
+            } else {
+                entry.closed = entry.closed.max(before);
+            }
+            match (&mut entry.leg, leg) {
+                (Some(held), Some(leg)) => **held = leg,
+                (held, leg) => *held = leg.map(Box::new),
             }
             result
         })
@@ -217,39 +267,31 @@ impl Table {
         impi: &str,
         read: impl FnOnce(&Registration, Option<&Leg>, u64) -> R,
     ) -> Option<R> {
-        self.entries.get(impi).map(|entry| read(&entry.registration, entry.leg.as_ref(), entry.closed))
+        self.entries.get(impi).map(|entry| read(&entry.registration, entry.leg.as_deref(), entry.closed))
     }
 
     /// Puts what `merge` makes of a user in place of what there is; None, or no contacts: nothing.
     pub(super) fn merge(&self, impi: &Impi, merge: impl FnOnce(Option<Whole>) -> Option<Whole>) {
-        let slot = self.entries.entry(impi.clone());
-        let found = match &slot {
-            dashmap::Entry::Occupied(held) => Some(held.get().clone()),
-            dashmap::Entry::Vacant(_) => None,
-        };
+        let mut slot = self.entries.slot(impi.as_str());
+        let found = slot.get().map(|entry| Entry::clone(entry));
         let before = found.as_ref().map(|entry| (entry.registration.impus.clone(), entry.armed));
-        let merged = merge(found.map(|Entry { registration, leg, closed, .. }| Whole { registration, leg, closed }));
-        let merged = merged.filter(|whole| !whole.registration.bindings.is_empty());
+        let whole = |Entry { registration, leg, closed, .. }| Whole { registration, leg: leg.map(|leg| *leg), closed };
+        let merged = merge(found.map(whole)).filter(|whole| !whole.registration.bindings.is_empty());
         let (mut after, mut armed) = (None, None);
-        match merged {
-            Some(Whole { registration, leg, closed }) => {
-                after = Some(registration.impus.clone());
-                let mut entry = Entry { registration, leg, closed, armed: None };
-                armed = entry.arm().map(|(next, _)| next);
-                drop(slot.insert(entry));
-            }
-            None => match slot {
-                dashmap::Entry::Occupied(held) => drop(held.remove()),
-                dashmap::Entry::Vacant(free) => drop(free),
-            },
+        slot.take();
+        if let Some(Whole { mut registration, leg, closed }) = merged {
+            registration.bindings.shrink_to_fit();
+            after = Some(registration.impus.clone());
+            let mut entry = Entry { registration, leg: leg.map(Box::new), closed, armed: None };
+            armed = entry.arm().map(|(next, _)| next);
+            slot.put(Box::new(entry));
         }
+        drop(slot);
         if let Some((impus, _)) = &before {
             let stays = |impu: &Impu| after.as_ref().is_some_and(|after| after.contains(impu));
             impus.iter().filter(|impu| !stays(impu)).for_each(|impu| self.unname(impu, impi));
         }
-        for impu in after.iter().flat_map(|after| after.iter()) {
-            self.by_impu.insert(impu.clone(), impi.clone());
-        }
+        after.iter().flat_map(|after| after.iter()).for_each(|impu| self.name(impu, impi));
         self.requeue(impi, before.and_then(|(_, armed)| armed), armed);
     }
 
@@ -274,16 +316,22 @@ impl Table {
     pub fn expire<C>(&self, mono: Duration, claim: impl Fn(&Impi) -> Option<C>) -> Vec<(Expired, C)> {
         let due = {
             let mut queue = self.queue();
-            let later = queue.split_off(&(mono + Duration::from_nanos(1)));
+            let later = queue.split_off(&quarter(mono).saturating_add(1));
             std::mem::replace(&mut *queue, later)
         };
         let mut ended = Vec::new();
         for (time, impi) in due.into_iter().flat_map(|(time, impis)| impis.into_iter().map(move |i| (time, i))) {
             let Some(mut entry) = self.entries.get_mut(impi.as_str()) else { continue };
-            if entry.armed != Some(time) {
-                continue; // changed since the queue was read
+            match entry.armed {
+                Some(armed) if quarter(armed) != time => continue, // changed since the queue was read
+                Some(armed) if armed > mono => {
+                    drop(entry);
+                    self.requeue(&impi, None, Some(armed)); // later in this quarter of a second
+                    continue;
+                }
+                Some(_) => entry.armed = None,
+                None => continue,
             }
-            entry.armed = None;
             let last = entry.registration.clone();
             entry.registration.bindings.retain(|b| b.until > mono);
             let next = entry.arm().map(|(next, _)| next);
@@ -298,9 +346,9 @@ impl Table {
                 self.requeue(&impi, None, Some(next));
                 continue;
             };
-            let leg = entry.leg.take();
+            let leg = entry.leg.take().map(|leg| *leg);
             drop(entry);
-            if self.entries.remove_if(impi.as_str(), |_, e| e.registration.bindings.is_empty()).is_some() {
+            if self.entries.remove_if(impi.as_str(), |e| e.registration.bindings.is_empty()).is_some() {
                 last.impus.iter().for_each(|impu| self.unname(impu, &impi));
                 ended.push((Expired { impi, registration: last, leg }, claimed));
             }

@@ -9,7 +9,7 @@
 
 use super::{Class, Entity, Key, Nature, Save, Saved, Store, StoreError};
 use crate::answer::{Answer, Task};
-use dashmap::{DashMap, DashSet};
+use crate::shelf::{Map, Set};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
@@ -52,8 +52,8 @@ pub struct Keeper {
     nature: Nature,
     /// Held from the look at a thing until its save is in the queue.
     stripes: [Mutex<()>; STRIPES],
-    known: DashMap<Key, Known>,
-    failed: DashSet<Key>,
+    known: Map<Key, Known>,
+    failed: Set<Key>,
     /// Epochs of shards, seen through keys that lie anywhere.
     epochs: Mutex<Vec<u64>>,
 }
@@ -66,8 +66,8 @@ impl Keeper {
             store,
             nature,
             stripes,
-            known: DashMap::new(),
-            failed: DashSet::new(),
+            known: Map::default(),
+            failed: Set::default(),
             epochs: Mutex::default(),
         })
     }
@@ -135,7 +135,6 @@ impl Keeper {
     }
 
     fn stripe(&self, key: &Key) -> usize {
-        use std::hash::BuildHasher;
         (self.known.hasher().hash_one(key) % STRIPES as u64) as usize
     }
 

@@ -134,14 +134,14 @@ impl Terminal {
         payload: &[u8],
     ) -> Result<Application, TerminalError> {
         let key = self.ks_naf(naf).ok_or(TerminalError::NoKey("no AKA run yet"))?;
-        let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID"))?.as_str().to_owned();
+        let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID"))?.text();
         let http = Http { timeout: self.settings.timeout, observer: self.observer.clone() };
         ask_http(&http, url, naf, &btid, &key, payload, self.identifiers.fresh()).await
     }
 
     /// Figure 5b: MESSAGE with `payload` and the B-TID through the S-CSCF; the ServiceResponse comes back in a MESSAGE.
     pub async fn application_request_sip(&mut self, naf: &NafId, payload: &[u8]) -> Result<Application, TerminalError> {
-        let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID: register with AKA first"))?.as_str().to_owned();
+        let btid = self.btid().ok_or(TerminalError::NoKey("no B-TID: register with AKA first"))?.text();
         let asked = ServiceResponse::read(payload).and_then(|request| request.request_id);
         let request = self.message(naf, &btid, payload);
         let within = self.settings.timeout;

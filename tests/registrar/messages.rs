@@ -112,7 +112,7 @@ fn figure_5_the_server_tells_of_the_user_and_is_told_of_the_ims_registration() {
 fn a_key_request_is_answered_in_a_message_of_its_own() {
     let network = Network::new();
     Phone::alice().register(&network, &[]);
-    let ask = format!("Bcast-Ext: request=key;naf-id=\"{NAF}\";btid=\"{}\"", btid(&network).as_str());
+    let ask = format!("Bcast-Ext: request=key;naf-id=\"{NAF}\";btid=\"{}\"", btid(&network).text());
     let request = message("sip:bsf.home1.net", "sip:bsm.home1.net", &[&ask], "text/plain", b"");
     let stranger = source(Transport::Udp, "203.0.113.5:5060");
     assert_eq!(network.send(&request, &stranger).status(), 403);
@@ -138,7 +138,7 @@ fn figure_5_b_the_ims_vouches_for_the_terminal() {
     let mut phone = Phone::alice();
     phone.register(&network, &["Supported: path", "Path: <sip:pcscf.home1.net;lr>"]);
     network.answer(Reply::Says(202, "state=pending", None));
-    let ext = format!("Bcast-Ext: btid=\"{}\"", btid(&network).as_str());
+    let ext = format!("Bcast-Ext: btid=\"{}\"", btid(&network).text());
     let spoof = "P-Asserted-Identity: <sip:bob@home1.net>";
     let response = application(&network, "sip:alice@home1.net", &[&ext, spoof], &phone.source);
     assert_eq!((response.status(), text(&response, HeaderName::BcastExt)), (202, "state=pending"));
@@ -172,7 +172,7 @@ fn figure_5_b_nobody_speaks_for_another() {
     assert_eq!(other.register(&network, &[]).status(), 200);
     assert_eq!(application(&network, "sip:alice@home1.net", &[], &other.source).status(), 403, "from another place");
     assert_eq!(application(&network, "sip:mallory@home1.net", &[], &other.source).status(), 403);
-    let ext = format!("Bcast-Ext: btid=\"{}\"", hers.as_str());
+    let ext = format!("Bcast-Ext: btid=\"{}\"", hers.text());
     assert_eq!(application(&network, "sip:bob@home1.net", &[&ext], &other.source).status(), 403, "another's B-TID");
     // Behind a P-CSCF everybody has the same address: whom it asserts counts, From does not.
     let pcscf = source(Transport::Udp, "10.0.0.1:5060");

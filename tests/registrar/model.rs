@@ -129,7 +129,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
 
 fn check(table: &Table, model: &BTreeMap<u8, (Duration, u8, u32)>) -> Result<(), TestCaseError> {
     let held: BTreeMap<String, Duration> =
-        table.get("a").map_or(BTreeMap::new(), |r| r.bindings.iter().map(|b| (b.uri.to_string(), b.until)).collect());
+        table.get("a").map_or(BTreeMap::new(), |r| r.bindings.iter().map(|b| (b.uri().to_string(), b.until)).collect());
     let wanted: BTreeMap<String, Duration> =
         model.iter().map(|(c, (until, ..))| (format!("sip:{c}@h"), *until)).collect();
     prop_assert_eq!(held, wanted);

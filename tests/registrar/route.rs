@@ -97,7 +97,7 @@ fn a_stranger_is_not_vouched_for_and_nobody_speaks_for_the_ims() {
         assert_eq!(network.send(&request, &phone.source).status(), status, "{kind} {lines:?}");
     }
     assert!(network.forwarded().is_empty());
-    let own = format!("Bcast-Ext: btid=\"{}\"", btid(&network).as_str());
+    let own = format!("Bcast-Ext: btid=\"{}\"", btid(&network).text());
     assert_eq!(network.send(&subscribe(&[&own], "text/plain", b"x"), &phone.source).status(), 200);
     assert!(network.forwarded()[0].text(HeaderName::BcastExt).contains("btid"));
     // A challenge of the server's would have the terminal prove itself to somebody else.
@@ -117,7 +117,7 @@ fn what_no_route_is_asked_about_or_can_do() {
     let asked = || std::mem::take(&mut *log.borrow_mut()).iter().filter(|line| line.starts_with("route")).count();
     asked();
     // Key requests and alerts: a policy must not come between.
-    let ask = format!("Bcast-Ext: request=key;naf-id=\"{NAF}\";btid=\"{}\"", btid(&network).as_str());
+    let ask = format!("Bcast-Ext: request=key;naf-id=\"{NAF}\";btid=\"{}\"", btid(&network).text());
     let request = message("sip:bsf.home1.net", "sip:bsm.home1.net", &[&ask], "text/plain", b"");
     assert_eq!(network.send(&request, &bsm()).status(), 202);
     assert_eq!(alert(&network, &bsm(), NAF, Some(btid(&network)), RegState::NotRegistered), 200);

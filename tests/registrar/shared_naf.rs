@@ -57,7 +57,7 @@ fn a_key_request_is_answered_at_the_users_own_server() {
         Phone::for_broadcast().register(&network, &[]);
         network.forwarded();
         let ask = |naf: &str| {
-            let line = format!("Bcast-Ext: request=key;naf-id=\"{naf}\";btid=\"{}\"", btid(&network).as_str());
+            let line = format!("Bcast-Ext: request=key;naf-id=\"{naf}\";btid=\"{}\"", btid(&network).text());
             let request = message("sip:bsf.home1.net", "sip:bsm.home1.net", &[&line], "text/plain", b"");
             assert_eq!(network.send(&request, &bsm()).status(), 202);
             network.settle();

@@ -70,7 +70,7 @@ async fn registers_with_aka_and_shares_ks_naf_with_the_network() {
         assert_eq!(done.associated, ["sip:alice@home1.net", "tel:+15551234"]);
         assert_eq!(done.broadcast.state, BroadcastState::Registered);
         assert_eq!(done.algorithm, Some(algorithm));
-        assert!(done.btid.unwrap().as_str().ends_with("@bsf.home1.net"));
+        assert!(done.btid.unwrap().text().ends_with("@bsf.home1.net"));
         let key: String = ue.ks_naf(&naf()).unwrap().0.iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(network.lock().unwrap().ks_naf.as_ref(), Some(&key));
         let first = header(&network, 0, HeaderName::Authorization).unwrap();

@@ -213,7 +213,7 @@ impl Registrar {
             self.ks_naf = Some(key.0.iter().map(|octet| format!("{octet:02x}")).collect());
             if let Some(state) = self.broadcast {
                 let btid = Btid::new(&vector.rand, "bsf.home1.net");
-                answer.header(HeaderName::BcastExt, format!("state={state};btid=\"{}\"", btid.as_str()));
+                answer.header(HeaderName::BcastExt, format!("state={state};btid=\"{}\"", btid.text()));
             }
         }
         answer.finish()

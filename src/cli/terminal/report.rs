@@ -98,7 +98,7 @@ impl Report {
         if self.verb == "registered" {
             self.line(format_args!("broadcast     {}{cause}", done.broadcast.state.as_str()));
             if let Some(btid) = &done.btid {
-                self.line(format_args!("B-TID         {}", btid.as_str()));
+                self.line(format_args!("B-TID         {}", btid.text()));
             }
         }
         self.set("status", json!(done.status));
@@ -111,7 +111,7 @@ impl Report {
         if let Some(cause) = &done.broadcast.cause {
             self.set("cause", json!(cause));
         }
-        self.set("btid", json!(done.btid.as_ref().map(|btid| btid.as_str())));
+        self.set("btid", json!(done.btid.as_ref().map(|btid| btid.text())));
         self.set("algorithm", json!(algorithm));
         self.set("resync", json!(done.resynchronised));
         if let Some(body) = &done.service_response {

@@ -23,7 +23,7 @@ pub struct Profile {
 impl Profile {
     /// With no barred identity.
     pub fn new(impus: impl Into<Arc<[Impu]>>, broadcast: BroadcastSubscription) -> Self {
-        Profile { impus: impus.into(), barred: Arc::new([]), broadcast }
+        Profile { impus: impus.into(), barred: Arc::default(), broadcast }
     }
 
     /// Whether this public identity is of the set.

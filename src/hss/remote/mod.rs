@@ -32,8 +32,8 @@ use crate::diameter::dictionary::command;
 use crate::diameter::exchange::{Destination, Exchange, Reply};
 use crate::diameter::{Origin, Writer, request};
 use crate::identity::{Impi, Impu};
+use crate::shelf::Map;
 use crate::sip::Uri;
-use dashmap::DashMap;
 use repository::Repositories;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -79,7 +79,7 @@ pub struct RemoteHss {
     broadcast_servers: Vec<String>,
     vectors: Vectors,
     /// Of users who are registered here.
-    profiles: DashMap<Impi, Arc<Profile>>,
+    profiles: Map<Impi, Arc<Profile>>,
     repositories: Repositories,
     watches: Watches,
     unregistered: Unregistered,
@@ -98,7 +98,7 @@ impl RemoteHss {
             exchange,
             broadcast_servers: settings.broadcast_servers.iter().filter_map(canonical).collect(),
             vectors: Vectors::new(settings.users, settings.vector_lifetime),
-            profiles: DashMap::new(),
+            profiles: Map::default(),
             repositories: Repositories::new(settings.users),
             watches: Watches::new(settings.users),
             unregistered: Unregistered::new(settings.users),

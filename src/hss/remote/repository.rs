@@ -11,7 +11,7 @@ use crate::diameter::sh::{DataReference, ImsUserState, ProfileUpdateRequest, Use
 use crate::hss::repository::{self, SERVICE};
 use crate::hss::{BroadcastState, BroadcastSubscription, HssError, RegState, UserData};
 use crate::identity::{Impi, Impu};
-use dashmap::DashMap;
+use crate::shelf::Map;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often a change is sent with another number before somebody else is left the field.
@@ -34,14 +34,14 @@ fn is_after(sequence: u16, held: u16) -> bool {
 
 /// What is known of the repository data of public identities.
 pub(super) struct Repositories {
-    known: DashMap<Impu, Known>,
+    known: Map<Impu, Known>,
     most: usize,
     changes: AtomicU64,
 }
 
 impl Repositories {
     pub(super) fn new(most: usize) -> Self {
-        Repositories { known: DashMap::new(), most, changes: AtomicU64::new(0) }
+        Repositories { known: Map::default(), most, changes: AtomicU64::new(0) }
     }
 
     /// A change begins; with its number the sequence that the HSS had, if that is known.

@@ -3,7 +3,7 @@
 
 use crate::aka::vector::AkaVector;
 use crate::identity::Impi;
-use dashmap::DashMap;
+use crate::shelf::Map;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ struct Kept {
 }
 
 pub(super) struct Vectors {
-    kept: DashMap<Impi, Kept>,
+    kept: Map<Impi, Kept>,
     users: usize,
     lifetime: Duration,
 }
@@ -25,7 +25,7 @@ const MOST: usize = 8;
 impl Vectors {
     /// `users`: of so many at once; `lifetime`: none is used later than that.
     pub(super) fn new(users: usize, lifetime: Duration) -> Self {
-        Vectors { kept: DashMap::new(), users, lifetime }
+        Vectors { kept: Map::default(), users, lifetime }
     }
 
     /// The next one, which is no longer there then.

@@ -1,26 +1,23 @@
 use super::merge::merged;
 use super::*;
 use crate::registrar::Registration;
-use crate::registrar::binding::Binding;
+use crate::registrar::binding::{Binding, Origin, Parts, Text};
 use crate::sip::transaction::{Source, Transport};
 
 const TIMES: Times = Times { mono: Duration::from_secs(1000), store: Duration::from_secs(1_767_225_600) };
 
 fn binding(uri: &str, call_id: &str, cseq: u32, since: u64) -> Binding {
     let addr = "192.0.2.1:5060".parse().unwrap();
+    let source = Source { transport: Transport::Udp, addr, local: addr, peer_names: [].into() };
     Binding {
-        uri: uri.into(),
-        params: "".into(),
-        instance: None,
+        text: Text::new(&Parts { uri, params: "", instance: None, call_id: call_id.as_bytes(), path: &[] }),
         reg_id: None,
         q: 1000,
-        path: [].into(),
-        call_id: call_id.as_bytes().into(),
         cseq,
         until: Duration::from_secs(since + 600),
         latest: Duration::from_secs(since + 600),
         since: TIMES.to_store(Duration::from_secs(since)),
-        source: Source { transport: Transport::Udp, addr, local: addr, peer_names: [].into() },
+        origin: Origin::new(&source),
     }
 }
 
@@ -34,7 +31,7 @@ fn whole(bindings: Vec<Binding>) -> Option<Whole> {
 fn outcome(mine: Option<Whole>, theirs: Option<Whole>, gone: &[Gone]) -> Vec<(String, u32)> {
     let merged = merged(&Impi::from("a@home1.net"), mine, theirs, gone, 0, TIMES);
     let mut all: Vec<_> =
-        merged.registration.bindings.into_iter().map(|binding| (binding.uri.to_string(), binding.cseq)).collect();
+        merged.registration.bindings.into_iter().map(|binding| (binding.uri().to_owned(), binding.cseq)).collect();
     all.sort();
     all
 }
@@ -65,7 +62,7 @@ fn contacts_of_two_nodes_are_both_kept_and_what_was_taken_out_later_is_not() {
     assert_eq!(outcome(mine, theirs, &[]).len(), 2);
     let at = |seconds: u64| TIMES.to_store(Duration::from_secs(seconds));
     let gone =
-        |seconds| Gone { uri: one.uri.to_string(), instance: None, reg_id: None, at: at(seconds), until: at(2000) };
+        |seconds| Gone { uri: one.uri().to_owned(), instance: None, reg_id: None, at: at(seconds), until: at(2000) };
     let (mine, theirs) = both();
     assert_eq!(outcome(mine, theirs, &[gone(950)]), [("sip:a@192.0.2.2".to_owned(), 1)]);
     let (mine, theirs) = both();

@@ -65,8 +65,8 @@ impl Trail {
 
 pub(super) fn gone_of(contact: &Binding, times: Times) -> Gone {
     Gone {
-        uri: contact.uri.to_string(),
-        instance: contact.instance.as_deref().map(str::to_owned),
+        uri: contact.uri().to_owned(),
+        instance: contact.instance().map(str::to_owned),
         reg_id: contact.reg_id,
         at: contact.since,
         until: times.to_store(contact.latest),

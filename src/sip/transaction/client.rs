@@ -4,6 +4,7 @@
 //! `W` is whatever the caller wants back when a transaction ends: the one that waits for it.
 
 use super::{MAGIC_COOKIE, T1, T2, T4, TIMEOUT};
+use crate::shelf::Hasher;
 use crate::sip::Message;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -78,7 +79,7 @@ impl<W> Entry<W> {
 }
 
 pub struct ClientTable<W> {
-    entries: HashMap<Branch, Entry<W>>,
+    entries: HashMap<Branch, Entry<W>, Hasher>,
     timers: BTreeSet<(Duration, Branch)>,
     seed: RandomState,
     issued: u64,
@@ -86,7 +87,7 @@ pub struct ClientTable<W> {
 
 impl<W> Default for ClientTable<W> {
     fn default() -> Self {
-        ClientTable { entries: HashMap::new(), timers: BTreeSet::new(), seed: RandomState::new(), issued: 0 }
+        ClientTable { entries: HashMap::default(), timers: BTreeSet::new(), seed: RandomState::new(), issued: 0 }
     }
 }
 

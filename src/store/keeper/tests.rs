@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 /// A table of numbers, of which the larger is the newer.
 #[derive(Default)]
-struct Numbers(DashMap<Key, u64>);
+struct Numbers(Map<Key, u64>);
 
 impl Kept for Numbers {
     fn describe(&self, key: &Key) -> Option<Save> {
