@@ -69,12 +69,12 @@ fn source() -> Source {
     Source { transport: Transport::Udp, addr, local: addr, peer_names: Arc::new([]) }
 }
 
-/// The status that a REGISTER is refused with; 0: it is challenged.
+/// The status that a REGISTER is refused with; 0: it is not.
 fn status(policy: &dyn Decide) -> u16 {
     let source = source();
     match policy.register(&Message::parse(REGISTER.as_bytes()).unwrap(), &Context::arrival(&source, &[], 0)) {
         Register::Reject(reject) => reject.status,
-        Register::Challenge { .. } => 0,
+        Register::Challenge { .. } | Register::Trust => 0,
     }
 }
 

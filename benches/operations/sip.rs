@@ -90,7 +90,9 @@ const FIELDS: [(&str, Field); 8] = [
     }),
 ];
 
-const ANSWERS: [(&str, fn(&Message<'_>, SocketAddr) -> Vec<u8>); 2] = [("write: 401", challenge), ("write: 200", ok)];
+type Writing = fn(&Message<'_>, SocketAddr) -> Vec<u8>;
+
+const ANSWERS: [(&str, Writing); 2] = [("write: 401", challenge), ("write: 200", ok)];
 
 fn parsed(octets: &[u8]) -> Message<'_> {
     black_box(Message::parse(octets).expect("a message"))

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 
 import rows
+from servers import ROOT
 
 SPENT = "server_cpu_us_per_registration"
 
@@ -20,7 +21,8 @@ def head(binary, args):
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return (
         f"{datetime.date.today()}: {os.cpu_count()} cores ({model}), load average {os.getloadavg()[0]:.1f}, Linux {platform.release()};"
-        f" {version('kamailio', '-v')}; {version(binary, '--version')}; {args.users} users, refreshes, window {args.window},"
+        f" {version('kamailio', '-v').strip()}; {version(binary, '--version')} ({version('git', '-C', ROOT, 'describe', '--always', '--dirty')},"
+        f" {version('rustc', '--version')}); {args.users} users, refreshes, window {args.window},"
         f" {args.passes} passes of {args.seconds} s."
     )
 

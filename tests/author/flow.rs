@@ -73,6 +73,27 @@ fn explain_shows_a_stage_that_fails() {
 }
 
 #[test]
+fn trust_is_known_to_every_tool() {
+    let desk = Desk::new();
+    desk.write("r.sip", REGISTER);
+    desk.write("p.lua", "return { register = function() return ims.trust() end }");
+    desk.write(
+        "tests/p_test.lua",
+        "test('nobody is asked', function(t)
+  t:equal(t:ask('register'), { verdict = 'trust', by = 'policy', stage = 'register' })
+  local server = t:server('bsm')
+  local terminal = t:terminal { naf_id = 'bsm.home1.net' }
+  t:expect(terminal:register(), { status = 200, headers = { ['Bcast-Ext'] = 'state=failed' } })
+  t:equal(#server:received(), 0)
+end)
+",
+    );
+    has(&desk.run("explain r.sip --policy p.lua --stage register").ok(), &["=> trust", "by policy"]);
+    has(&desk.run("check p.lua --strict").ok(), &["no fault"]);
+    has(&desk.run("test p.lua").ok(), &["1 passed"]);
+}
+
+#[test]
 fn bench_measures_each_member_and_all_of_them() {
     let desk = Desk::new();
     desk.run("new plugin visitors").ok();
