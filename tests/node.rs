@@ -4,13 +4,12 @@
 mod support;
 
 use imscript::cli::network::{Card, DOMAIN, NAF, Plan};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::flow::Flow;
-use support::{BINARY, Bed, figure_policy};
+use support::{BINARY, Bed, certificates, figure_policy};
 
 fn assert_both(bed: &Bed, card: &Card, result: &Value) {
     assert_eq!((&result["result"], &result["error"]), (&"registered".into(), &Value::Null), "{result}");
@@ -80,21 +79,6 @@ fn a_terminal_on_a_stream_is_reached_through_its_connection_whatever_the_worker(
         assert_eq!(result["application"]["response"], "ServiceResponse", "{result}");
         bed.terminal("deregister", &card, &["--all"]).unwrap();
         bed.assert_states(&card.impi, "not_registered", "not_registered");
-    }
-}
-
-/// Certificates of one authority: `NAME.pem` and `NAME.key` for each name, `ca.pem`.
-fn certificates(bed: &Bed, names: &[&str]) {
-    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    fs::write(bed.path("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(params, key);
-    for name in names {
-        let key = KeyPair::generate().unwrap();
-        let own = CertificateParams::new(vec![(*name).to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-        fs::write(bed.path(&format!("{name}.pem")), own.pem()).unwrap();
-        fs::write(bed.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 }
 

@@ -21,6 +21,7 @@ use crate::gba::guss::Guss;
 use crate::hss::{self, BroadcastSubscription, Hss, HssError};
 use crate::http::server::{Handler, HttpRequest, HttpResponse, escape};
 use crate::identity::{Impi, Impu};
+use crate::metrics::{Counter, Metrics};
 use crate::registrar::Scscf;
 use crate::registrar::bootstrapping::NotKept;
 use crate::sip::AuthParams;
@@ -80,12 +81,36 @@ pub struct Ub {
     pub challenges: Challenges<Pending>,
     pub keep: Rc<dyn Keep>,
     pub now: Rc<dyn Fn() -> Now>,
+    pub meters: Meters,
+}
+
+/// Requests by what they were answered.
+pub struct Meters([(u16, Counter); RESULTS.len()], Counter);
+
+/// Statuses and what they mean here; others are odd requests.
+const RESULTS: [(u16, &str); 5] =
+    [(200, "bootstrapped"), (401, "challenged"), (403, "refused"), (400, "malformed"), (503, "away")];
+
+impl Meters {
+    pub fn new(metrics: &Metrics) -> Self {
+        let help = "Requests of GBA clients on Ub, by what came of them";
+        let of =
+            |result| metrics.counter("imscript_ub_requests_total", help, &[("result", result)]).unwrap_or_default();
+        Meters(RESULTS.map(|(status, result)| (status, of(result))), of("other"))
+    }
+
+    fn answered(&self, status: u16) {
+        let Meters(known, other) = self;
+        known.iter().find(|(of, _)| *of == status).map_or(other, |(_, counter)| counter).add(1);
+    }
 }
 
 impl Ub {
     /// Answers one HTTP request.
     pub async fn answer(&self, request: &HttpRequest) -> HttpResponse {
-        self.respond(request).await.unwrap_or_else(|refused| refused).with("cache-control", "no-store")
+        let response = self.respond(request).await.unwrap_or_else(|refused| refused);
+        self.meters.answered(response.status);
+        response.with("cache-control", "no-store")
     }
 
     async fn respond(&self, request: &HttpRequest) -> Result<HttpResponse, HttpResponse> {

@@ -29,12 +29,13 @@ struct Bed {
     hss: Arc<FakeHss>,
     world: Rc<World>,
     bootstraps: Arc<Bootstraps>,
+    metrics: Metrics,
 }
 
 fn bed_with(away: bool) -> Bed {
     let world = Rc::new(World::default());
     let (hss, bootstraps) = (Arc::new(FakeHss::default()), Arc::new(Bootstraps::new(10)));
-    let clock = world.clone();
+    let (clock, metrics) = (world.clone(), Metrics::default());
     let keep = Kept { bootstraps: bootstraps.clone(), world: world.clone(), away };
     let ub = Ub {
         domain: DOMAIN.into(),
@@ -43,8 +44,9 @@ fn bed_with(away: bool) -> Bed {
         challenges: Challenges::new(10, REG_AWAIT_AUTH),
         keep: Rc::new(keep),
         now: Rc::new(move || clock.now()),
+        meters: Meters::new(&metrics),
     };
-    Bed { ub, hss, world, bootstraps }
+    Bed { ub, hss, world, bootstraps, metrics }
 }
 
 fn bed() -> Bed {
@@ -143,6 +145,10 @@ fn a_client_bootstraps_without_sip() {
     let again = bed.get(&given);
     assert!(again.header("www-authenticate").unwrap().contains("stale=true"), "a nonce is good once");
     assert_eq!(bed.bootstraps.len(), 1);
+    let counted = bed.metrics.exposition();
+    for (result, count) in [("challenged", 2), ("bootstrapped", 1)] {
+        assert!(counted.contains(&format!("imscript_ub_requests_total{{result=\"{result}\"}} {count}")), "{counted}");
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use crate::answer::Task;
 use crate::auth::challenge::Challenges;
 use crate::config::Config;
-use crate::gba::ub::{self, Ub};
+use crate::gba::ub::{self, Meters, Ub};
 use crate::http::server::{self, Handler};
+use crate::metrics::Metrics;
 use crate::registrar::Scscf;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,15 +31,17 @@ pub(super) struct UbSettings {
     lifetime: Duration,
     max_challenges: usize,
     await_answer: Duration,
+    metrics: Arc<Metrics>,
 }
 
 impl UbSettings {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config, metrics: Arc<Metrics>) -> Self {
         UbSettings {
             domain: config.bsf_domain.clone(),
             lifetime: config.key_lifetime,
             max_challenges: config.max_challenges,
             await_answer: config.reg_await_auth,
+            metrics,
         }
     }
 
@@ -52,6 +55,7 @@ impl UbSettings {
             challenges: Challenges::new(self.max_challenges, self.await_answer),
             keep,
             now: Rc::new(move || now.now()),
+            meters: Meters::new(&self.metrics),
         }))
     }
 }

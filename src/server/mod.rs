@@ -274,7 +274,8 @@ impl Node {
         };
         let mut http = listen_http(config.bsm.as_ref().and_then(|b| b.http))?;
         let http_addr = http.as_ref().and_then(|l| l.local_addr().ok());
-        let mut ub = listen_http(config.bsf_http)?.map(|listener| (listener, http::UbSettings::of(&config)));
+        let mut ub = listen_http(config.bsf_http)?
+            .map(|listener| (listener, http::UbSettings::of(&config, host.metrics.clone())));
         let ub_addr = ub.as_ref().and_then(|(l, _)| l.local_addr().ok());
         let mut locate = remote.clone().map(|remote| remote as Arc<dyn Locate>);
         // An I-CSCF is told nothing.

@@ -1,7 +1,7 @@
 //! The broadcast server fetches keys from the BSF over Zn: two nodes, Diameter over TCP between them.
 
 use crate::support::flow::Flow;
-use crate::support::{Bed, figure_policy};
+use crate::support::{Bed, certificates, figure_policy, wait_for};
 use crate::{ask, bootstrapped, usim};
 use imscript::cli::network::{Card, DOMAIN, NAF, free_address};
 use imscript::terminal::TerminalError;
@@ -16,6 +16,11 @@ struct Pair {
 
 /// `host`: the NAF that the BSF knows; `bsm`: lines of the broadcast node's `[bsm]`, with `BSF` for the BSF's Diameter address.
 fn pair(policy: PathBuf, host: &str, bsm: &str) -> Pair {
+    pair_over("tcp", policy, host, bsm, NAF)
+}
+
+/// `between`: tcp or tls on Zn, where the broadcast node shows the certificate of the name `shown`.
+fn pair_over(between: &str, policy: PathBuf, host: &str, bsm: &str, shown: &str) -> Pair {
     let mut bed = Bed::empty("127.0.0.1");
     let [ub, diameter] = [(); 2].map(|()| free_address(Ipv4Addr::LOCALHOST.into()).unwrap());
     let (ims, bsm_addr, http) = (bed.ims, bed.bsm, bed.bsm_http);
@@ -25,16 +30,24 @@ fn pair(policy: PathBuf, host: &str, bsm: &str) -> Pair {
              trace = \"{name}.jsonl\"\nworkers = 2\npolicy = {policy:?}\n"
         )
     };
+    let bsf_name = format!("bsf.{DOMAIN}");
+    certificates(&bed, &[&bsf_name, NAF, "evil.home1.net"]);
+    let tls = |name: &str| format!("[tls]\ncertificate = \"{name}.pem\"\nkey = \"{name}.key\"\nca = \"ca.pem\"\n");
+    // Over TLS nobody is known by an address.
+    let allow = if between == "tls" { "allow = []\n" } else { "" };
     let ims_config = format!(
-        "{}roles = [\"scscf\", \"bsf\", \"hss\"]\n[diameter]\nlisten = [\"tcp:{diameter}\"]\norigin_host = \"bsf.{DOMAIN}\"\n\
-         [bsf]\nhttp = \"{ub}\"\n[[bsf.naf]]\nhost = \"{host}\"\nfqdns = [\"{NAF}\"]\nservices = [\"4\"]\nrequired = [\"4\"]\n\
+        "{}roles = [\"scscf\", \"bsf\", \"hss\"]\n{}[diameter]\nlisten = [\"{between}:{diameter}\"]\n\
+         origin_host = \"{bsf_name}\"\n{allow}[bsf]\nhttp = \"{ub}\"\n[[bsf.naf]]\nhost = \"{host}\"\n\
+         fqdns = [\"{NAF}\"]\nservices = [\"4\"]\nrequired = [\"4\"]\n\
          [[broadcast_server]]\nname = \"bsm\"\nnaf = [\"{NAF}\"]\naddress = \"tcp:{bsm_addr}\"\n",
-        common("ims", ims)
+        common("ims", ims),
+        tls(&bsf_name)
     );
     let bsm_config = format!(
-        "{}roles = [\"bsm\"]\n[bsm]\nnaf = \"{NAF}\"\nims = \"tcp:{ims}\"\nhttp = \"{http}\"\n{}\n",
+        "{}roles = [\"bsm\"]\n{}[bsm]\nnaf = \"{NAF}\"\nims = \"tcp:{ims}\"\nhttp = \"{http}\"\n{}\n",
         common("bsm", bsm_addr),
-        bsm.replace("BSF", &format!("tcp:{diameter}"))
+        tls(shown),
+        bsm.replace("BSF", &format!("{between}:{diameter}"))
     );
     bed.start_node("ims", &ims_config).unwrap();
     bed.start_node("bsm", &bsm_config).unwrap();
@@ -68,6 +81,27 @@ fn figures_4_and_8_over_two_nodes_with_no_key_in_sip() {
         let checks: Vec<String> = states.iter().filter_map(check).collect();
         assert!(checks.len() >= 2 && checks.windows(2).all(|two| two[0] == two[1]), "{checks:?}");
     }
+}
+
+const OVER_TLS: &str = "bsf = [\"BSF\"]\nbsf_tls_name = \"bsf.home1.net\"\nkey_retrieval = \"zn\"";
+
+#[test]
+fn a_naf_is_known_by_its_certificate_over_tls() {
+    let Pair { bed, .. } = pair_over("tls", figure_policy(8), NAF, OVER_TLS, NAF);
+    let card = bed.subscriber_with("yes");
+    let up = |peers: &String| peers.starts_with("bsf.home1.net  up") && peers.contains("tls:");
+    wait_for(|| Some(bed.imscript_ok(&["diameter", "peers", "--data-dir", "bsm-data"])).filter(up));
+    register(&bed, &card, "8");
+    let flow = Flow::of(&bed).unwrap();
+    assert!(flow.has("BSM > BSF  BIR (Zn)") && key_requests(&flow) == 0, "{flow}");
+
+    // The same Origin-Host with the certificate of somebody else, of the same authority.
+    let Pair { bed, .. } = pair_over("tls", figure_policy(8), NAF, OVER_TLS, "evil.home1.net");
+    let card = bed.subscriber_with("yes");
+    let result = bed.terminal("register", &card, &["--figure", "8", "--naf-id", NAF]).unwrap();
+    assert_eq!(result["broadcast"], "pending", "{result}");
+    let flow = Flow::of(&bed).unwrap();
+    assert!(flow.has("BSM > IMS  504 (REGISTER key=pull)") && !flow.has("BSM > BSM  SMK = Ks_NAF"), "{flow}");
 }
 
 #[test]

@@ -26,12 +26,12 @@ fn naf_id(fqdn: &str) -> String {
 fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
     let Some(python) = python() else { return };
     let card = Card::number(1);
-    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "cx,zh"]);
+    let hss = hss(&python, std::slice::from_ref(&card), &["--applications", "zh"]);
     let (hss_port, zn, ub) = (hss.port, free_port(), free_port());
-    // It is asked for vectors over Zh though it speaks Cx too.
+    // A BSF with Zh alone.
     let at = format!("[\"tcp:127.0.0.1:{hss_port}\"]");
     let ims_tables = format!(
-        "[diameter]\norigin_host = \"{OURS}\"\nlisten = [\"tcp:127.0.0.1:{zn}\"]\n\n[hss]\ncx = {at}\nzh = {at}\n\n\
+        "[diameter]\norigin_host = \"{OURS}\"\nlisten = [\"tcp:127.0.0.1:{zn}\"]\n\n[hss]\nzh = {at}\n\n\
          [bsf]\nhttp = \"127.0.0.1:{ub}\"\n\n[[bsf.naf]]\nhost = \"naf.home1.net\"\nfqdns = [\"{NAF}\"]\nservices = [\"1\"]\n\
          group = \"bcast\"\nuser_name = true\n"
     );
@@ -52,6 +52,9 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
         assert_eq!(asked["application"], 16_777_221, "{asked}");
         assert_eq!(avp(&asked, &["User-Name"]), Some(&card.impi.clone().into()), "{asked}");
     }
+    // The settings came with the first, and have not changed.
+    let since = |n| avp(&hss.wait_got("MAR", n), &["GUSS-Timestamp"]).cloned();
+    assert!(since(1).is_none() && since(2).is_some());
     // An hour: what the GUSS says.
     let until = datetime::parse(made["lifetime"].as_str().unwrap()).unwrap();
     assert!((before + 3600..before + 3660).contains(&until), "{made}");
@@ -67,6 +70,18 @@ fn a_foreign_hss_gives_vectors_and_security_settings_for_ub() {
     for part in [&card.impi, &format!("<uid>{}</uid>", card.impu)] {
         assert!(settings.contains(&hex(part.as_bytes())), "{part}: {answer}");
     }
+    let counted = bed.imscript_ok(&["metrics", "--data-dir", "ims-data"]);
+    for (result, count) in [("challenged", 2), ("bootstrapped", 1)] {
+        let found = counted.lines().find(|line| line.contains(&format!("result=\"{result}\"")));
+        assert!(
+            found.is_some_and(
+                |line| line.starts_with("imscript_ub_requests_total") && line.ends_with(&format!(" {count}"))
+            )
+        );
+    }
+    // Who would register has nobody to vouch for him.
+    let mut hand = Hand::new(&card, bed.ims);
+    assert_eq!(hand.register(&hand.unanswered(), "", b"").status(), 504);
     if let Some(capture) = &mut capture {
         // BIR (310) and BIA are the last.
         capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 54]).count() >= 2);

@@ -8,6 +8,7 @@ pub mod flow;
 pub mod hand;
 
 use imscript::cli::network::{Card, Network, Plan};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,6 +112,21 @@ impl Drop for Bed {
         if let Ok(flow) = flow::Flow::of(&self.network) {
             eprintln!("--- messages\n{flow}");
         }
+    }
+}
+
+/// Certificates of one authority: `NAME.pem` and `NAME.key` for each name, `ca.pem`.
+pub fn certificates(bed: &Bed, names: &[&str]) {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(bed.path("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(params, key);
+    for name in names {
+        let key = KeyPair::generate().unwrap();
+        let own = CertificateParams::new(vec![(*name).to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        std::fs::write(bed.path(&format!("{name}.pem")), own.pem()).unwrap();
+        std::fs::write(bed.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 }
 

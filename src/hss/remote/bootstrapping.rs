@@ -49,7 +49,8 @@ impl RemoteHss {
     }
 
     async fn over_zh(&self, impi: &Impi, resync: Option<(Rand, Auts)>) -> Result<(AkaVector, Guss), HssError> {
-        let mar = MultimediaAuthRequest { impi: impi.clone(), impu: None, resync, guss_timestamp: None };
+        let known = self.gusses.since(impi);
+        let mar = MultimediaAuthRequest { impi: impi.clone(), impu: None, resync, guss_timestamp: known };
         let reply = self.ask(application::ZH, command::MULTIMEDIA_AUTH, |writer| mar.write(writer)).await?;
         let answer = reply.message()?;
         if answer.result()? == tgpp::IDENTITY_UNKNOWN {
@@ -57,8 +58,9 @@ impl RemoteHss {
         }
         verdict::of(&answer)?;
         let maa = MultimediaAuthAnswer::read(&answer)?;
-        let settings = maa.guss.map(|document| Guss::parse(&document)).transpose();
-        Ok((maa.vector, settings.map_err(|why| HssError::Garbled(why.to_string()))?.unwrap_or_default()))
+        let read = |document: Vec<u8>| Guss::parse(&document).map(|guss| (guss, document.len()));
+        let given = maa.guss.map(read).transpose().map_err(|why| HssError::Garbled(why.to_string()))?;
+        Ok((maa.vector, self.gusses.answered(impi, known, given, maa.guss_timestamp)))
     }
 }
 

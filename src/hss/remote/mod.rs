@@ -10,6 +10,7 @@ mod locate;
 mod notified;
 mod pushed;
 mod repository;
+mod settings;
 mod unregistered;
 mod vectors;
 pub(super) mod verdict;
@@ -35,6 +36,7 @@ use crate::identity::{Impi, Impu};
 use crate::shelf::Map;
 use crate::sip::Uri;
 use repository::Repositories;
+use settings::Gusses;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -83,6 +85,7 @@ pub struct RemoteHss {
     repositories: Repositories,
     watches: Watches,
     unregistered: Unregistered,
+    gusses: Gusses,
     away: AtomicBool,
     /// The HSS does not know the scheme "Unknown": it is asked for AKA.
     wants_scheme: AtomicBool,
@@ -102,6 +105,7 @@ impl RemoteHss {
             repositories: Repositories::new(settings.users),
             watches: Watches::new(settings.users),
             unregistered: Unregistered::new(settings.users),
+            gusses: Gusses::new(settings.users),
             away: AtomicBool::new(false),
             wants_scheme: AtomicBool::new(false),
             // Begins with the time, so that no restart says a Session-Id again (RFC 6733 §8.8).

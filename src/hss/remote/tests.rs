@@ -409,6 +409,20 @@ fn a_bootstrapping_takes_vector_and_settings_from_zh() {
     let message = Message::parse(&asked[0].1).unwrap();
     assert_eq!(message.header().application, application::ZH);
     assert_eq!(zh::MultimediaAuthRequest::read(&message).unwrap().resync, resync);
+    // Settings that the HSS dates are not fetched again.
+    let dated = |guss: Option<&'static [u8]>| {
+        script.says(base::SUCCESS, move |writer| {
+            let (guss, guss_timestamp) = (guss.map(<[u8]>::to_vec), guss.map(|_| Duration::from_secs(1_700_000_000)));
+            zh::MultimediaAuthAnswer { impi: None, vector: vector(6), guss, guss_timestamp }.write(writer);
+        });
+        let settings = hss.bootstrapping(&impi, None, NOW).wait().unwrap().settings;
+        let asked = script.asked();
+        let asked = zh::MultimediaAuthRequest::read(&Message::parse(&asked[0].1).unwrap()).unwrap();
+        (asked.guss_timestamp.map(|since| since.as_secs()), settings.lifetime.map(|lifetime| lifetime.as_secs()))
+    };
+    let guss: &[u8] = b"<guss><bsfInfo><lifeTime>700</lifeTime></bsfInfo></guss>";
+    assert_eq!(dated(Some(guss)), (None, Some(700)));
+    assert_eq!(dated(None), (Some(1_700_000_000), Some(700)));
     script.says(tgpp::IDENTITY_UNKNOWN, |_| ());
     assert!(matches!(hss.bootstrapping(&impi, None, NOW).wait(), Err(HssError::UserUnknown)));
 }

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import datetime
 import re
 
 from diameter.message import constants as c
@@ -30,6 +31,9 @@ CRITERION = """<InitialFilterCriteria><Priority>0</Priority>
 GUSS = """<?xml version="1.0" encoding="UTF-8"?>
 <guss id="{impi}"><bsfInfo><uiccType>GBA</uiccType><lifeTime>3600</lifeTime></bsfInfo>
 <ussList><uss id="1" type="4" nafGroup="bcast"><uids><uid>{impu}</uid></uids><flags/></uss></ussList></guss>"""
+
+
+CHANGED = datetime.datetime(2026, 1, 1)
 
 
 class Hss:
@@ -100,8 +104,11 @@ class Hss:
             return [experimental(5401)]
         self.resynchronised(message, card)
         guss = GUSS.format(impi=card.impi, impu=card.impu).encode()
-        return [SUCCESS, avp(c.AVP_USER_NAME, card.impi, 0), *self.vectors(card, 1),
-                avp(c.AVP_TGPP_GBA_USERSECSETTINGS, guss)]
+        since = first(message, (c.AVP_TGPP_GUSS_TIMESTAMP, TGPP))
+        # What the BSF has from before comes no more.
+        settings = [] if since and since >= CHANGED else [
+            avp(c.AVP_TGPP_GBA_USERSECSETTINGS, guss), avp(c.AVP_TGPP_GUSS_TIMESTAMP, CHANGED, mandatory=False)]
+        return [SUCCESS, avp(c.AVP_USER_NAME, card.impi, 0), *self.vectors(card, 1), *settings]
 
     def profile(self, card):
         criteria = "".join(CRITERION.format(server=server) for server in self.args.application_server)
