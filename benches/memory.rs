@@ -214,13 +214,14 @@ fn main() {
         let portion = Portion { naf, profile: None, payload: None, btid: None, all_or_nothing: false };
         checks.record(&impi(n), &checks.wanted(&portion, false), BroadcastSubscription::All, now.mono);
     });
+    let server: Arc<str> = "bsm".into();
     step("S-CSCF: broadcast leg", users, &mut total, |n| {
         let impi = impi(n);
         let btid = bootstraps.of_impi(&impi, now).expect("a bootstrapping").btid.clone();
         let leg = Leg {
-            server: "bsm".into(),
+            server: server.clone(),
             naf: NafId::parse(NAF).expect("a NAF"),
-            impu: Impu::new(format!("sip:{}", name(n))),
+            impu: profile(n).impus[0].clone(),
             btid: Some(btid),
             state: RegState::Registered,
             serial: table.next_serial(now.mono, 0),
