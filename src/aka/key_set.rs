@@ -50,9 +50,17 @@ pub enum KeySetError {
 /// K and OPc (or TOPc); OP itself is never kept. Zeroised when dropped, Debug is redacted.
 #[derive(Clone, Debug)]
 pub enum KeySet {
-    Milenage { k: Key128, opc: Key128 },
+    Milenage {
+        k: Key128,
+        opc: Key128,
+    },
     /// Boxed, so that the others are small.
-    Tuak { k: Box<TuakKey>, topc: Box<Topc>, res: ResBits, iterations: NonZeroU8 },
+    Tuak {
+        k: Box<TuakKey>,
+        topc: Box<Topc>,
+        res: ResBits,
+        iterations: NonZeroU8,
+    },
 }
 
 /// RES, CK, IK and AK of one RAND.

@@ -4,7 +4,7 @@
 use crate::broadcast::identify::Portion;
 use crate::broadcast::provisioning::{Operation, Request};
 use crate::hss::BroadcastSubscription;
-use crate::identity::{Impi, common};
+use crate::identity::{Impi, Recent, common};
 use crate::shelf::{Named, Shelf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,8 @@ struct Check {
     impi: Impi,
     made: Duration,
     subscription: BroadcastSubscription,
-    nafs: Box<[Arc<str>]>,
+    /// Mostly those that all others have as well.
+    nafs: Arc<[Arc<str>]>,
     services: Box<[String]>,
 }
 
@@ -53,6 +54,10 @@ impl Named for Check {
     fn name(&self) -> &str {
         self.impi.as_str()
     }
+}
+
+thread_local! {
+    static NAFS: Recent<[Arc<str>]> = const { Recent::new() };
 }
 
 /// The last check of each user.
@@ -85,7 +90,8 @@ impl Checks {
         let Some(services) = &wanted.services else { return false };
         self.is_fresh(impi, KEPT, mono)
             && self.held.get(impi.as_str()).is_some_and(|held| {
-                held.nafs.iter().any(|naf| **naf == *wanted.naf) && services.iter().all(|service| held.services.contains(service))
+                held.nafs.iter().any(|naf| **naf == *wanted.naf)
+                    && services.iter().all(|service| held.services.contains(service))
             })
     }
 
@@ -93,7 +99,7 @@ impl Checks {
     pub fn record(&self, impi: &Impi, wanted: &Wanted, subscription: BroadcastSubscription, mono: Duration) {
         let mut slot = self.held.slot(impi.as_str());
         let held = slot.or_put(|| {
-            let (subscription, nafs, services) = (BroadcastSubscription::None, Box::default(), Box::default());
+            let (subscription, nafs, services) = (BroadcastSubscription::None, Arc::default(), Box::default());
             Box::new(Check { impi: impi.clone(), made: mono, subscription, nafs, services })
         });
         held.made = mono;
@@ -106,11 +112,13 @@ impl Checks {
             held.services = std::mem::take(&mut held.services).into_iter().filter(allowed).collect();
         }
         if subscription.is_subscribed() {
-            add(&mut held.nafs, std::slice::from_ref(&common(&wanted.naf)));
+            let mut nafs = Box::from(&*held.nafs);
+            add(&mut nafs, std::slice::from_ref(&common(&wanted.naf)));
+            held.nafs = NAFS.with(|recent| recent.same(|one| *one == *nafs, || Arc::from(&*nafs)));
             let new: Vec<String> = wanted.services.iter().flatten().filter(|id| allowed(id)).cloned().collect();
             add(&mut held.services, &new);
         } else {
-            held.nafs = Box::default();
+            held.nafs = Arc::default();
         }
         held.subscription = subscription;
     }

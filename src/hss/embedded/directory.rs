@@ -198,9 +198,8 @@ impl Directory {
     }
 
     pub(super) fn find(&self, sought: &Sought) -> Result<Arc<Record>, HssError> {
-        let by_impi = |impi: &Impi| {
-            self.by_impi.get(impi.as_str()).map(|record| record.clone()).ok_or(HssError::UserUnknown)
-        };
+        let by_impi =
+            |impi: &Impi| self.by_impi.get(impi.as_str()).map(|record| record.clone()).ok_or(HssError::UserUnknown);
         let by_impu = |impu: &Impu| {
             self.by_impu.get(impu.as_str()).map(|alias| alias.record.clone()).ok_or(HssError::UserUnknown)
         };
