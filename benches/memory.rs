@@ -185,8 +185,10 @@ fn main() {
         });
         assert!(bound);
     });
+    // Of one REGISTER the text of the private identity goes everywhere.
+    let asked = |n: usize| table.get(&name(n)).expect("registered").impi;
     step("S-CSCF and BSF: Ks", users, &mut total, |n| {
-        let impi = impi(n);
+        let impi = asked(n);
         let AuthItem::Aka(vector) = hss
             .multimedia_auth(&impi, &profile(n).impus[0], AuthScheme::DigestAka, None, now)
             .wait()
@@ -212,15 +214,16 @@ fn main() {
     step("S-CSCF: subscription checked", users, &mut total, |n| {
         let naf = NafId::parse(NAF).expect("a NAF");
         let portion = Portion { naf, profile: None, payload: None, btid: None, all_or_nothing: false };
-        checks.record(&impi(n), &checks.wanted(&portion, false), BroadcastSubscription::All, now.mono);
+        checks.record(&asked(n), &checks.wanted(&portion, false), BroadcastSubscription::All, now.mono);
     });
+    let server: Arc<str> = "bsm".into();
     step("S-CSCF: broadcast leg", users, &mut total, |n| {
         let impi = impi(n);
         let btid = bootstraps.of_impi(&impi, now).expect("a bootstrapping").btid.clone();
         let leg = Leg {
-            server: "bsm".into(),
+            server: server.clone(),
             naf: NafId::parse(NAF).expect("a NAF"),
-            impu: Impu::new(format!("sip:{}", name(n))),
+            impu: profile(n).impus[0].clone(),
             btid: Some(btid),
             state: RegState::Registered,
             serial: table.next_serial(now.mono, 0),

@@ -50,8 +50,17 @@ pub enum KeySetError {
 /// K and OPc (or TOPc); OP itself is never kept. Zeroised when dropped, Debug is redacted.
 #[derive(Clone, Debug)]
 pub enum KeySet {
-    Milenage { k: Key128, opc: Key128 },
-    Tuak { k: TuakKey, topc: Topc, res: ResBits, iterations: NonZeroU8 },
+    Milenage {
+        k: Key128,
+        opc: Key128,
+    },
+    /// Boxed, so that the others are small.
+    Tuak {
+        k: Box<TuakKey>,
+        topc: Box<Topc>,
+        res: ResBits,
+        iterations: NonZeroU8,
+    },
 }
 
 /// RES, CK, IK and AK of one RAND.
@@ -88,7 +97,7 @@ impl KeySet {
     }
 
     fn tuak(k: TuakKey, topc: Topc) -> Self {
-        KeySet::Tuak { k, topc, res: ResBits::B64, iterations: NonZeroU8::MIN }
+        KeySet::Tuak { k: Box::new(k), topc: Box::new(topc), res: ResBits::B64, iterations: NonZeroU8::MIN }
     }
 
     pub fn algorithm(&self) -> Algorithm {

@@ -22,6 +22,9 @@ pub const REG_AWAIT_AUTH: Duration = Duration::from_secs(240);
 /// Octets of memos held at once, if nothing else is said.
 pub const MEMO_BUDGET: usize = 64 * 1024 * 1024;
 
+/// Places of a queue that are not worth clearing up.
+const FEW: usize = 1024;
+
 /// What is remembered with a challenge.
 pub trait Memo {
     /// What keeping it costs beyond its own size; 0: nothing worth counting.
@@ -127,7 +130,15 @@ impl<T: Memo> Challenges<T> {
         if octets > 0 {
             order.heavy.push_back((serial, impi.clone()));
         }
-        // Replaced entries stay in a queue until they come to its head: twice the capacity bounds both.
+        // What was answered or replaced stays in a queue until that is half of it: of most there are few, of a flood many.
+        let few = 2 * self.len() + FEW;
+        if order.all.len() > few {
+            let held = |impi: &Impi, serial| self.table.get(impi).is_some_and(|held| held.serial == serial);
+            order.all.retain(|(_, serial, impi)| held(impi, *serial));
+            order.heavy.retain(|(serial, impi)| held(impi, *serial));
+            order.all.shrink_to(few);
+            order.heavy.shrink_to(few);
+        }
         while self.len() > self.capacity || order.all.len() > self.capacity.saturating_mul(2) {
             let Some((_, serial, impi)) = order.all.pop_front() else { break };
             self.drop_if(&impi, serial);

@@ -78,7 +78,7 @@ impl KeyArgs {
         let iterations = self.keccak_iterations;
         let topc = if is_op { tuak::topc(&k, operator, iterations) } else { Topc(*operator) };
         let res = ResBits::try_from(self.res_bits).context("--res-bits")?;
-        Ok(KeySet::Tuak { k, topc, res, iterations })
+        Ok(KeySet::Tuak { k: Box::new(k), topc: Box::new(topc), res, iterations })
     }
 }
 

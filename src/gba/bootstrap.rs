@@ -177,6 +177,9 @@ impl Bootstraps {
         new.created = now.unix.as_secs();
         new.expires = now.unix.saturating_add(lifetime).as_secs();
         let until = now.mono.saturating_add(lifetime);
+        if let Some(of) = self.by_impi.get(new.impi.as_str()) {
+            new.impi = of.current.impi.clone(); // one text for all that is held of him
+        }
         let new = Arc::new(new);
         let mut of = self.by_impi.slot(new.impi.as_str());
         {

@@ -143,7 +143,8 @@ impl Scscf {
             key: forward.key,
         });
         // The server is to know the user by an identity that others may know.
-        let shown = if profile.barred.contains(&asked.impu) { profile.impus.first() } else { None };
+        let barred = profile.barred.contains(&asked.impu);
+        let shown = if barred { profile.impus.first() } else { profile.impus.iter().find(|impu| **impu == asked.impu) };
         let shown = shown.unwrap_or(&asked.impu);
         let (serial, impu) = self.open_leg(&asked.impi, shown, peer, &portion.naf, &bootstrap, &what);
         let mut job = Job {

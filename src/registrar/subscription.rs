@@ -4,8 +4,9 @@
 use crate::broadcast::identify::Portion;
 use crate::broadcast::provisioning::{Operation, Request};
 use crate::hss::BroadcastSubscription;
-use crate::identity::Impi;
-use crate::shelf::Map;
+use crate::identity::{Impi, Recent, common};
+use crate::shelf::{Named, Shelf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -39,16 +40,30 @@ impl Wanted {
 
 #[derive(Debug, Clone)]
 struct Check {
+    impi: Impi,
     made: Duration,
     subscription: BroadcastSubscription,
-    nafs: Vec<String>,
-    services: Vec<String>,
+    /// Mostly those that all others have as well.
+    nafs: Arc<[Arc<str>]>,
+    services: Box<[String]>,
+}
+
+impl Named for Check {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.impi.as_str()
+    }
+}
+
+thread_local! {
+    static NAFS: Recent<[Arc<str>]> = const { Recent::new() };
 }
 
 /// The last check of each user.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Checks {
-    held: Map<Impi, Check>,
+    held: Shelf<Box<Check>>,
     /// Whether anybody has asked for "new_services" yet: until then no payload is read for its service ids.
     by_services: AtomicBool,
 }
@@ -75,17 +90,17 @@ impl Checks {
         let Some(services) = &wanted.services else { return false };
         self.is_fresh(impi, KEPT, mono)
             && self.held.get(impi.as_str()).is_some_and(|held| {
-                held.nafs.contains(&wanted.naf) && services.iter().all(|service| held.services.contains(service))
+                held.nafs.iter().any(|naf| **naf == *wanted.naf)
+                    && services.iter().all(|service| held.services.contains(service))
             })
     }
 
     /// Takes down what the HSS has just said. What it does not let the user have any more is covered no longer.
     pub fn record(&self, impi: &Impi, wanted: &Wanted, subscription: BroadcastSubscription, mono: Duration) {
-        let mut held = self.held.entry(impi.clone()).or_insert_with(|| Check {
-            made: mono,
-            subscription: BroadcastSubscription::None,
-            nafs: Vec::new(),
-            services: Vec::new(),
+        let mut slot = self.held.slot(impi.as_str());
+        let held = slot.or_put(|| {
+            let (subscription, nafs, services) = (BroadcastSubscription::None, Arc::default(), Box::default());
+            Box::new(Check { impi: impi.clone(), made: mono, subscription, nafs, services })
         });
         held.made = mono;
         let allowed = |service: &String| match &subscription {
@@ -93,13 +108,17 @@ impl Checks {
             BroadcastSubscription::All => true,
             BroadcastSubscription::Services(ids) => ids.contains(service),
         };
-        held.services.retain(allowed);
+        if !held.services.iter().all(allowed) {
+            held.services = std::mem::take(&mut held.services).into_iter().filter(allowed).collect();
+        }
         if subscription.is_subscribed() {
-            add(&mut held.nafs, std::slice::from_ref(&wanted.naf));
+            let mut nafs = Box::from(&*held.nafs);
+            add(&mut nafs, std::slice::from_ref(&common(&wanted.naf)));
+            held.nafs = NAFS.with(|recent| recent.same(|one| *one == *nafs, || Arc::from(&*nafs)));
             let new: Vec<String> = wanted.services.iter().flatten().filter(|id| allowed(id)).cloned().collect();
             add(&mut held.services, &new);
         } else {
-            held.nafs.clear();
+            held.nafs = Arc::default();
         }
         held.subscription = subscription;
     }
@@ -110,20 +129,25 @@ impl Checks {
 
     /// Gives the memory of old checks back; they count no more anyway.
     pub fn sweep(&self, mono: Duration) {
-        self.held.retain(|_, held| mono.saturating_sub(held.made) < KEPT);
+        self.held.retain(|held| mono.saturating_sub(held.made) < KEPT);
     }
 }
 
 /// Remembers within bounds: a full list starts anew with what is asked for now.
-fn add(list: &mut Vec<String>, new: &[String]) {
-    if list.len() + new.len() > COVERED_MAX {
-        list.clear();
+fn add<T: Clone + PartialEq>(list: &mut Box<[T]>, new: &[T]) {
+    let new: Vec<&T> = new.iter().take(COVERED_MAX).filter(|one| !list.contains(one)).collect();
+    if new.is_empty() {
+        return;
     }
-    for one in new.iter().take(COVERED_MAX) {
-        if !list.contains(one) {
-            list.push(one.clone());
+    let held = if list.len() + new.len() > COVERED_MAX { &[] } else { &**list };
+    let mut all = Vec::with_capacity(held.len() + new.len());
+    all.extend_from_slice(held);
+    for one in new {
+        if !all.contains(one) {
+            all.push(one.clone());
         }
     }
+    *list = all.into();
 }
 
 #[cfg(test)]

@@ -123,14 +123,14 @@ fn a_foreign_naf_gets_its_keys_and_no_others() {
         naf.ask(json!({"do": "bir", "btid": btid, "naf_id": naf_id(fqdn), "odd": odd}))
     };
     for odd in [None, Some("unknown_optional")] {
-        let answer = ask(btid.as_str(), NAF, odd);
+        let answer = ask(&btid.text(), NAF, odd);
         assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
         assert_eq!(avp(&answer, &["ME-Key-Material"]), Some(&hex(&hand.ks_naf.unwrap()).into()), "{answer}");
     }
     let experimental = |answer: &Value| avp(answer, &["Experimental-Result", "Experimental-Result-Code"]).cloned();
-    assert_eq!(experimental(&ask(btid.as_str(), "other.home1.net", None)), Some(5402.into()));
+    assert_eq!(experimental(&ask(&btid.text(), "other.home1.net", None)), Some(5402.into()));
     assert_eq!(experimental(&ask("nobody@bsf.home1.net", NAF, None)), Some(5403.into()));
-    let answer = ask(btid.as_str(), NAF, Some("unknown_mandatory"));
+    let answer = ask(&btid.text(), NAF, Some("unknown_mandatory"));
     assert_eq!(avp(&answer, &["Result-Code"]), Some(&5001.into()), "{answer}");
     assert!(avp(&answer, &["Failed-AVP"]).is_some(), "{answer}");
 }
@@ -141,7 +141,7 @@ fn our_broadcast_server_asks_a_foreign_bsf() {
     let card = Card::number(1);
     let (rand, ks) = ([9_u8; 16], [3_u8; 32]);
     let btid = imscript::gba::btid::Btid::new(&Rand(rand), "bsf.home1.net");
-    let known = format!("{},{},{},{}", btid.as_str(), card.impi, hex(&rand), hex(&ks));
+    let known = format!("{},{},{},{}", btid.text(), card.impi, hex(&rand), hex(&ks));
     let bsf = Script::start(&python, "zn.py", &["bsf", "--client", NAF, "--bootstrap", &known]);
     let mut bed = Bed::empty("127.0.0.1");
     let mut capture =
@@ -161,7 +161,7 @@ fn our_broadcast_server_asks_a_foreign_bsf() {
         "REGISTER sip:home1.net SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKi\r\nFrom: <{impu}>;tag=1\r\n\
          To: <{impu}>\r\nCall-ID: i\r\nCSeq: 2 REGISTER\r\nMax-Forwards: 70\r\n\
          Bcast-Ext: naf-id=\"{NAF}\";btid=\"{}\"\r\nContent-Length: 0\r\n\r\n",
-        btid.as_str(),
+        &btid.text(),
         impu = card.impu,
     );
     let request = format!(
@@ -176,7 +176,7 @@ fn our_broadcast_server_asks_a_foreign_bsf() {
     let key = ks_naf(&Ks(ks), &Rand(rand), &card.impi, &NafId::parse(NAF).unwrap());
     Flow::with(&bed, &format!("BSM > BSM  SMK = Ks_NAF check={}", key.check_value()));
     let asked = bsf.wait_got("BIR", 1);
-    assert_eq!(avp(&asked, &["Transaction-Identifier"]), Some(&btid.as_str().into()), "{asked}");
+    assert_eq!(avp(&asked, &["Transaction-Identifier"]), Some(&btid.text().into()), "{asked}");
     assert_eq!(avp(&asked, &["Origin-Host"]), Some(&NAF.into()), "{asked}");
     if let Some(capture) = &mut capture {
         capture.wait_until(|octets| octets.windows(4).filter(|four| four[1..] == [0, 1, 54]).count() >= 2);

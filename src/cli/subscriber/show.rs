@@ -103,9 +103,9 @@ fn json_of(stored: &Stored, secrets: bool) -> Value {
         "broadcast_registration": {
             "state": broadcast.map(|b| b.state).unwrap_or_default().as_str(),
             "since": broadcast.map(|b| rfc3339(b.since)),
-            "server": broadcast.map(|b| b.server.as_str()),
-            "naf": broadcast.map(|b| b.naf_fqdn.as_str()),
-            "btid": broadcast.and_then(|b| b.btid.as_deref()),
+            "server": broadcast.map(|b| &*b.server),
+            "naf": broadcast.map(|b| &*b.naf_fqdn),
+            "btid": broadcast.and_then(|b| b.btid.as_ref()).map(ToString::to_string),
         },
     });
     if let Some(object) = value.as_object_mut() {
@@ -154,7 +154,7 @@ fn text_of(stored: &Stored, secrets: bool) -> String {
             line("broadcast registration", &format!("{}{}", broadcast.state.as_str(), since(Some(broadcast.since))));
             line("server", &broadcast.server);
             line("naf", &broadcast.naf_fqdn);
-            line("btid", broadcast.btid.as_deref().unwrap_or("none"));
+            line("btid", &broadcast.btid.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));
         }
     }
     out

@@ -43,10 +43,17 @@ pub(super) struct Auc {
     reread: bool,
     /// The first octets of the last RANDs, 0: none.
     outstanding: [u32; OUTSTANDING],
-    /// Of the last AUTS that counted.
+    /// Most never have any.
+    resyncs: Option<Box<Resyncs>>,
+}
+
+/// The last resynchronisations.
+#[derive(Debug, Default)]
+struct Resyncs {
+    /// Of the last AUTS that counted, as `outstanding`.
     answered: [u32; OUTSTANDING],
     /// When they did: seconds of the monotonic clock plus 1, 0: never.
-    resyncs: [u32; RESYNCS],
+    times: [u32; RESYNCS],
 }
 
 impl Auc {
@@ -59,8 +66,7 @@ impl Auc {
             live: None,
             reread: false,
             outstanding: [0; OUTSTANDING],
-            answered: [0; OUTSTANDING],
-            resyncs: [0; RESYNCS],
+            resyncs: None,
         }
     }
 
@@ -145,11 +151,12 @@ impl Auc {
     ) -> Result<(), HssError> {
         let sqn_ms = resync::sqn_ms(keys, &rand, &auts).map_err(|_| HssError::ResyncRefused)?;
         let seen = first_octets(&rand);
-        if !(self.outstanding.contains(&seen) || foreign) || self.answered.contains(&seen) {
+        let answered = self.resyncs.as_ref().is_some_and(|resyncs| resyncs.answered.contains(&seen));
+        if !(self.outstanding.contains(&seen) || foreign) || answered {
             return Err(HssError::ResyncRefused);
         }
         let present = u32::try_from(mono.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let oldest = self.resyncs.iter().min().copied().unwrap_or_default();
+        let oldest = self.resyncs.as_ref().and_then(|resyncs| resyncs.times.iter().min().copied()).unwrap_or_default();
         if oldest != 0 && present - oldest < RESYNC_WINDOW {
             return Err(HssError::NoVector("too many resynchronisations of this subscriber"));
         }
@@ -157,10 +164,11 @@ impl Auc {
         let mut state = *self.generator(&at).map_err(exhausted)?;
         state.resync(sqn_ms, at.time).map_err(exhausted)?;
         self.learn(state, &at);
-        if let Some(slot) = self.resyncs.iter_mut().min() {
+        let resyncs = self.resyncs.get_or_insert_default();
+        if let Some(slot) = resyncs.times.iter_mut().min() {
             *slot = present;
         }
-        push(&mut self.answered, &rand); // an AUTS counts once
+        push(&mut resyncs.answered, &rand); // an AUTS counts once
         self.outstanding = [0; OUTSTANDING];
         Ok(())
     }

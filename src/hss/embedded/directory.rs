@@ -11,7 +11,7 @@ use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watcher};
 use crate::clock::Now;
 use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
-use dashmap::{DashMap, Entry};
+use crate::shelf::{Named, Shelf};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +63,36 @@ pub(super) struct Record {
     read: u64,
 }
 
+impl Named for Record {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.subscriber.impi.as_str()
+    }
+}
+
+/// A public identity and whose it is.
+struct Alias {
+    record: Arc<Record>,
+    /// Which of the subscriber's it is; none, which cannot be, has no name.
+    place: usize,
+}
+
+impl Named for Alias {
+    type Name = str;
+
+    fn name(&self) -> &str {
+        self.record.subscriber.impus.get(self.place).map_or("", Impu::as_str)
+    }
+}
+
+impl Alias {
+    /// All of a subscriber's.
+    fn all(record: &Arc<Record>) -> impl Iterator<Item = Alias> {
+        (0..record.subscriber.impus.len()).map(|place| Alias { record: record.clone(), place })
+    }
+}
+
 /// A panic of another holder leaves nothing half done here: each change is a single assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,8 +131,8 @@ pub(super) enum Sought {
 }
 
 pub(super) struct Directory {
-    by_impi: DashMap<Impi, Arc<Record>>,
-    by_impu: DashMap<Impu, Arc<Record>>,
+    by_impi: Shelf<Arc<Record>>,
+    by_impu: Shelf<Alias>,
     local: Arc<Local>,
     /// The store is several nodes'.
     shared: bool,
@@ -120,8 +150,8 @@ pub(super) struct Directory {
 impl Directory {
     pub(super) fn new(local: Arc<Local>, shared: bool) -> Self {
         Directory {
-            by_impi: DashMap::new(),
-            by_impu: DashMap::new(),
+            by_impi: Shelf::default(),
+            by_impu: Shelf::default(),
             local,
             shared,
             complete: AtomicBool::new(false),
@@ -157,7 +187,8 @@ impl Directory {
 
     /// No lock is held while `each` runs.
     pub(super) fn for_each(&self, mut each: impl FnMut(&Arc<Record>)) {
-        let all: Vec<Arc<Record>> = self.by_impi.iter().map(|record| record.clone()).collect();
+        let mut all: Vec<Arc<Record>> = Vec::new();
+        self.by_impi.for_each(|record| all.push(record.clone()));
         all.iter().for_each(&mut each);
     }
 
@@ -167,8 +198,11 @@ impl Directory {
     }
 
     pub(super) fn find(&self, sought: &Sought) -> Result<Arc<Record>, HssError> {
-        let by_impi = |impi| self.by_impi.get(impi).map(|record| record.clone()).ok_or(HssError::UserUnknown);
-        let by_impu = |impu| self.by_impu.get(impu).map(|record| record.clone()).ok_or(HssError::UserUnknown);
+        let by_impi =
+            |impi: &Impi| self.by_impi.get(impi.as_str()).map(|record| record.clone()).ok_or(HssError::UserUnknown);
+        let by_impu = |impu: &Impu| {
+            self.by_impu.get(impu.as_str()).map(|alias| alias.record.clone()).ok_or(HssError::UserUnknown)
+        };
         match sought {
             Sought::Impi(impi) => by_impi(impi),
             Sought::Impu(impu) => by_impu(impu),
@@ -178,7 +212,7 @@ impl Directory {
                 if record.subscriber.impus.contains(impu) {
                     return Ok(record);
                 }
-                let known = self.by_impu.contains_key(impu);
+                let known = self.by_impu.contains(impu.as_str());
                 Err(if known { HssError::IdentitiesDontMatch } else { HssError::UserUnknown })
             }
         }
@@ -190,7 +224,7 @@ impl Directory {
 
     /// Whether this is still what the directory has of the subscriber.
     pub(super) fn has(&self, record: &Record) -> bool {
-        self.by_impi.get(&record.subscriber.impi).is_some_and(|held| Arc::ptr_eq(&held.live, &record.live))
+        self.by_impi.get(record.name()).is_some_and(|held| Arc::ptr_eq(&held.live, &record.live))
     }
 
     pub(super) fn remove(&self, impi: &Impi) {
@@ -200,14 +234,14 @@ impl Directory {
                 gone.insert(impi.clone());
             }
         }
-        if let Some((impi, record)) = self.by_impi.remove(impi) {
+        if let Some(record) = self.by_impi.remove(impi.as_str()) {
             self.drop_impus_but(&record, &[]);
             let registration = record.registration().clone();
             if let Some(serving) = registration.serving {
                 self.observer.tell(|| Change::Removed(foreign::Entry::of(record), serving));
             } else if !self.shared && registration.ims != RegState::NotRegistered {
                 // Of a shared store the nodes are told by what is due of the user.
-                lock(&self.removed).push(impi);
+                lock(&self.removed).push(impi.clone());
             }
         }
     }
@@ -218,11 +252,14 @@ impl Directory {
         if gone.contains(&stored.subscriber.impi) {
             return;
         }
-        if let Entry::Vacant(entry) = self.by_impi.entry(stored.subscriber.impi.clone()) {
+        let impi = stored.subscriber.impi.clone();
+        let mut slot = self.by_impi.slot(impi.as_str());
+        if slot.get().is_none() {
             let record = self.record(stored, None);
-            entry.insert(record.clone());
-            for impu in record.subscriber.impus.iter() {
-                self.by_impu.entry(impu.clone()).or_insert_with(|| record.clone());
+            slot.put(record.clone());
+            for alias in Alias::all(&record) {
+                let place = alias.place;
+                self.by_impu.slot(alias.name()).or_put(|| Alias { record: record.clone(), place });
             }
         }
     }
@@ -230,21 +267,13 @@ impl Directory {
     /// A subscriber as the store has it now; the live part of one that is here stays.
     pub(super) fn put(&self, stored: Stored) -> Arc<Record> {
         // Two who have read the same one at once get one live part: no SQN comes from two generators.
-        let (record, old) = match self.by_impi.entry(stored.subscriber.impi.clone()) {
-            Entry::Vacant(entry) => {
-                let record = self.record(stored, None);
-                entry.insert(record.clone());
-                (record, None)
-            }
-            Entry::Occupied(mut entry) => {
-                let record = self.record(stored, Some(entry.get()));
-                let old = entry.insert(record.clone());
-                (record, Some(old))
-            }
+        let impi = stored.subscriber.impi.clone();
+        let (record, old) = {
+            let mut slot = self.by_impi.slot(impi.as_str());
+            let record = self.record(stored, slot.get().map(|old| &**old));
+            (record.clone(), slot.put(record))
         };
-        for impu in record.subscriber.impus.iter() {
-            self.by_impu.insert(impu.clone(), record.clone());
-        }
+        Alias::all(&record).for_each(|alias| drop(self.by_impu.insert(alias)));
         if let Some(old) = old {
             self.drop_impus_but(&old, &record.subscriber.impus);
             let (was, is) = (&old.subscriber, &record.subscriber);
@@ -287,7 +316,7 @@ impl Directory {
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {
         for impu in record.subscriber.impus.iter().filter(|impu| !kept.contains(impu)) {
             // It may belong to somebody else by now.
-            self.by_impu.remove_if(impu, |_, owner| owner.subscriber.impi == record.subscriber.impi);
+            self.by_impu.remove_if(impu.as_str(), |alias| alias.record.subscriber.impi == record.subscriber.impi);
         }
     }
 
@@ -295,7 +324,7 @@ impl Directory {
     pub(super) fn sweep(&self) {
         let oldest = self.present().saturating_sub(KEPT);
         let old = |record: &Record| record.read < oldest && record.live.queued.load(Ordering::Acquire) == 0;
-        self.by_impi.retain(|_, record| !old(record));
-        self.by_impu.retain(|_, record| !old(record));
+        self.by_impi.retain(|record| !old(record));
+        self.by_impu.retain(|alias| !old(&alias.record));
     }
 }

@@ -9,12 +9,13 @@ use super::EmbeddedError;
 use super::directory::Which;
 use super::field;
 use super::subscriber::{
-    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Watcher, broadcast_text,
+    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher,
+    broadcast_text,
 };
 use crate::aka::{Algorithm, Amf, KeySet};
 use crate::auth::digest::Password;
 use crate::hss::{BroadcastSubscription, RegState};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, common};
 use crate::store::{Class, Entity, Key, Save, Seal, seal};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -149,9 +150,9 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
         let broadcast = registration.broadcast.as_deref().and_then(|b| {
             json(&Broadcast {
                 state: b.state.as_str().into(),
-                server: b.server.clone(),
-                naf: b.naf_fqdn.clone(),
-                btid: b.btid.clone(),
+                server: b.server.to_string(),
+                naf: b.naf_fqdn.to_string(),
+                btid: b.btid.as_ref().map(Told::to_string),
                 since: b.since,
                 sequence: b.sequence,
             })
@@ -202,14 +203,14 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
         amf: amf(&profile.amf).ok_or_else(|| damaged("AMF"))?,
         sqn: None,
         broadcast: broadcast(&profile.broadcast).ok_or_else(|| damaged("broadcast subscription"))?,
-        service: profile.service.into(),
+        service: common(&profile.service),
     };
     Ok(Some(Stored { subscriber, sqn, changed, registration: registration(entity), watchers: watchers(entity) }))
 }
 
 pub(super) fn watchers(entity: &Entity) -> Arc<[Watcher]> {
     let watchers: Option<Vec<Watcher>> = entity.field(WATCHERS).and_then(|field| serde_json::from_slice(field).ok());
-    watchers.unwrap_or_default().into()
+    watchers.filter(|watchers| !watchers.is_empty()).map_or_else(Arc::default, Arc::from)
 }
 
 /// The field of all watchers.
@@ -255,7 +256,8 @@ pub(super) fn registration(entity: &Entity) -> Registration {
     let broadcast: Option<Broadcast> = entity.field(BROADCAST).and_then(|field| serde_json::from_slice(field).ok());
     let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since, sequence }| {
         let state = reg_state(&state);
-        Box::new(BroadcastRegistration { state, server, naf_fqdn: naf, btid, since, sequence })
+        let (server, naf_fqdn, btid) = (common(&server), common(&naf), btid.as_deref().map(Told::read));
+        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since, sequence })
     });
     let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, restoration }| {
         let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());

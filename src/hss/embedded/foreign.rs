@@ -2,12 +2,13 @@
 //! of changes. [`crate::hss::serve`] has the protocol; here is what touches directory and store.
 
 use super::directory::{Record, Sought, Which};
+use super::subscriber::Told;
 use super::{BroadcastRegistration, EmbeddedHss, Registration, Serving, Subscriber, TRIES, Watcher, entity, field};
 use crate::answer::Answer;
 use crate::clock::Now;
 use crate::hss::repository::{self, SERVICE};
 use crate::hss::{BroadcastState, HssError};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, common};
 use crate::store::{Entity, Save, Saved};
 use std::sync::{Arc, OnceLock};
 
@@ -87,6 +88,7 @@ pub enum Updated {
 /// Sets the broadcast registration and the number of its repository data; false: it was so.
 pub(super) fn set_broadcast(registration: &mut Registration, new: BroadcastState, now: Now) -> bool {
     let BroadcastState { state, server, naf_fqdn, btid } = new;
+    let (server, naf_fqdn, btid) = (common(&server), common(&naf_fqdn), btid.as_deref().map(Told::read));
     let old = registration.broadcast.as_deref();
     let since = old.filter(|old| old.state == state).map_or(now.unix.as_secs(), |old| old.since);
     let sequence = old.map_or(0, |old| old.sequence);
@@ -151,10 +153,8 @@ impl EmbeddedHss {
     pub async fn repository(&self, entry: &Entry, service: &str) -> Result<Option<(u16, String)>, HssError> {
         if service == SERVICE {
             let registration = entry.0.registration().clone();
-            return Ok(registration.broadcast.map(|broadcast| {
-                let BroadcastRegistration { state, server, naf_fqdn, btid, sequence, .. } = *broadcast;
-                (sequence, repository::write(&BroadcastState { state, server, naf_fqdn, btid }))
-            }));
+            let told = |held: Box<BroadcastRegistration>| (held.sequence, repository::write(&held.state()));
+            return Ok(registration.broadcast.map(told));
         }
         let entity = self.stored(entry).await?;
         Ok(entity::repository(&entity, service).map(|held| (held.sequence, held.data)))

@@ -449,10 +449,7 @@ impl Hss for EmbeddedHss {
 fn user_data(record: &Record) -> UserData {
     let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
     let registration = record.registration().clone();
-    let of_broadcast = |b: Box<BroadcastRegistration>| {
-        let BroadcastRegistration { state, server, naf_fqdn, btid, since, .. } = *b;
-        (BroadcastState { state, server, naf_fqdn, btid }, since)
-    };
+    let of_broadcast = |b: Box<BroadcastRegistration>| (b.state(), b.since);
     UserData {
         impi: impi.clone(),
         impus: impus.clone(),

@@ -2,7 +2,8 @@
 
 use crate::aka::{Amf, KeySet, Sqn, SqnError, SqnState, sqn};
 use crate::auth::digest::Password;
-use crate::hss::{BroadcastSubscription, RegState};
+use crate::gba::btid::Btid;
+use crate::hss::{BroadcastState, BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impu};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -100,13 +101,47 @@ impl StoredSqn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BroadcastRegistration {
     pub state: RegState,
-    pub server: String,
-    pub naf_fqdn: String,
-    pub btid: Option<String>,
+    pub server: Arc<str>,
+    pub naf_fqdn: Arc<str>,
+    pub btid: Option<Told>,
     /// Seconds since 1970.
     pub since: u64,
     /// Of the repository data that application servers see (TS 29.328 §6.1.2).
     pub sequence: u16,
+}
+
+/// A B-TID as others have told it: small where it can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Btid(Btid),
+    Other(Box<str>),
+}
+
+impl Told {
+    pub fn read(text: &str) -> Self {
+        Btid::parse(text).map_or_else(|_| Told::Other(text.into()), Told::Btid)
+    }
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Told::Btid(btid) => btid.fmt(f),
+            Told::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl BroadcastRegistration {
+    /// As others are told.
+    pub fn state(&self) -> BroadcastState {
+        BroadcastState {
+            state: self.state,
+            server: self.server.to_string(),
+            naf_fqdn: self.naf_fqdn.to_string(),
+            btid: self.btid.as_ref().map(Told::to_string),
+        }
+    }
 }
 
 /// The S-CSCF that a user is assigned to, if it is not this node's own.

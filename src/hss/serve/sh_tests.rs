@@ -192,7 +192,7 @@ fn the_broadcast_registration_is_repository_data() {
     assert_eq!(pur(&bed, SERVICE, 0, Some(service_data("<x/>"))), tgpp::USER_DATA_NOT_RECOGNIZED);
     assert_eq!(pur(&bed, SERVICE, 0, Some(repository::write(&registered))), base::SUCCESS);
     let held = bed.hss.registration(&Impi::from(IMPI)).unwrap().broadcast.unwrap();
-    assert_eq!((held.state, held.btid.as_deref(), held.sequence), (RegState::Registered, Some("a@bsf"), 0));
+    assert_eq!((held.state, held.state().btid.as_deref(), held.sequence), (RegState::Registered, Some("a@bsf"), 0));
     // This node's own broadcast server changes it too.
     let changed = state(RegState::Pending, "b@bsf");
     bed.hss.broadcast_update(&Impu::from(IMPU), changed.clone(), bed.clock.now()).wait().unwrap();
