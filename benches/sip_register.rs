@@ -154,9 +154,8 @@ fn register(message: &Message<'_>) -> usize {
             seen += asked.iter().map(|(contact, granted)| contact.params.len() + *granted as usize).sum::<usize>();
         }
     }
-    if let Contacts::List(contacts) = message.contacts().expect("Contact") {
-        seen += contacts.iter().map(|contact| contact.params.iter().count()).sum::<usize>();
-    }
+    seen +=
+        message.raw_addresses(HeaderName::Contact).flatten().map(|(_, params)| params.iter().count()).sum::<usize>();
     seen += message.from().expect("From").uri_raw.len() + message.to().expect("To").uri_raw.len();
     seen += message.call_id().expect("Call-ID").len() + message.cseq().expect("CSeq").number as usize;
     seen + message.list(HeaderName::Path).count()

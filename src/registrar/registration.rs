@@ -4,7 +4,7 @@ use super::binding::{Binding, ContactAsked};
 use crate::identity::{Impi, Impu};
 use crate::policy::Kind;
 use crate::sip::transaction::Source;
-use crate::sip::{Contacts, HeaderName, Message};
+use crate::sip::{Contacts, HeaderName, Message, ResponseWriter};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,12 @@ pub struct Limits {
     /// Longer is cut to this (TS 24.229 terminals ask for 600000).
     pub max_expires: u32,
     pub max_contacts: usize,
+}
+
+impl Limits {
+    fn longest(&self, ceiling: Option<u32>) -> u32 {
+        ceiling.unwrap_or(u32::MAX).clamp(self.min_expires.max(1), self.max_expires.max(1))
+    }
 }
 
 /// Why a REGISTER's contacts cannot be had.
@@ -52,7 +58,7 @@ impl<'a> Plan<'a> {
     /// would remove what was to be registered, and a shorter one would be refused when it is refreshed.
     pub fn read(request: &'a Message<'_>, limits: &Limits, ceiling: Option<u32>) -> Result<Self, BindingError> {
         let header = request.expires();
-        let longest = ceiling.unwrap_or(u32::MAX).clamp(limits.min_expires.max(1), limits.max_expires.max(1));
+        let longest = limits.longest(ceiling);
         match request.contacts().map_err(|_| BindingError::BadContact)? {
             Contacts::None => Ok(Plan::Query),
             Contacts::Star if header == Some(0) => Ok(Plan::RemoveAll),
@@ -73,6 +79,15 @@ impl<'a> Plan<'a> {
                 Ok(Plan::Change(asked))
             }
         }
+    }
+
+    /// The plan that [`Plan::read`] makes under a ceiling, of one that it made without.
+    pub fn capped(mut self, limits: &Limits, ceiling: u32) -> Self {
+        if let Plan::Change(asked) = &mut self {
+            let longest = limits.longest(Some(ceiling));
+            asked.iter_mut().for_each(|(_, granted)| *granted = longest.min(*granted));
+        }
+        self
     }
 
     /// Initial, refresh or deregistration, seen beside what is bound already.
@@ -151,7 +166,7 @@ impl Registration {
                             let fresh = Binding {
                                 uri: contact.uri_text.into(),
                                 params: contact.params.clone().into(),
-                                instance: contact.instance.clone(),
+                                instance: contact.instance.as_deref().map(Box::from),
                                 reg_id: contact.reg_id,
                                 q: contact.q,
                                 path: path_of(request),
@@ -191,6 +206,21 @@ impl Registration {
             .collect()
     }
 
+    /// The same, written into the response.
+    pub fn write_contacts(&self, mono: Duration, response: &mut ResponseWriter) {
+        let mut bound: Vec<&Binding> = self.bindings.iter().filter(|b| b.until > mono).collect();
+        bound.sort_by_key(|b| std::cmp::Reverse(b.q));
+        for b in bound {
+            let mut line = response.line(HeaderName::Contact);
+            line.text("<").text(&*b.uri).text(">").text(&*b.params);
+            if b.q != 1000 {
+                let [hundreds, tens, ones] = [b.q / 100, b.q / 10, b.q].map(|n| u64::from(n % 10));
+                line.text(";q=0.").number(hundreds).number(tens).number(ones);
+            }
+            line.text(";expires=").number(b.expires_in(mono));
+        }
+    }
+
     /// When the last contact ends.
     pub fn until(&self) -> Option<Duration> {
         self.bindings.iter().map(|b| b.until).max()
@@ -204,6 +234,9 @@ impl Registration {
 }
 
 fn path_of(request: &Message<'_>) -> Box<[Box<str>]> {
-    let text = |v: &[u8]| String::from_utf8_lossy(v).replace(['\r', '\n'], " ").into_boxed_str();
+    let text = |v: &[u8]| match String::from_utf8_lossy(v) {
+        text if text.contains(['\r', '\n']) => text.replace(['\r', '\n'], " ").into_boxed_str(),
+        text => text.into(),
+    };
     request.list(HeaderName::Path).map(text).collect()
 }
