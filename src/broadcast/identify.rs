@@ -13,7 +13,7 @@ use super::ext::{self, Ext, ExtError, bounded};
 use super::media;
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
-use crate::sip::{Contacts, Fault, HeaderName, Message};
+use crate::sip::{Fault, HeaderName, Message};
 
 /// Option tag by which a terminal asks for both registrations or none (in Require), or says that it knows the
 /// extension (in Supported).
@@ -106,18 +106,16 @@ pub fn identify(request: &Message<'_>) -> Result<Option<Portion>, IdentifyError>
             _ => found.take_naf(bounded(&value, PATENT_NAF)?)?,
         }
     }
-    if let Ok(Contacts::List(contacts)) = request.contacts() {
-        for contact in &contacts {
-            for (name, value) in contact.params.iter() {
-                if !name.eq_ignore_ascii_case(FEATURE_TAG.as_bytes()) {
-                    continue;
-                }
-                let value = ext::unquote(ext::unfold(value.unwrap_or_default()).trim_ascii())?;
-                // Without a value the tag only says what the terminal can do.
-                if !value.trim().is_empty() {
-                    asked = true;
-                    found.take_naf(bounded(&value, FEATURE_TAG)?)?;
-                }
+    for (_, params) in request.raw_addresses(HeaderName::Contact).map_while(Result::ok) {
+        for (name, value) in params.iter() {
+            if !name.eq_ignore_ascii_case(FEATURE_TAG.as_bytes()) {
+                continue;
+            }
+            let value = ext::unquote(ext::unfold(value.unwrap_or_default()).trim_ascii())?;
+            // Without a value the tag only says what the terminal can do.
+            if !value.trim().is_empty() {
+                asked = true;
+                found.take_naf(bounded(&value, FEATURE_TAG)?)?;
             }
         }
     }

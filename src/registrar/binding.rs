@@ -3,6 +3,7 @@
 use crate::identity::Recent;
 use crate::sip::transaction::{Source, Transport};
 use crate::sip::{NameAddr, Uri};
+use std::borrow::Cow;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,7 +216,7 @@ pub struct ContactAsked<'a> {
     pub uri: Uri<'a>,
     pub uri_text: &'a str,
     pub params: String,
-    pub instance: Option<Box<str>>,
+    pub instance: Option<Cow<'a, str>>,
     pub reg_id: Option<u32>,
     pub q: u16,
     /// `expires` of the contact itself.
@@ -226,7 +227,7 @@ impl<'a> ContactAsked<'a> {
     /// Reads one Contact value. None: it is not text, or its q or reg-id is no number.
     pub fn read(contact: NameAddr<'a>) -> Option<Self> {
         let uri_text = std::str::from_utf8(contact.uri_raw).ok()?;
-        let mut params = String::new();
+        let mut params = Vec::with_capacity(contact.params.raw().len());
         let (mut expires, mut q, mut instance, mut reg_id) = (None, 1000, None, None);
         for (name, value) in contact.params.iter() {
             let text = |v: Option<&'a [u8]>| v.and_then(|v| std::str::from_utf8(v).ok());
@@ -237,20 +238,24 @@ impl<'a> ContactAsked<'a> {
                 q = text(value).and_then(parse_q)?;
             } else {
                 if name.eq_ignore_ascii_case(b"+sip.instance") {
-                    let unquoted = contact.params.get("+sip.instance")?;
-                    instance = Some(String::from_utf8(unquoted.into_owned()).ok()?.into_boxed_str());
+                    instance = Some(match contact.params.get("+sip.instance")? {
+                        Cow::Borrowed(octets) => Cow::Borrowed(std::str::from_utf8(octets).ok()?),
+                        Cow::Owned(octets) => Cow::Owned(String::from_utf8(octets).ok()?),
+                    });
                 } else if name.eq_ignore_ascii_case(b"reg-id") {
                     reg_id = Some(text(value).and_then(|v| v.parse().ok())?);
                 }
-                params.push(';');
-                params.push_str(std::str::from_utf8(name).ok()?);
+                params.push(b';');
+                params.extend_from_slice(name);
                 if let Some(value) = value {
-                    params.push('=');
-                    params.push_str(std::str::from_utf8(value).ok()?);
+                    params.push(b'=');
+                    params.extend_from_slice(value);
                 }
             }
         }
-        let params = params.replace(['\r', '\n'], " ");
+        params.iter_mut().for_each(|b| *b = if matches!(b, b'\r' | b'\n') { b' ' } else { *b });
+        // One look at all of them: what separates them is text.
+        let params = String::from_utf8(params).ok()?;
         Some(ContactAsked { uri: contact.uri, uri_text, params, instance, reg_id, q, expires })
     }
 }

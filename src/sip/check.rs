@@ -1,6 +1,6 @@
 //! The checks that hold for any element that takes a message in (RFC 3261 §8.1.1, §8.2, §16.3; RFC 4475 says what each
 //! fault is answered with). What depends on the server's role, 420 or 483 say, is not asked here.
-use super::header::is_date;
+use super::header::{in_header, is_date};
 use super::message::Version;
 use super::scan::is_digits;
 use super::{AuthParams, Fault, HeaderError, HeaderName, Message, NameAddr, Uri, Via};
@@ -43,7 +43,7 @@ impl Message<'_> {
         if let Some(flaw) = self.flaw() {
             return Err(Fault::new(flaw.status, flaw.why));
         }
-        if let Some(name) = SINGLE.into_iter().find(|name| self.has_twice(*name)) {
+        if let Some(name) = self.repeated(&SINGLE) {
             return Err(HeaderError::new(name.as_str(), "there more than once").into());
         }
         self.check_mandatory()?;
@@ -67,7 +67,7 @@ impl Message<'_> {
         }
         for name in [HeaderName::Authorization, HeaderName::WwwAuthenticate] {
             for value in self.headers(name) {
-                AuthParams::parse(value).map_err(|e| e.in_header(name.as_str()))?;
+                in_header(AuthParams::parse(value), name)?;
             }
         }
         if let Some(media) = self.content_type() {
@@ -123,6 +123,5 @@ impl Message<'_> {
 }
 
 fn address(name: HeaderName, element: &[u8]) -> Result<(), HeaderError> {
-    let address = NameAddr::parse(element).map_err(|e| e.in_header(name.as_str()))?;
-    address.params.check(name.as_str())
+    in_header(NameAddr::parse(element), name)?.params.check(name.as_str())
 }

@@ -60,6 +60,8 @@ pub(super) struct Head {
     /// Offset behind the empty line; None if the buffer ends before it.
     pub(super) end: Option<usize>,
     pub(super) flaw: Option<Flaw>,
+    /// Whether a value may have a CR or LF in it.
+    pub(super) folded: bool,
 }
 
 /// Leading CRLF (or LF) octets, which are no part of a message (RFC 3261 §7.5).
@@ -77,8 +79,8 @@ pub(super) fn leading_blank_lines(bytes: &[u8]) -> usize {
 /// Scans a head that begins at `from`, handing out each header field. A field that is no field (no colon, bad name)
 /// is left out and noted as the flaw. If the head does not end, `partial` says that more octets may come.
 pub(super) fn scan(bytes: &[u8], from: usize, partial: bool, mut field: impl FnMut(Field)) -> Head {
-    let mut head = Head { start: Span::new(from, from), end: None, flaw: None };
-    let mut scanner = Scanner { bytes, fields: 0, flaw: None, ends: None };
+    let mut head = Head { start: Span::new(from, from), end: None, flaw: None, folded: false };
+    let mut scanner = Scanner { bytes, fields: 0, flaw: None, ends: None, folded: false };
     let mut at = from;
     let mut open: Option<(usize, usize)> = None;
     let mut first = true;
@@ -91,6 +93,7 @@ pub(super) fn scan(bytes: &[u8], from: usize, partial: bool, mut field: impl FnM
             }
             first = false;
         } else if continued {
+            scanner.folded = true;
             match &mut open {
                 Some((_, to)) => *to = end,
                 None => scanner.note(Flaw::bad("the start line is folded")),
@@ -118,12 +121,13 @@ pub(super) fn scan(bytes: &[u8], from: usize, partial: bool, mut field: impl FnM
         if !partial {
             scanner.close(open, &mut field);
             if rest > 0 && !first {
+                scanner.folded = true;
                 scanner.close(Some((at, bytes.len())), &mut field);
             }
             scanner.note(Flaw::unframed("no empty line after the header fields"));
         }
     }
-    head.flaw = scanner.flaw;
+    (head.flaw, head.folded) = (scanner.flaw, scanner.folded);
     head
 }
 
@@ -133,6 +137,7 @@ struct Scanner<'b> {
     flaw: Option<Flaw>,
     /// Whether lines end in CRLF (true) or in LF alone; both in one head is a way to smuggle lines.
     ends: Option<bool>,
+    folded: bool,
 }
 
 impl Scanner<'_> {
@@ -141,6 +146,7 @@ impl Scanner<'_> {
     }
 
     /// End of the line's text, and start of the next line.
+    #[inline(always)]
     fn line(&mut self, at: usize, partial: bool) -> Option<(usize, usize)> {
         let mut from = at;
         loop {
@@ -151,6 +157,7 @@ impl Scanner<'_> {
                 // A CR at the very end may be half of a CRLF.
                 [_] if partial => return None,
                 _ => {
+                    self.folded = true;
                     self.note(Flaw::unframed("CR without LF"));
                     from = end + 1;
                     continue;
@@ -164,6 +171,7 @@ impl Scanner<'_> {
     }
 
     /// Hands out a field whose last line has been seen.
+    #[inline(always)]
     fn close(&mut self, open: Option<(usize, usize)>, field: &mut impl FnMut(Field)) {
         let Some((from, to)) = open else { return };
         if to - from > limits::LINE {

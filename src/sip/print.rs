@@ -1,6 +1,6 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
-use super::scan::{elements, is_token};
+use super::scan::{elements, is_token, trim_end};
 use super::{Fault, HeaderName, Message, NameAddr, Via};
 use line::{push_decimal, push_ip, push_value};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -125,10 +125,23 @@ fn push_known(out: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
     }
 }
 
+/// Appends what is in `from`, where it has no blanks around it.
+fn push_copy(out: &mut Vec<u8>, from: &Message<'_>, text: &[u8]) {
+    if from.is_folded() { push_value(out, text) } else { out.extend_from_slice(text) }
+}
+
 fn push_copies(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName) {
-    for value in from.headers(name) {
-        push_known(out, name, value);
+    if !matches!(name, HeaderName::ContentLength | HeaderName::Other) {
+        from.headers(name).for_each(|value| push_field(out, from, name, value));
     }
+}
+
+/// Appends a field that `from` has.
+fn push_field(out: &mut Vec<u8>, from: &Message<'_>, name: HeaderName, value: &[u8]) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    push_copy(out, from, value);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writing into a vector cannot fail; this keeps the formatter's result out of the way.
@@ -172,19 +185,19 @@ impl ResponseWriter {
         out.extend_from_slice(b"\r\n");
         for (i, value) in request.headers(HeaderName::Via).enumerate() {
             if i == 0 {
-                push_top_via(&mut out, value, source);
+                push_top_via(&mut out, request, value, source);
             } else {
-                push_known(&mut out, HeaderName::Via, value);
+                push_field(&mut out, request, HeaderName::Via, value);
             }
         }
         if let Some(value) = request.header(HeaderName::From) {
-            push_known(&mut out, HeaderName::From, value);
+            push_field(&mut out, request, HeaderName::From, value);
         }
         if let Some(value) = request.header(HeaderName::To) {
             out.extend_from_slice(b"To: ");
-            push_value(&mut out, value);
-            let tagged = match NameAddr::params(value) {
-                Ok(params) => params.has("tag"),
+            push_copy(&mut out, request, value);
+            let tagged = match NameAddr::halves(value) {
+                Ok((_, params)) => params.has("tag"),
                 Err(_) => value.windows(5).any(|w| w.eq_ignore_ascii_case(b";tag=")),
             };
             if !tagged && status > 100 && is_token(tag.as_bytes()) {
@@ -195,7 +208,7 @@ impl ResponseWriter {
         }
         for name in [HeaderName::CallId, HeaderName::CSeq] {
             if let Some(value) = request.header(name) {
-                push_known(&mut out, name, value);
+                push_field(&mut out, request, name, value);
             }
         }
         ResponseWriter { out }
@@ -244,27 +257,27 @@ impl ResponseWriter {
 }
 
 /// The request's first Via field, its first element told where it came from.
-fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
+fn push_top_via(out: &mut Vec<u8>, request: &Message<'_>, value: &[u8], source: SocketAddr) {
     let mut list = elements(value);
     let top = list.next().unwrap_or_default();
-    let Ok(via) = Via::parse(top) else { return push_known(out, HeaderName::Via, value) };
+    let Ok(via) = Via::parse(top) else { return push_field(out, request, HeaderName::Via, value) };
     let ip = source.ip().to_canonical();
     out.extend_from_slice(b"Via: ");
     // What the sender says about itself here counts for nothing (RFC 3261 §18.2.1, RFC 3581 §4).
     let ours = |name: &[u8]| name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport");
-    let rport = via.rport().is_some();
+    let rport = via.params.has("rport");
     if rport || via.params.has("received") {
-        push_value(out, top.strip_suffix(via.params.raw()).unwrap_or(top));
+        push_copy(out, request, trim_end(top.strip_suffix(via.params.raw()).unwrap_or(top)));
         for (name, value) in via.params.iter().filter(|(name, _)| !ours(name)) {
             out.push(b';');
-            push_value(out, name);
+            push_copy(out, request, name);
             if let Some(value) = value {
                 out.push(b'=');
-                push_value(out, value);
+                push_copy(out, request, value);
             }
         }
     } else {
-        push_value(out, top);
+        push_copy(out, request, top);
     }
     if rport || via.host.ip().map(|sent_by| sent_by.to_canonical()) != Some(ip) {
         out.extend_from_slice(b";received=");
@@ -276,7 +289,7 @@ fn push_top_via(out: &mut Vec<u8>, value: &[u8], source: SocketAddr) {
     }
     for element in list {
         out.extend_from_slice(b", ");
-        push_value(out, element);
+        push_copy(out, request, element);
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -120,6 +120,13 @@ pub(super) fn is_token(s: &[u8]) -> bool {
     !s.is_empty() && s.iter().all(|&b| is_token_octet(b))
 }
 
+/// Whether two names are the same in any case. As spelled alike is common, and cheaper to compare.
+#[inline]
+pub(super) fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let begin_alike = || a.first().map(u8::to_ascii_lowercase) == b.first().map(u8::to_ascii_lowercase);
+    a.len() == b.len() && begin_alike() && (a == b || a.eq_ignore_ascii_case(b))
+}
+
 /// Splits at the first `separator`; the second half is None if there is none.
 pub(super) fn split_once(s: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     match find(s, separator) {
@@ -206,7 +213,7 @@ impl<'a> Pair<'a> {
 
     #[inline]
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
-        self.name == name || self.name.eq_ignore_ascii_case(name)
+        is_same(self.name, name)
     }
 
     /// The value without quotes and escapes; empty if there is none.

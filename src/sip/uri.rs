@@ -1,13 +1,14 @@
 //! sip:, sips:, tel:, urn: and any other URI, borrowed (RFC 3261 §19.1, RFC 3966). Made by the address views and the
 //! Request-URI accessor; the registrar keys its records by [`Uri::aor`] and compares Contacts by [`Uri::equivalent`].
 use super::header::{HeaderError, Params};
-use super::scan::{escape_at, find, percent_decoded, split_once};
+use super::scan::{escape_at, find, percent_decoded, run, split_once};
 use std::borrow::Cow;
 use std::fmt;
 
 mod host;
 
 pub use host::Host;
+pub(super) use host::split_port;
 
 /// More parameters or headers than this in one URI are refused, which bounds every comparison.
 const MAX: usize = 64;
@@ -59,33 +60,91 @@ const FOREIGN: [bool; 256] = {
     table
 };
 
-/// Octets that mean something in a SIP URI, or may not be in it.
-const MARK: [bool; 256] = {
-    let mut table = FOREIGN;
-    let marks = b"@:?;&%";
-    let mut i = 0;
-    while i < marks.len() {
-        table[marks[i] as usize] = true;
-        i += 1;
+/// Octets that mean nothing but themselves in a SIP URI.
+const UNMARKED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0x21_u8;
+    while b <= 0x7e {
+        table[b as usize] = !FOREIGN[b as usize] && !matches!(b, b'@' | b':' | b'?' | b';' | b'&' | b'%');
+        b += 1;
     }
     table
 };
 
+/// Whether a part of a SIP URI has only octets that it may have, and digits behind each %; how often `separator` is
+/// among them.
+fn sound(part: &[u8], separator: u8) -> Result<usize, HeaderError> {
+    let mut separators = 0;
+    for (i, &b) in part.iter().enumerate().filter(|(_, b)| !UNMARKED[usize::from(**b)]) {
+        match b {
+            b':' | b'?' | b';' | b'&' => separators += usize::from(b == separator),
+            b'%' => drop(escape_at(&part[i..]).ok_or(bad("a % without two hexadecimal digits"))?),
+            b'@' => return Err(bad("more than one @")),
+            _ => return Err(foreign()),
+        }
+    }
+    Ok(separators)
+}
+
 impl<'a> Uri<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, HeaderError> {
+        match text {
+            [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => Uri::sip(false, rest),
+            [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => Uri::sip(true, rest),
+            _ => Self::of_other_scheme(text),
+        }
+    }
+
+    /// What is behind `sip:` or `sips:`.
+    fn sip(secure: bool, text: &'a [u8]) -> Result<Self, HeaderError> {
+        // A user part may hold ";" and "?"; behind it no "@" may stand bare, so the first one ends it.
+        let plain = run(text, &UNMARKED);
+        let at = match text.get(plain) {
+            Some(b'@') => Some(plain),
+            Some(_) => find(text, b'@'),
+            None => None,
+        };
+        let (user, password, place) = match at {
+            None => (None, None, text),
+            Some(at) => {
+                let (user, password) = match &text[..at] {
+                    user if at == plain => (user, None),
+                    info => {
+                        sound(info, b':')?;
+                        split_once(info, b':')
+                    }
+                };
+                if user.is_empty() {
+                    return Err(bad("an empty user part"));
+                }
+                (Some(user), password, &text[at + 1..])
+            }
+        };
+        let (host, rest) = Host::split(place).ok_or(bad("no proper host"))?;
+        let (port, rest) = match rest {
+            [b':', digits @ ..] => split_port(digits).map(|(port, rest)| (Some(port), rest)).ok_or(bad("no port"))?,
+            rest => (None, rest),
+        };
+        let (params, headers) = match rest {
+            [] => (rest, None),
+            [b';' | b'?', ..] => split_once(rest, b'?'),
+            _ => return Err(bad("no proper host and port")),
+        };
+        let headers = headers.unwrap_or_default();
+        if sound(params, b';')? > MAX || sound(headers, b'&')? > MAX {
+            return Err(bad("too many parameters"));
+        }
+        Ok(Uri::Sip(SipUri { secure, user, password, host, port, params: Params(params), headers }))
+    }
+
+    fn of_other_scheme(text: &'a [u8]) -> Result<Self, HeaderError> {
         let colon = text.iter().position(|&b| b == b':').ok_or(bad("no scheme"))?;
         let (scheme, rest) = (&text[..colon], &text[colon + 1..]);
-        let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
-        if is(b"sip") {
-            return SipUri::after_scheme(false, rest).map(Uri::Sip);
-        } else if is(b"sips") {
-            return SipUri::after_scheme(true, rest).map(Uri::Sip);
-        }
         if text.iter().any(|&b| FOREIGN[usize::from(b)]) {
             return Err(foreign());
         }
-        if is(b"tel") {
-            let (number, params) = rest.split_at(position(rest, b';'));
+        if scheme.eq_ignore_ascii_case(b"tel") {
+            let (number, params) = rest.split_at(find(rest, b';').unwrap_or(rest.len()));
             if !number.iter().any(u8::is_ascii_hexdigit) || !number.iter().all(|&b| is_phone_octet(b)) {
                 return Err(bad("not a telephone number"));
             }
@@ -169,57 +228,7 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// Where the parts of a SIP URI begin, and how many parameters and headers there are.
-#[derive(Default)]
-struct Marks {
-    colon: Option<usize>,
-    params: Option<usize>,
-    headers: Option<usize>,
-    semicolons: usize,
-    ampersands: usize,
-}
-
 impl<'a> SipUri<'a> {
-    fn after_scheme(secure: bool, text: &'a [u8]) -> Result<Self, HeaderError> {
-        // One walk notes where the parts begin. Neither parameters nor headers may hold a bare "@", but a user part may
-        // hold ";" and "?": what was noted before the "@" is forgotten there.
-        let mut user_end = None;
-        let mut marks = Marks::default();
-        for (i, &b) in text.iter().enumerate().filter(|(_, b)| MARK[usize::from(**b)]) {
-            match b {
-                b'@' if user_end.is_some() => return Err(bad("more than one @")),
-                b'@' => user_end = Some((i, std::mem::take(&mut marks).colon)),
-                b':' => marks.colon = marks.colon.or(Some(i)),
-                b'?' => marks.headers = marks.headers.or(Some(i)),
-                b';' if marks.headers.is_none() => {
-                    marks.params = marks.params.or(Some(i));
-                    marks.semicolons += 1;
-                }
-                b'&' if marks.headers.is_some() => marks.ampersands += 1,
-                b';' | b'&' => {}
-                b'%' => {
-                    escape_at(&text[i..]).ok_or(bad("a % without two hexadecimal digits"))?;
-                }
-                _ => return Err(foreign()),
-            }
-        }
-        let (user, password, place) = match user_end {
-            Some((0, _) | (_, Some(0))) => return Err(bad("an empty user part")),
-            Some((end, None)) => (Some(&text[..end]), None, end + 1),
-            Some((end, Some(colon))) => (Some(&text[..colon]), Some(&text[colon + 1..end]), end + 1),
-            None => (None, None, 0),
-        };
-        if marks.semicolons > MAX || marks.ampersands > MAX {
-            return Err(bad("too many parameters"));
-        }
-        let headers_at = marks.headers.unwrap_or(text.len());
-        let params_at = marks.params.unwrap_or(headers_at);
-        let (host, port) = Host::with_port(&text[place..params_at]).ok_or(bad("no proper host and port"))?;
-        let params = Params(&text[params_at..headers_at]);
-        let headers = text.get(headers_at + 1..).unwrap_or_default();
-        Ok(SipUri { secure, user, password, host, port, params, headers })
-    }
-
     /// A URI parameter's value with its escapes resolved, Some("") without value. Unlike [`Params::get`] it knows
     /// a name that is escaped (`%6C%72` is `lr`).
     pub fn param(&self, name: &str) -> Option<Cow<'a, [u8]>> {
@@ -382,14 +391,6 @@ fn same_tel_params(a: &Params<'_>, b: &Params<'_>) -> bool {
 
 fn is_phone_octet(b: u8) -> bool {
     b.is_ascii_hexdigit() || matches!(b, b'+' | b'*' | b'#' | b'-' | b'.' | b'(' | b')')
-}
-
-fn position(s: &[u8], wanted: u8) -> usize {
-    find(s, wanted).unwrap_or(s.len())
-}
-
-fn count(s: &[u8], wanted: u8) -> usize {
-    s.iter().filter(|&&b| b == wanted).count()
 }
 
 fn push_host(out: &mut String, host: &Host<'_>) {

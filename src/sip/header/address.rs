@@ -17,22 +17,26 @@ pub struct NameAddr<'a> {
 }
 
 impl<'a> NameAddr<'a> {
+    #[inline]
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
         let (display, uri_raw, params) = Self::cut(value)?;
         Ok(NameAddr { display, uri: Uri::parse(uri_raw)?, uri_raw, params })
     }
 
-    /// The parameters behind an address whose URI nobody asks for, so that it may be any.
-    pub(in crate::sip) fn params(value: &'a [u8]) -> Result<Params<'a>, HeaderError> {
-        Self::cut(value).map(|(_, _, params)| params)
+    /// URI and parameters, without a look at what the URI is.
+    pub(in crate::sip) fn halves(value: &'a [u8]) -> Result<(&'a [u8], Params<'a>), HeaderError> {
+        Self::cut(value).map(|(_, uri_raw, params)| (uri_raw, params))
     }
 
     /// Display name, URI and parameters.
+    #[inline]
     #[expect(clippy::type_complexity)]
     fn cut(value: &'a [u8]) -> Result<(Option<Cow<'a, [u8]>>, &'a [u8], Params<'a>), HeaderError> {
         let bad = |why| HeaderError::new("address", why);
         let value = trim(value);
-        let (display, bracketed) = if value.first() == Some(&b'"') {
+        let (display, bracketed) = if let [b'<', rest @ ..] = value {
+            (None, Some(rest))
+        } else if value.first() == Some(&b'"') {
             let len = quoted_len(value).ok_or(bad("the display name's quotes do not end"))?;
             let (name, rest) = value.split_at(len);
             match trim_start(rest) {
@@ -43,10 +47,7 @@ impl<'a> NameAddr<'a> {
             // Only tokens and blanks may stand before a "<": the colon of a bare URI ends the search.
             let end = value.iter().position(|&b| !is_token_octet(b) && !is_blank(b)).unwrap_or(value.len());
             match value.get(end..) {
-                Some([b'<', rest @ ..]) => {
-                    let name = trim_end(&value[..end]);
-                    (if name.is_empty() { None } else { Some(unfolded(name)) }, Some(rest))
-                }
+                Some([b'<', rest @ ..]) => (Some(unfolded(trim_end(&value[..end]))), Some(rest)),
                 _ => (None, None),
             }
         };

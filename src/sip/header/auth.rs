@@ -52,15 +52,16 @@ impl<'a> AuthParams<'a> {
     fn checked(scheme: &'a [u8], rest: &'a [u8]) -> Result<Self, HeaderError> {
         let bad = |why| Err(HeaderError::new("credentials", why));
         let (mut first, mut count, mut behind) = ([Pair::default(); FIRST], 0, Some(rest));
-        let mut pairs = Pairs(behind);
-        let mut i = 0;
-        while let Some(pair) = pairs.next() {
-            if let Some(slot) = first.get_mut(count) {
-                *slot = pair;
-                count += 1;
-                behind = pairs.0;
-            }
-            let Pair { name, value, plain } = pair;
+        // What nearly all look like needs no closer look.
+        while let Some(slot) = first.get_mut(count)
+            && let Some((pair, next)) = behind.and_then(|rest| Pair::plain(rest, b','))
+            && pair.value.is_some()
+        {
+            *slot = pair;
+            count += 1;
+            behind = next;
+        }
+        for (i, Pair { name, value, plain }) in Pairs(behind).enumerate() {
             let Some(value) = value else { return bad("a parameter has no =") };
             if !plain && !is_token(name) {
                 return bad("a parameter has no proper name");
@@ -73,10 +74,9 @@ impl<'a> AuthParams<'a> {
             if !sound {
                 return bad("a parameter has no proper value");
             }
-            if i == MAX {
+            if count + i == MAX {
                 return bad("too many parameters");
             }
-            i += 1;
         }
         Ok(AuthParams { scheme, first, count, rest: behind })
     }

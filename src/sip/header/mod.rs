@@ -30,10 +30,15 @@ impl HeaderError {
     pub(crate) fn new(header: &'static str, why: &'static str) -> HeaderError {
         HeaderError { header, why }
     }
-    /// The same cause, told of the field that holds the value.
-    pub(crate) fn in_header(self, header: &'static str) -> HeaderError {
-        HeaderError { header, ..self }
+}
+
+/// An error told of the field that holds the value; what was read stays where it is.
+#[inline(always)]
+pub(super) fn in_header<T>(mut read: Result<T, HeaderError>, name: HeaderName) -> Result<T, HeaderError> {
+    if let Err(error) = &mut read {
+        error.header = name.as_str();
     }
+    read
 }
 
 /// RFC 3261 §20.16: a number below 2^31 and the method.

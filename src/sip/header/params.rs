@@ -1,6 +1,6 @@
 //! Parameters behind a value: `;name=value`, `;name="quoted"`, `;name` (RFC 3261 §25.1 generic-param).
 use super::HeaderError;
-use crate::sip::scan::{Pair, find_unquoted, is_blank, is_token, quoted_len, trim, trim_start};
+use crate::sip::scan::{Pair, find_unquoted, is_blank, is_same, is_token, quoted_len, trim, trim_start};
 use std::borrow::Cow;
 
 /// More parameters than this on one value are refused; it also bounds every search for duplicates.
@@ -32,7 +32,20 @@ impl<'a> Params<'a> {
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<Pair<'a>> {
-        self.pairs().find(|pair| pair.is_named(name))
+        let mut rest = self.pairs();
+        loop {
+            let s = trim_start(rest.0?);
+            // Only what begins as the name does is read: the others are stepped over.
+            if s.get(..name.len()).is_some_and(|start| is_same(start, name)) {
+                rest.0 = Some(s);
+                match rest.next() {
+                    Some(pair) if pair.name.len() == name.len() => return Some(pair),
+                    _ => {}
+                }
+            } else {
+                rest.0 = find_unquoted(s, b';').and_then(|end| s.get(end + 1..));
+            }
+        }
     }
 
     /// (name, raw value with quotes kept; None if no "=")
@@ -63,18 +76,24 @@ impl<'a> Params<'a> {
             return Ok(());
         }
         let bad = |why| Err(HeaderError::new(header, why));
-        let mut names: [&[u8]; MAX] = [b""; MAX];
+        // Few have more than a handful; room for all that may be would cost more than to read them.
+        let (mut few, mut many): ([&[u8]; 8], _) = ([b""; 8], Vec::new());
         for (i, Pair { name, value, plain }) in self.pairs().enumerate() {
-            let Some(slot) = names.get_mut(i) else { return bad("too many parameters") };
-            *slot = name;
+            if i == MAX {
+                return bad("too many parameters");
+            }
             if !plain && !is_token(name) {
                 return bad("a parameter has no proper name");
             }
             if !plain && !value.is_none_or(is_value) {
                 return bad("a parameter has no proper value");
             }
-            if names.iter().take(i).any(|n| n.eq_ignore_ascii_case(name)) {
+            if few.iter().take(i).chain(&many).any(|n| n.eq_ignore_ascii_case(name)) {
                 return bad("a parameter is there twice");
+            }
+            match few.get_mut(i) {
+                Some(slot) => *slot = name,
+                None => many.push(name),
             }
         }
         Ok(())

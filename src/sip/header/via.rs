@@ -1,7 +1,7 @@
 //! One Via element: `SIP/2.0/UDP host:port;params` (RFC 3261 §20.42, RFC 3581).
 use super::{HeaderError, Params};
-use crate::sip::scan::{decimal, find, is_blank, split_token, trim, trim_start};
-use crate::sip::uri::Host;
+use crate::sip::scan::{decimal, is_blank, split_token, trim, trim_start};
+use crate::sip::uri::{Host, split_port};
 use std::net::IpAddr;
 
 #[derive(Debug, Clone)]
@@ -18,20 +18,40 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
         let bad = |why| HeaderError::new("Via", why);
-        // Blanks may stand around each slash, so the pieces are cut off one by one.
-        let (protocol, rest) = until_slash(trim(value)).ok_or(bad("no protocol"))?;
-        let (version, rest) = until_slash(rest).ok_or(bad("no protocol version"))?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() {
-            return Err(bad("not SIP"));
-        }
+        let value = trim(value);
+        let (version, rest) = match value.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => (&value[4..7], trim_start(rest)),
+            None => Self::protocol(value)?,
+        };
         let (transport, rest) = split_token(rest);
         if transport.is_empty() || !rest.first().is_some_and(|&b| is_blank(b)) {
             return Err(bad("no transport and sent-by"));
         }
-        let end = find(rest, b';').unwrap_or(rest.len());
-        let (sent_by, params) = rest.split_at(end);
-        let (host, port) = Host::with_port(trim(sent_by)).ok_or(bad("the sent-by is not host and port"))?;
+        let no_place = || bad("the sent-by is not host and port");
+        let (host, rest) = Host::split(trim_start(rest)).ok_or_else(no_place)?;
+        let (port, params) = match trim_start(rest) {
+            [b':', digits @ ..] => {
+                let (port, rest) = split_port(trim_start(digits)).ok_or_else(no_place)?;
+                (Some(port), trim_start(rest))
+            }
+            rest => (None, rest),
+        };
+        if !matches!(params, [] | [b';', ..]) {
+            return Err(no_place());
+        }
         Ok(Via { version, transport, host, port, params: Params(params) })
+    }
+
+    /// Version and the rest, of a protocol that is not written as most write it.
+    fn protocol(value: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), HeaderError> {
+        let bad = |why| HeaderError::new("Via", why);
+        // Blanks may stand around each slash, so the pieces are cut off one by one.
+        let (protocol, rest) = until_slash(value).ok_or(bad("no protocol"))?;
+        let (version, rest) = until_slash(rest).ok_or(bad("no protocol version"))?;
+        if !protocol.eq_ignore_ascii_case(b"SIP") || version.is_empty() {
+            return Err(bad("not SIP"));
+        }
+        Ok((version, rest))
     }
 
     pub fn branch(&self) -> Option<&'a [u8]> {

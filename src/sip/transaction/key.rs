@@ -59,39 +59,37 @@ impl Keying {
     /// So is the peer's IP address: an answer kept for one host is never shown to another.
     pub fn key(&self, request: &Message<'_>, from: IpAddr) -> Result<Key, HeaderError> {
         let via = request.top_via()?;
-        let mut digest = Twin(self.0.build_hasher(), self.1.build_hasher());
-        from.hash(&mut digest);
-        request.method().hash(&mut digest);
-        request.header(HeaderName::CallId).hash(&mut digest);
+        let mut digest = Digest::new(self.0.build_hasher(), self.1.build_hasher());
+        digest.address(from);
+        digest.text(request.method());
+        digest.optional(request.header(HeaderName::CallId));
         match request.cseq() {
-            Ok(cseq) => (cseq.number, cseq.method).hash(&mut digest),
-            Err(_) => request.header(HeaderName::CSeq).hash(&mut digest),
+            Ok(cseq) => {
+                digest.number(cseq.number);
+                digest.text(cseq.method);
+            }
+            Err(_) => digest.optional(request.header(HeaderName::CSeq)),
         }
         match via.branch().filter(|branch| has_cookie(branch)) {
             Some(branch) => {
-                digest.write_u8(1);
-                branch.hash(&mut digest);
+                digest.octets(&[1]);
+                digest.text(branch);
                 match via.host {
-                    Host::Name(name) => {
-                        for byte in name {
-                            digest.write_u8(byte.to_ascii_lowercase());
-                        }
-                        digest.write_u8(0);
-                    }
-                    Host::V4(addr) => addr.hash(&mut digest),
-                    Host::V6(addr) => addr.hash(&mut digest),
+                    Host::Name(name) => digest.lowered(name),
+                    Host::V4(address) => digest.address(address.into()),
+                    Host::V6(address) => digest.address(address.into()),
                 }
-                via.port.hash(&mut digest);
+                digest.number(via.port.map_or(u32::MAX, u32::from));
             }
             None => {
-                digest.write_u8(0);
-                request.header(HeaderName::Via).hash(&mut digest);
-                request.request_uri_raw().hash(&mut digest);
-                tag(request.header(HeaderName::From), request.from()).hash(&mut digest);
-                tag(request.header(HeaderName::To), request.to()).hash(&mut digest);
+                digest.octets(&[0]);
+                digest.optional(request.header(HeaderName::Via));
+                digest.text(request.request_uri_raw());
+                digest.optional(tag(request.header(HeaderName::From), request.from()).as_deref());
+                digest.optional(tag(request.header(HeaderName::To), request.to()).as_deref());
             }
         }
-        Ok(Key(digest.0.finish(), digest.1.finish()))
+        Ok(digest.key())
     }
 }
 
@@ -109,16 +107,83 @@ fn tag(raw: Option<&[u8]>, parsed: Result<crate::sip::NameAddr<'_>, HeaderError>
     }
 }
 
-/// Two digests of one input.
-struct Twin<H>(H, H);
+/// Two digests of one input, which is gathered first: a hasher takes one long piece far sooner than many short ones.
+/// Every piece tells its length or has but one, so that no two inputs are alike when put together.
+struct Digest<H> {
+    hashers: (H, H),
+    gathered: [u8; 128],
+    len: usize,
+}
 
-impl<H: Hasher> Hasher for Twin<H> {
-    fn finish(&self) -> u64 {
-        self.0.finish()
+impl<H: Hasher> Digest<H> {
+    fn new(one: H, other: H) -> Self {
+        Digest { hashers: (one, other), gathered: [0; 128], len: 0 }
     }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
-        self.1.write(bytes);
+
+    fn octets(&mut self, octets: &[u8]) {
+        if let Some(place) = self.gathered.get_mut(self.len..).and_then(|free| free.get_mut(..octets.len())) {
+            place.copy_from_slice(octets);
+            self.len += octets.len();
+        } else {
+            self.pass_on();
+            self.hashers.0.write(octets);
+            self.hashers.1.write(octets);
+        }
+    }
+
+    /// The hashers get what is gathered.
+    fn pass_on(&mut self) {
+        let gathered = self.gathered.get(..self.len).unwrap_or_default();
+        self.hashers.0.write(gathered);
+        self.hashers.1.write(gathered);
+        self.len = 0;
+    }
+
+    fn number(&mut self, number: u32) {
+        self.octets(&number.to_ne_bytes());
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.number(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        self.octets(text);
+    }
+
+    fn optional(&mut self, text: Option<&[u8]>) {
+        self.octets(&[u8::from(text.is_some())]);
+        self.text(text.unwrap_or_default());
+    }
+
+    /// A host name, which has no case.
+    fn lowered(&mut self, name: &[u8]) {
+        self.octets(&[0]);
+        let mut lower = [0; 256];
+        match lower.get_mut(..name.len()) {
+            Some(lower) => {
+                lower.copy_from_slice(name);
+                lower.make_ascii_lowercase();
+                self.text(lower);
+            }
+            // Longer than any name.
+            None => self.text(name),
+        }
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                self.octets(&[4]);
+                self.octets(&address.octets());
+            }
+            IpAddr::V6(address) => {
+                self.octets(&[6]);
+                self.octets(&address.octets());
+            }
+        }
+    }
+
+    fn key(mut self) -> Key {
+        self.pass_on();
+        Key(self.hashers.0.finish(), self.hashers.1.finish())
     }
 }
 

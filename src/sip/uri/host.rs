@@ -1,6 +1,5 @@
 //! Host of a URI or a Via: a name, an IPv4 or an IPv6 address (RFC 3261 §25.1).
-use super::{count, position};
-use crate::sip::scan::{decimal, run, trim};
+use crate::sip::scan::{decimal, find, run};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,31 +24,25 @@ const LABEL: [bool; 256] = {
 impl<'a> Host<'a> {
     /// A host name, an IPv4 address, or an IPv6 address in brackets.
     pub fn parse(text: &'a [u8]) -> Option<Host<'a>> {
-        if let [b'[', inner @ .., b']'] = text {
-            return std::str::from_utf8(inner).ok()?.parse().ok().map(Host::V6);
-        }
-        if text.last()?.is_ascii_digit() {
-            let address = ipv4(text);
-            if address.is_some() || (count(text, b'.') == 3 && text.iter().all(|&b| b.is_ascii_digit() || b == b'.')) {
-                return address.map(Host::V4);
-            }
-        }
-        (text.len() <= 255 && is_name(text)).then_some(Host::Name(text))
+        Self::split(text).filter(|(_, rest)| rest.is_empty()).map(|(host, _)| host)
     }
 
-    /// `host[:port]`; blanks around the colon are let through, as a Via may have them.
-    pub(in crate::sip) fn with_port(text: &'a [u8]) -> Option<(Host<'a>, Option<u16>)> {
-        let host_end = match text.first()? {
-            b'[' => position(text, b']') + 1,
-            _ => text.iter().position(|&b| b == b':').unwrap_or(text.len()),
-        };
-        let (host, rest) = text.split_at_checked(host_end)?;
-        let port = match trim(rest) {
-            [] => None,
-            [b':', digits @ ..] => Some(decimal(trim(digits)).and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)?),
-            _ => return None,
-        };
-        Some((Host::parse(trim(host))?, port))
+    /// The host that `text` begins with, and what is behind it.
+    #[inline]
+    pub(in crate::sip) fn split(text: &'a [u8]) -> Option<(Host<'a>, &'a [u8])> {
+        if let [b'[', inner @ ..] = text {
+            let (address, rest) = inner.split_at(find(inner, b']')?);
+            return Some((Host::V6(std::str::from_utf8(address).ok()?.parse().ok()?), &rest[1..]));
+        }
+        let (name, rest) = text.split_at(name_len(text));
+        if name.last()?.is_ascii_digit() {
+            match ipv4(name) {
+                Some(address) => return Some((Host::V4(address), rest)),
+                None if is_quad(name) => return None,
+                None => {}
+            }
+        }
+        (name.len() <= 255).then_some((Host::Name(name), rest))
     }
 
     /// The address, if the host is one.
@@ -80,16 +73,27 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// Labels with dots between, none of them empty but the root.
-fn is_name(text: &[u8]) -> bool {
+/// Length of the host name at the start of `text`: labels with dots between, none of them empty but the root.
+fn name_len(text: &[u8]) -> usize {
     let mut rest = text;
     loop {
         match rest.split_at(run(rest, &LABEL)) {
-            (_, []) => return true,
             ([_, ..], [b'.', next @ ..]) => rest = next,
-            _ => return false,
+            (_, behind) => return text.len() - behind.len(),
         }
     }
+}
+
+/// The port that `text` begins with, and what is behind it.
+pub(in crate::sip) fn split_port(text: &[u8]) -> Option<(u16, &[u8])> {
+    let (digits, rest) = text.split_at(text.iter().take_while(|b| b.is_ascii_digit()).count());
+    let port = decimal(digits).and_then(|n| u16::try_from(n).ok()).filter(|port| *port != 0)?;
+    Some((port, rest))
+}
+
+/// What can only be meant as an IPv4 address.
+fn is_quad(text: &[u8]) -> bool {
+    text.iter().filter(|&&b| b == b'.').count() == 3 && text.iter().all(|&b| b.is_ascii_digit() || b == b'.')
 }
 
 /// Four numbers without leading zeros, which some would read as octal.
