@@ -185,7 +185,7 @@ fn stages_neighbours_and_keys() {
 fn capabilities_are_checked_one_by_one() {
     let fault = |text: &str| fault(&format!("[capabilities]\n{text}"));
     assert_eq!(fault("htttp = []"), "x/plugin.toml:6: unknown capability \"htttp\" (did you mean \"http\"?)");
-    assert!(fault("redis = true").contains("(known are http, shared, store, metric, hss, timer)"));
+    assert!(fault("redis = true").contains("(known are http, shared, store, metric, hss, timer, trust)"));
     assert_eq!(fault("log = true"), "x/plugin.toml:6: log is no capability (it is always there: take this out)");
     assert!(fault("http = true").contains("http: expected a list of strings, found a boolean"));
     assert!(
@@ -194,6 +194,7 @@ fn capabilities_are_checked_one_by_one() {
     assert!(fault("http = [\"*\"]").contains("expected \"https://host\""));
     assert!(fault("http = [\"config.url\"]").contains("there is no config property \"url\""));
     assert!(fault("hss = 1").contains("hss: expected true or false"));
+    assert!(fault("trust = 1").contains("trust: expected true or false"));
     assert!(fault("shared = \"1 MiB\"").contains("shared: expected true or a quota (shared = { quota = \"1 MiB\" })"));
     assert!(fault("shared = { quota = \"1 GiB\" }").contains("shared: quota is from 1 KiB to 64 MiB"));
     assert!(fault("shared = { quota = \"10\" }").contains("expected a size"));
