@@ -88,6 +88,7 @@ fn forward() -> Case {
         addresses: Vec::new(),
         key_transport: KeyTransport::PlaintextAllowed,
         trusted: true,
+        tells_hss: false,
     };
     let (impu, naf, btid) = (Impu::from("sip:alice@ims.example"), naf(), Btid::new(&RAND, "bsf.ims.example"));
     let services = BroadcastSubscription::All;
