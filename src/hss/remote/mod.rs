@@ -395,16 +395,10 @@ impl Hss for RemoteHss {
         state: BroadcastState,
         now: Now,
     ) -> Answer<'a, Result<(), HssError>> {
-        if !self.settings.sh {
-            return Answer::now(Ok(()));
+        match self.settings.sh {
+            true => Answer::later(self.write_registration(impu, state, now)),
+            false => Answer::now(Ok(())),
         }
-        Answer::later(async move {
-            let registered = state.state;
-            let told = self.update_repository(impu, state).await;
-            // Also where it could not be told: what comes of the registration is the HSS's to say all the same.
-            self.attend(impu, registered, now);
-            told
-        })
     }
 
     /// Cx has no such question: the private identity is the public one without its scheme (TS 24.229 §5.4.1.2.1).

@@ -86,7 +86,7 @@ fn changes_of_who_is_registered_for_broadcast_are_subscribed_to_for_as_long() {
         once: false,
         until: Some(NOW.unix + LASTS),
     };
-    assert_eq!(asked, [expected.clone()]);
+    assert_eq!(asked, std::slice::from_ref(&expected));
     bed.tell(RegState::Registered);
     assert!(bed.subscribe(Duration::from_secs(1799), base::SUCCESS, hour).is_empty());
     assert_eq!(bed.subscribe(Duration::from_secs(1800), base::SUCCESS, NOTHING).len(), 1);

@@ -4,6 +4,7 @@
 //! node wrote or this one has restarted, it is read from the HSS and the change sent again.
 
 use super::{RemoteHss, verdict};
+use crate::clock::Now;
 use crate::diameter::dictionary::{application, command};
 use crate::diameter::fault::tgpp;
 use crate::diameter::sh::data::{Repository, ShData};
@@ -92,15 +93,35 @@ impl Repositories {
 }
 
 impl RemoteHss {
-    pub(super) async fn update_repository(&self, impu: &Impu, state: BroadcastState) -> Result<(), HssError> {
-        let (change, mut sequence) = self.repositories.begin(impu);
+    pub(super) async fn write_registration(
+        &self,
+        impu: &Impu,
+        state: BroadcastState,
+        now: Now,
+    ) -> Result<(), HssError> {
+        let (change, sequence) = self.repositories.begin(impu);
+        let told = self.update_repository(impu, &state, change, sequence).await;
+        // Also where it could not be told: what comes of the registration is the HSS's to say all the same.
+        if !self.repositories.is_overtaken(impu, change) {
+            self.attend(impu, state.state, now);
+        }
+        told
+    }
+
+    async fn update_repository(
+        &self,
+        impu: &Impu,
+        state: &BroadcastState,
+        change: u64,
+        mut sequence: Option<u16>,
+    ) -> Result<(), HssError> {
         for attempt in 0..TRIES {
             if attempt > 0 && self.repositories.is_overtaken(impu, change) {
                 return Ok(());
             }
             let next = sequence.map_or(0, repository::next);
             self.repositories.writes(impu, next);
-            let data = Repository { service: SERVICE.into(), sequence: next, data: Some(repository::write(&state)) };
+            let data = Repository { service: SERVICE.into(), sequence: next, data: Some(repository::write(state)) };
             let document = ShData { repository: vec![data], ..ShData::default() }.write();
             let update = ProfileUpdateRequest {
                 user: User::Public(impu.clone()),

@@ -98,17 +98,19 @@ fn is_quad(text: &[u8]) -> bool {
 
 /// Four numbers without leading zeros, which some would read as octal.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let (mut octets, mut at, mut digits) = ([0u8; 4], 0, 0);
-    for &b in text {
-        let octet = octets.get_mut(at)?;
-        match b {
-            b'.' if digits > 0 => (at, digits) = (at + 1, 0),
-            b'0'..=b'9' if digits == 0 || *octet > 0 => {
-                *octet = octet.checked_mul(10)?.checked_add(b - b'0')?;
-                digits += 1;
-            }
-            _ => return None,
+    let (mut octets, mut rest) = ([0u8; 4], text);
+    for (i, octet) in octets.iter_mut().enumerate() {
+        if i > 0 {
+            rest = rest.strip_prefix(b".")?;
         }
+        let (number, behind) = match rest {
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', behind @ ..] => (decimal(&[*a, *b, *c])?, behind),
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', behind @ ..] => (decimal(&[*a, *b])?, behind),
+            [a @ b'0'..=b'9', behind @ ..] => (decimal(&[*a])?, behind),
+            _ => return None,
+        };
+        *octet = u8::try_from(number).ok()?;
+        rest = behind;
     }
-    (at == 3 && digits > 0).then(|| octets.into())
+    rest.is_empty().then(|| octets.into())
 }
