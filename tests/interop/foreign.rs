@@ -158,8 +158,13 @@ impl Script {
         wait_for(|| self.got(name).into_iter().nth(n - 1))
     }
 
+    /// A fault is in place when this returns: what comes next meets it.
     pub fn order(&mut self, order: Value) {
+        let before = self.said().len();
         writeln!(self.input.as_mut().unwrap(), "{order}").unwrap();
+        if order["do"] == "fault" {
+            wait_for(|| self.said().iter().skip(before).any(|one| one["done"] == "fault").then_some(()));
+        }
     }
 
     /// Has it send a request; what came of it.

@@ -196,6 +196,7 @@ fn a_foreign_hss_says_who_is_not_registered_and_hears_of_the_operators_end() {
     assert_eq!([options_for(port, &card.impu), options_for(port, &card.impu)], [Some(480); 2]);
     assert_eq!(options_for(port, "sip:nobody@home1.net"), Some(404));
     let kind = |sar: &Value| avp(sar, &["Server-Assignment-Type"]).and_then(Value::as_u64);
+    hss.wait_got("SAR", 2);
     let asked = hss.got("SAR");
     assert_eq!(asked.iter().map(kind).collect::<Vec<_>>(), [Some(3), Some(3)], "once each");
     assert_eq!(
@@ -205,7 +206,7 @@ fn a_foreign_hss_says_who_is_not_registered_and_hears_of_the_operators_end() {
     assert_registered(&terminal(&bed, "register", &card, &[]));
     assert_eq!(options_for(port, &card.impu), Some(200));
     bed.imscript_ok(&["registration", "end", &card.impu, "--data-dir", "ims-data"]);
-    assert_eq!(kind(hss.got("SAR").last().unwrap()), Some(8));
+    assert_eq!(kind(&hss.wait_got("SAR", 4)), Some(8));
 }
 
 /// Sh-Data with the broadcast registration as somebody else leaves it.
