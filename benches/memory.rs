@@ -238,7 +238,7 @@ fn main() {
             state: RegState::Registered,
             server: "bsm".into(),
             naf_fqdn: NAF.into(),
-            btid: bootstraps.of_impi(&impi(n), now).map(|held| held.btid.text().into()),
+            btid: bootstraps.of_impi(&impi(n), now).map(|held| held.btid.text()),
         };
         hss.broadcast_update(&Impu::new(format!("sip:{}", name(n))), state, now).wait().expect("told");
         if n + 1 == users {

@@ -118,7 +118,7 @@ fn ks_naf(args: &KsNafArgs) -> Result<()> {
     let mut fields = Fields::default();
     fields.octets("ks", &ks.0);
     if let Some(domain) = &args.bsf_domain {
-        fields.text("b_tid", &new_btid(&rand, domain)?.text());
+        fields.text("b_tid", new_btid(&rand, domain)?.text());
     }
     if let Some(sqn) = &args.sqn {
         let vector = keys.generate(rand, Sqn::from_octets(unhex_array("--sqn", sqn)?), amf);
@@ -155,7 +155,7 @@ fn btid(args: &BtidArgs) -> Result<()> {
         _ => anyhow::bail!("--rand with --bsf-domain, or --parse"),
     };
     Fields::default()
-        .text("b_tid", &btid.text())
+        .text("b_tid", btid.text())
         .octets("rand", &btid.rand().0)
         .text("bsf_domain", btid.bsf_domain())
         .print(args.json)

@@ -364,9 +364,11 @@ pub(super) fn keys_text(
     Ok(serde_json::to_vec(&all)?)
 }
 
+/// `impus`: the implicit set, to be shared where it is the same.
 pub(super) fn read_keys(
     text: &[u8],
     impi: &Impi,
+    impus: &Arc<[Impu]>,
     seal: &Seal,
     context: &str,
     times: Times,
@@ -378,7 +380,10 @@ pub(super) fn read_keys(
         let rand = STANDARD.decode(&key.rand).ok().and_then(|octets| octets.try_into().ok());
         let bootstrap = Bootstrap {
             impi: impi.clone(),
-            impus: key.impus.into_iter().map(Impu::new).collect(),
+            impus: match impus.iter().map(Impu::as_str).eq(key.impus.iter().map(String::as_str)) {
+                true => impus.clone(),
+                false => key.impus.into_iter().map(Impu::new).collect(),
+            },
             ks: Ks(ks),
             rand: Rand(rand.ok_or(Unreadable::Value("RAND is not 16 octets"))?),
             btid: read_btid(&key.btid)?,

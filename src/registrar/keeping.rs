@@ -265,9 +265,15 @@ impl Kept for Users {
         let damaged = |why| Self::unreadable(key, why);
         let mut contacts = entity.field(CONTACTS).map(Contacts::read).transpose().map_err(damaged)?;
         let registration = contacts.as_mut().map(|c| c.registration(&impi, times)).transpose().map_err(damaged)?;
-        let leg = entity.field(LEG).map(LegDocument::read).transpose().map_err(damaged)?;
+        let mut leg = entity.field(LEG).map(LegDocument::read).transpose().map_err(damaged)?;
+        let impus = registration.as_ref().map(|registration| registration.impus.clone()).unwrap_or_default();
+        if let Some(leg) = &mut leg
+            && let Some(impu) = impus.iter().find(|impu| **impu == leg.impu)
+        {
+            leg.impu = impu.clone(); // one text for both
+        }
         let context = seal::context(key, KEYS);
-        let read = |text| read_keys(text, &impi, &self.seal, &context, times);
+        let read = |text| read_keys(text, &impi, &impus, &self.seal, &context, times);
         let keys = entity.field(KEYS).map(read).transpose().map_err(damaged)?.unwrap_or_default();
         let (gone, closed, untold) = match contacts {
             Some(Contacts { gone, closed, ending, .. }) => (gone, closed, ending),
