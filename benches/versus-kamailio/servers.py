@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
@@ -28,13 +29,13 @@ def install(*packages):
 
 
 def free_ports(count):
-    """Ports that are free for UDP and TCP now."""
+    """Ports that are free for UDP and TCP now, and below those that the kernel gives to sockets which ask for none."""
     held, ports = [], []
     while len(ports) < count:
         udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
         held += [udp, tcp]
         try:
-            udp.bind(("127.0.0.1", 0))
+            udp.bind(("127.0.0.1", random.randrange(20000, 32000)))
             tcp.bind(udp.getsockname())
         except OSError:
             continue
