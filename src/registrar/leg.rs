@@ -64,7 +64,6 @@ impl Scscf {
         source: &Source,
         asked: &Asked<'_>,
         turn: &Turn,
-        verify: verdict::Verify,
         portion: Option<Remembered>,
         profile: &Profile,
         new_key: Option<Arc<Bootstrap>>,
@@ -92,7 +91,7 @@ impl Scscf {
             true => Err(Refusal::because(status, cause)),
             false => Ok(LegOutcome::failed(cause)),
         };
-        let subscribed = match verify.subscription {
+        let subscribed = match turn.verify.subscription {
             verdict::Subscription::Never => Ok(profile.broadcast.is_subscribed()),
             how => self.is_subscribed(&asked.impi, how, &portion).await,
         };

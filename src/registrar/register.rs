@@ -92,6 +92,7 @@ impl Scscf {
             };
             (offer, turn.decide.verify(request, &ctx))
         };
+        turn.verify = verify;
         if let (Some(portion), verdict::When::BeforeChallenge) = (&portion, verify.at) {
             match self.is_subscribed(&asked.impi, verify.subscription, portion).await {
                 Ok(false) if portion.all_or_nothing => {
@@ -114,7 +115,7 @@ impl Scscf {
         let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(in_progress)?;
         match kind {
             Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
-            _ => self.admit(request, source, &asked, turn, plan, verify, authenticated).await,
+            _ => self.admit(request, source, &asked, turn, plan, authenticated).await,
         }
     }
 
@@ -201,7 +202,6 @@ impl Scscf {
         asked: &Asked<'_>,
         turn: &mut Turn,
         plan: Plan<'_>,
-        verify: verdict::Verify,
         authenticated: Authenticated,
     ) -> Result<Vec<u8>, Refusal> {
         let settings = &self.shared.settings;
@@ -244,9 +244,8 @@ impl Scscf {
             }
         }
         let expires = registration.expires_in(self.now().mono);
-        let outcome = self
-            .broadcast_leg(request, source, asked, turn, verify, authenticated.portion, &profile, new_key, expires)
-            .await;
+        let outcome =
+            self.broadcast_leg(request, source, asked, turn, authenticated.portion, &profile, new_key, expires).await;
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(refusal) => {

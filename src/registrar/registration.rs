@@ -211,7 +211,7 @@ impl Registration {
             if b.q != 1000 {
                 let _ = write!(contact, ";q=0.{:03}", b.q);
             }
-            contact.text(";expires=").number(b.expires_in(mono).into());
+            contact.text(";expires=").number(b.expires_in(mono));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::broadcast::identify::Portion;
 use crate::clock::Now;
 use crate::hss::RegState;
 use crate::identity::{Impi, Impu};
+use crate::policy::verdict;
 use crate::policy::{Context, Decide, Kind, Outcome, PortionView, Stage};
 use crate::sip::edit::{self, EditError};
 use crate::sip::transaction::Source;
@@ -24,6 +25,8 @@ pub(super) struct Turn {
     pub(super) impu: Option<Impu>,
     pub(super) visited_network: Option<String>,
     pub(super) all_or_nothing: bool,
+    /// How the subscription is checked.
+    pub(super) verify: verdict::Verify,
     /// State of the broadcast registration that the request had to do with, and the server.
     pub(super) broadcast: Option<RegState>,
     pub(super) server: Option<String>,
@@ -41,6 +44,7 @@ impl Turn {
             impu: None,
             visited_network: None,
             all_or_nothing: false,
+            verify: verdict::Verify::default(),
             broadcast: None,
             server: None,
             afterwards: RefCell::default(),
