@@ -267,14 +267,14 @@ impl<'a> SipUri<'a> {
             && same_headers(other.headers, self.headers)
     }
 
-    /// Each parameter of ours is in the other with an equal value, or absent there and one that may be.
+    /// Each parameter of ours is in the other with an equal value, or absent there and one that may be. Of one that
+    /// stands twice, as it must not (RFC 3261 §19.1.1), the first counts, as in [`SipUri::param`].
     fn params_agree_with(&self, other: &SipUri<'_>) -> bool {
-        self.params.iter().all(|(name, value)| {
-            let theirs = other.params.iter().find(|(n, _)| canonical_eq_ignore_case(n, name));
-            match theirs {
-                Some((_, theirs)) => canonical_eq_ignore_case(theirs.unwrap_or_default(), value.unwrap_or_default()),
+        self.params.iter().all(|(name, _)| {
+            match (first_value(&self.params, name), first_value(&other.params, name)) {
+                (Some(ours), Some(theirs)) => canonical_eq_ignore_case(ours, theirs),
                 // Transport is not in the clause's list, yet its examples treat it so.
-                None => !["user", "ttl", "method", "maddr", "transport"]
+                _ => !["user", "ttl", "method", "maddr", "transport"]
                     .iter()
                     .any(|special| canonical_eq_ignore_case(name, special.as_bytes())),
             }
@@ -367,6 +367,10 @@ fn same_optional(a: Option<&[u8]>, b: Option<&[u8]>) -> bool {
 
 fn canonical_eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
     Canonical(a).map(Letter::folded).eq(Canonical(b).map(Letter::folded))
+}
+
+fn first_value<'p>(params: &Params<'p>, name: &[u8]) -> Option<&'p [u8]> {
+    params.iter().find(|(n, _)| canonical_eq_ignore_case(n, name)).map(|(_, value)| value.unwrap_or_default())
 }
 
 /// Each header of `a` is in `b` with an equal value.
