@@ -7,6 +7,7 @@
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
+use std::borrow::Cow;
 use std::ops::Range;
 use zeroize::Zeroizing;
 
@@ -223,7 +224,11 @@ fn predefined(name: &str) -> Option<&'static str> {
 }
 
 /// Escapes for text and attribute values; characters that XML cannot hold are dropped.
-pub fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b >= b' ' && !matches!(b, b'<' | b'>' | b'&' | b'"' | b'\'');
+    if text.is_ascii() && text.bytes().all(plain) {
+        return text.into();
+    }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
@@ -237,7 +242,7 @@ pub fn escape(text: &str) -> String {
             c => out.push(c),
         }
     }
-    out
+    out.into()
 }
 
 #[cfg(test)]

@@ -7,7 +7,27 @@ pub fn format(unix: u64) -> String {
     let unix = unix.min(253_402_300_799);
     let (year, month, day) = civil_from_days(unix / DAY);
     let second = unix % DAY;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    let mut text = String::with_capacity(20);
+    two_digits(&mut text, year / 100);
+    for (sign, number) in [
+        (None, year % 100),
+        (Some('-'), month),
+        (Some('-'), day),
+        (Some('T'), second / 3600),
+        (Some(':'), second / 60 % 60),
+        (Some(':'), second % 60),
+    ] {
+        text.extend(sign);
+        two_digits(&mut text, number);
+    }
+    text.push('Z');
+    text
+}
+
+fn two_digits(text: &mut String, number: u64) {
+    let digit = |number: u64| char::from(b'0' + (number % 10) as u8);
+    text.push(digit(number / 10));
+    text.push(digit(number));
 }
 
 /// `Thu, 01 Jan 2026 00:00:00 GMT` (RFC 9110 §5.6.7), for the same years.

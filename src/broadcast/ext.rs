@@ -115,22 +115,23 @@ impl Ext {
         let mut ext = None;
         for field in message.headers(HeaderName::BcastExt) {
             let field = unfold(field);
-            // A comma list is the same as several fields (RFC 3261 §7.3.1).
-            let (elements, closed) = split(&field, b',');
-            if !closed {
+            if !is_closed(&field) {
                 return Err(ExtError::Malformed);
             }
-            for element in elements {
-                ext.get_or_insert_with(Ext::default).take(&params(element)?)?;
+            // A comma list is the same as several fields (RFC 3261 §7.3.1).
+            for element in split(&field, b',') {
+                ext.get_or_insert_with(Ext::default).take(element)?;
             }
         }
         Ok(ext)
     }
 
-    fn take(&mut self, params: &[(String, String)]) -> Result<(), ExtError> {
+    fn take(&mut self, element: &[u8]) -> Result<(), ExtError> {
         let mut ua = None;
-        for (name, value) in params {
-            match name.as_str() {
+        for param in params(element) {
+            let (name, value) = param?;
+            let value = &*value;
+            match &*name {
                 "profile" => once(&mut self.profile, bounded(value, "profile")?.to_string(), "profile")?,
                 "naf-id" => self.take_naf(bounded(value, "naf-id")?)?,
                 "ua-id" => once(&mut ua, UaId::parse(value).ok_or(ExtError::Unknown("ua-id"))?, "ua-id")?,
@@ -207,60 +208,83 @@ pub(crate) fn services_text(subscription: &BroadcastSubscription) -> String {
     }
 }
 
-/// The field value.
-impl fmt::Display for Ext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Ext {
+    /// Writes the field value.
+    pub fn write(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let mut gap = "";
-        let mut add = |name: &str, value: &dyn fmt::Display| {
-            let written = write!(f, "{gap}{name}={value}");
+        let mut begin = |out: &mut dyn fmt::Write, name: &str| {
+            let begun = out.write_str(gap).and_then(|()| out.write_str(name));
             gap = ";";
-            written
+            begun
         };
         if self.asks_key {
-            add("request", &"key")?;
+            begin(out, "request=key")?;
         }
         if let Some(state) = self.state {
-            add("state", &state_token(state))?;
+            begin(out, "state=")?;
+            out.write_str(state_token(state))?;
         }
         if let Some(cause) = &self.cause {
-            add("cause", &quoted(cause))?;
+            begin(out, "cause=")?;
+            write_quoted(out, cause)?;
         }
         if let Some(profile) = &self.profile {
-            add("profile", &quoted(profile))?;
+            begin(out, "profile=")?;
+            write_quoted(out, profile)?;
         }
         if let Some(naf) = &self.naf {
-            add("naf-id", &quoted(naf.fqdn()))?;
-            add("ua-id", &naf.ua)?;
+            begin(out, "naf-id=")?;
+            write_quoted(out, naf.fqdn())?;
+            begin(out, "ua-id=")?;
+            naf.ua.write(out)?;
         }
         if let Some(btid) = &self.btid {
-            add("btid", &quoted(&btid.text()))?;
+            // Base64 and a host name: nothing in it must be escaped.
+            begin(out, "btid=\"")?;
+            btid.write(out)?;
+            out.write_str("\"")?;
         }
         if let Some(mode) = self.mode {
-            add("mode", &mode.as_str())?;
+            begin(out, "mode=")?;
+            out.write_str(mode.as_str())?;
         }
         if let Some(key) = self.key {
-            add("key", &key.as_str())?;
+            begin(out, "key=")?;
+            out.write_str(key.as_str())?;
         }
         if let Some(services) = &self.services {
-            add("services", &quoted(&services_text(services)))?;
+            begin(out, "services=")?;
+            write_quoted(out, &services_text(services))?;
         }
         Ok(())
     }
 }
 
-/// A quoted-string (RFC 3261 §25.1); control characters become blanks.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
+/// The field value.
+impl fmt::Display for Ext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f)
+    }
+}
+
+/// Writes a quoted-string (RFC 3261 §25.1); control characters become blanks.
+pub(super) fn write_quoted(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
+    out.write_str("\"")?;
+    for piece in text.split_inclusive(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
+        match piece.chars().next_back() {
+            Some(last) if matches!(last, '"' | '\\') || last.is_control() => {
+                out.write_str(piece.strip_suffix(last).unwrap_or_default())?;
+                if last.is_control() {
+                    out.write_str(" ")?;
+                } else {
+                    out.write_str("\\")?;
+                    out.write_char(last)?;
+                }
+            }
+            _ => out.write_str(piece)?,
         }
     }
-    out.push('"');
-    out
+    out.write_str("\"")
 }
 
 /// The field value on one line (RFC 3261 §7.3.1: a fold is a blank).
@@ -272,61 +296,83 @@ pub(super) fn unfold(field: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Splits at `separator` outside quotes, empty elements left out; false: a quote was left open.
-pub(super) fn split(text: &[u8], separator: u8) -> (Vec<&[u8]>, bool) {
-    let (mut quoted, mut escaped) = (false, false);
-    let elements = text
-        .split(|&octet| {
-            match octet {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                _ => return octet == separator && !quoted,
-            }
-            false
-        })
+/// Where quotes are open in a text that is read octet by octet.
+#[derive(Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether the octet is a quote, or stands between two.
+    fn hold(&mut self, octet: u8) -> bool {
+        match octet {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.open => self.escaped = true,
+            b'"' => self.open = !self.open,
+            _ => return self.open,
+        }
+        true
+    }
+}
+
+/// Whether no quote is left open.
+pub(super) fn is_closed(text: &[u8]) -> bool {
+    let mut quotes = Quotes::default();
+    text.iter().for_each(|octet| {
+        quotes.hold(*octet);
+    });
+    !quotes.open
+}
+
+/// Splits at `separator` outside quotes, empty elements left out.
+pub(super) fn split(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut quotes = Quotes::default();
+    text.split(move |&octet| !quotes.hold(octet) && octet == separator)
         .map(<[u8]>::trim_ascii)
         .filter(|element| !element.is_empty())
-        .collect();
-    (elements, !quoted)
 }
 
 /// `name=value;name=value`: names in lower case, values without quotes; blanks around "=" and ";" do not matter.
-pub(super) fn params(element: &[u8]) -> Result<Vec<(String, String)>, ExtError> {
-    let (pieces, closed) = split(element, b';');
-    if !closed {
+pub(super) fn params(element: &[u8]) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), ExtError>> {
+    let open = (!is_closed(element)).then_some(Err(ExtError::Malformed));
+    open.into_iter().chain(split(element, b';').map(param))
+}
+
+fn param(piece: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), ExtError> {
+    let (name, value) = match piece.iter().position(|&octet| octet == b'=') {
+        Some(at) => (piece.get(..at).unwrap_or_default(), piece.get(at + 1..).unwrap_or_default()),
+        None => (piece, &b""[..]),
+    };
+    let name = std::str::from_utf8(name.trim_ascii()).map_err(|_| ExtError::Malformed)?;
+    if name.is_empty() {
         return Err(ExtError::Malformed);
     }
-    pieces
-        .into_iter()
-        .map(|piece| {
-            let (name, value) = match piece.iter().position(|&octet| octet == b'=') {
-                Some(at) => (piece.get(..at).unwrap_or_default(), piece.get(at + 1..).unwrap_or_default()),
-                None => (piece, &b""[..]),
-            };
-            let name = std::str::from_utf8(name.trim_ascii()).map_err(|_| ExtError::Malformed)?;
-            if name.is_empty() {
-                return Err(ExtError::Malformed);
-            }
-            Ok((name.to_ascii_lowercase(), unquote(value.trim_ascii())?))
-        })
-        .collect()
+    let name = match name.bytes().any(|octet| octet.is_ascii_uppercase()) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    };
+    Ok((name, unquote(value.trim_ascii())?))
 }
 
 /// The text of a token or quoted-string.
-pub(super) fn unquote(value: &[u8]) -> Result<String, ExtError> {
+pub(super) fn unquote(value: &[u8]) -> Result<Cow<'_, str>, ExtError> {
     let text = std::str::from_utf8(value).map_err(|_| ExtError::Malformed)?;
     if text.chars().any(|c| c.is_control() && c != '\t') {
         return Err(ExtError::Malformed);
     }
     let Some(inside) = text.strip_prefix('"') else {
-        return if text.contains('"') { Err(ExtError::Malformed) } else { Ok(text.to_string()) };
+        return if text.contains('"') { Err(ExtError::Malformed) } else { Ok(text.into()) };
     };
+    match inside.find(['"', '\\']) {
+        Some(end) if inside.len() == end + 1 && inside.ends_with('"') => return Ok(inside[..end].into()),
+        _ => {}
+    }
     let mut out = String::with_capacity(inside.len());
     let mut chars = inside.chars();
     while let Some(c) = chars.next() {
         match c {
-            '"' => return if chars.as_str().is_empty() { Ok(out) } else { Err(ExtError::Malformed) },
+            '"' => return if chars.as_str().is_empty() { Ok(out.into()) } else { Err(ExtError::Malformed) },
             '\\' => out.push(chars.next().ok_or(ExtError::Malformed)?),
             c => out.push(c),
         }

@@ -3,7 +3,7 @@
 //!
 //! Called by the S-CSCF after its own success. What the terminal proved itself with never goes along.
 
-use super::ext::{Ext, KeyWay, Mode, params, quoted, unfold};
+use super::ext::{Ext, KeyWay, Mode, params, unfold, write_quoted};
 use super::identify::Payload;
 use super::keys::KeyDocument;
 use super::peer::{KeyPathError, Peer, may_carry_key};
@@ -13,7 +13,6 @@ use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::BroadcastSubscription;
 use crate::identity::Impu;
-use crate::sip::print::write_multipart;
 use crate::sip::{HeaderName, Message, RequestWriter};
 
 /// Call-ID and CSeq of the third-party registrations of one public identity with one broadcast server:
@@ -90,36 +89,37 @@ impl Forward<'_> {
         };
         dialog.cseq = dialog.cseq.wrapping_add(1) & 0x7fff_ffff;
         let mut out = RequestWriter::new("REGISTER", &self.peer.uri);
-        out.header(HeaderName::MaxForwards, "70")
-            .header(HeaderName::From, format!("<{}>;tag={}", self.scscf, token()))
-            .header(HeaderName::To, format!("<{}>", self.impu))
-            .header(HeaderName::CallId, &*dialog.call_id)
-            .header(HeaderName::CSeq, format!("{} REGISTER", dialog.cseq))
-            .header(HeaderName::Contact, format!("<{}>", self.scscf))
-            .header(HeaderName::Expires, self.expires.to_string())
-            .header(HeaderName::BcastExt, self.ext().to_string());
+        out.header(HeaderName::MaxForwards, "70");
+        out.line(HeaderName::From).text("<").text(self.scscf).text(">;tag=").text(token());
+        out.line(HeaderName::To).text("<").text(self.impu.as_str()).text(">");
+        out.header(HeaderName::CallId, &*dialog.call_id);
+        out.line(HeaderName::CSeq).number(dialog.cseq.into()).text(" REGISTER");
+        out.line(HeaderName::Contact).text("<").text(self.scscf).text(">");
+        out.line(HeaderName::Expires).number(self.expires.into());
+        let _ = self.ext().write(&mut out.line(HeaderName::BcastExt)); // a line takes whatever comes
         if let Some(trigger) = self.trigger {
-            if let Some(charging) = charging_vector(trigger) {
-                out.header(HeaderName::PChargingVector, charging);
+            if let Some(icid) = icid(trigger) {
+                let mut line = out.line(HeaderName::PChargingVector);
+                let _ = write_quoted(line.text("icid-value="), &icid);
             }
             if self.peer.trusted {
                 out.copy(trigger, HeaderName::PAccessNetworkInfo).copy(trigger, HeaderName::PVisitedNetworkId);
             }
         }
-        let payload = self.payload.filter(|_| self.expires > 0);
+        let payload = self.payload.filter(|_| self.expires > 0).map(|p| (p.content_type.as_str(), p.octets.as_slice()));
         Ok(match (payload, key) {
             (None, None) => out.finish(),
-            (Some(payload), None) => {
+            (Some((content_type, octets)), None) => {
                 out.header(HeaderName::ContentDisposition, "render;handling=optional");
-                out.body(&payload.content_type, &payload.octets)
+                out.body(content_type, octets)
             }
             (payload, Some(key)) => {
                 let document = key.to_xml();
-                let mut parts = Vec::with_capacity(2);
-                parts.extend(payload.map(|payload| (payload.content_type.as_str(), payload.octets.as_slice())));
-                parts.push((media::NAF_KEY, document.as_slice()));
-                let (content_type, body) = write_multipart(&parts);
-                out.body(&content_type, &zeroize::Zeroizing::new(body))
+                let key = (media::NAF_KEY, document.as_slice());
+                match payload {
+                    Some(payload) => out.multipart(&[payload, key]),
+                    None => out.multipart(&[key]),
+                }
             }
         })
     }
@@ -147,11 +147,10 @@ impl Forward<'_> {
 }
 
 /// The terminal's icid, without anything else that stood beside it (TS 24.229 §5.4.1.7).
-fn charging_vector(trigger: &Message<'_>) -> Option<String> {
-    let field = trigger.header(HeaderName::PChargingVector)?;
-    let params = params(&unfold(field)).ok()?;
-    let (_, icid) = params.into_iter().find(|(name, _)| name == "icid-value")?;
-    Some(format!("icid-value={}", quoted(&icid)))
+fn icid(trigger: &Message<'_>) -> Option<String> {
+    let field = unfold(trigger.header(HeaderName::PChargingVector)?);
+    let found = params(&field).collect::<Result<Vec<_>, _>>().ok()?.into_iter().find(|(name, _)| name == "icid-value");
+    found.map(|(_, icid)| icid.into_owned())
 }
 
 #[cfg(test)]

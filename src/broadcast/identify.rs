@@ -82,7 +82,7 @@ impl IdentifyError {
 /// Takes out the portion. None: this REGISTER is for the IMS alone.
 pub fn identify(request: &Message<'_>) -> Result<Option<Portion>, IdentifyError> {
     let payload = payload(request)?;
-    let all_or_nothing = option_tags(request).any(|tag| tag.eq_ignore_ascii_case(OPTION_TAG.as_bytes()));
+    let all_or_nothing = is_required(request);
     let mut asked = all_or_nothing || payload.is_some();
 
     let mut found = Ext::default();
@@ -92,7 +92,7 @@ pub fn identify(request: &Message<'_>) -> Result<Option<Portion>, IdentifyError>
     }
     for (name, value) in patent_params(request)? {
         asked = true;
-        match name.as_str() {
+        match &*name {
             PATENT_TAG => {
                 let profile = bounded(&value, PATENT_TAG)?;
                 match &found.profile {
@@ -111,7 +111,8 @@ pub fn identify(request: &Message<'_>) -> Result<Option<Portion>, IdentifyError>
             if !name.eq_ignore_ascii_case(FEATURE_TAG.as_bytes()) {
                 continue;
             }
-            let value = ext::unquote(ext::unfold(value.unwrap_or_default()).trim_ascii())?;
+            let value = ext::unfold(value.unwrap_or_default());
+            let value = ext::unquote(value.trim_ascii())?;
             // Without a value the tag only says what the terminal can do.
             if !value.trim().is_empty() {
                 asked = true;
@@ -136,7 +137,7 @@ pub fn unknown_require(request: &Message<'_>, supported: &[&str], extension_enab
         }
     };
     for field in request.headers(HeaderName::Require) {
-        for element in ext::split(&ext::unfold(field), b',').0 {
+        for element in ext::split(&ext::unfold(field), b',') {
             if is_patent_element(element) {
                 if !extension_enabled {
                     add(PATENT_TAG.to_string());
@@ -168,11 +169,14 @@ fn is_patent_element(element: &[u8]) -> bool {
 fn patent_params(request: &Message<'_>) -> Result<Vec<(String, String)>, ExtError> {
     let mut found = Vec::new();
     for field in request.headers(HeaderName::Require) {
-        for element in ext::split(&ext::unfold(field), b',').0 {
+        for element in ext::split(&ext::unfold(field), b',') {
             if is_patent_element(element) {
-                found.extend(
-                    ext::params(element)?.into_iter().filter(|(name, _)| name == PATENT_TAG || name == PATENT_NAF),
-                );
+                for param in ext::params(element) {
+                    let (name, value) = param?;
+                    if name == PATENT_TAG || name == PATENT_NAF {
+                        found.push((name.into_owned(), value.into_owned()));
+                    }
+                }
             }
         }
     }
@@ -184,11 +188,11 @@ fn patent_params(request: &Message<'_>) -> Result<Vec<(String, String)>, ExtErro
     }
 }
 
-/// Elements of Require that are bare tags.
-fn option_tags<'a>(request: &'a Message<'_>) -> impl Iterator<Item = Vec<u8>> + 'a {
+/// Whether the option tag of the extension is in Require.
+fn is_required(request: &Message<'_>) -> bool {
     request
         .headers(HeaderName::Require)
-        .flat_map(|field| ext::split(&ext::unfold(field), b',').0.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .any(|field| ext::split(&ext::unfold(field), b',').any(|tag| tag.eq_ignore_ascii_case(OPTION_TAG.as_bytes())))
 }
 
 /// The provisioning body: the whole body, or one part of a multipart.
@@ -225,7 +229,7 @@ fn content_type_of(raw: &[u8]) -> String {
     match std::str::from_utf8(params) {
         Ok(params)
             if params.bytes().all(|octet| octet == b' ' || octet.is_ascii_graphic())
-                && ext::params(params.as_bytes()).is_ok() =>
+                && ext::params(params.as_bytes()).all(|param| param.is_ok()) =>
         {
             format!("{}{params}", media::PROVISIONING)
         }

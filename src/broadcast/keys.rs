@@ -15,7 +15,6 @@ use crate::sip::Uri;
 use crate::xml::{self, Element, XmlError, escape};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::fmt::Write;
 use zeroize::Zeroizing;
 
 const NAF_KEY_INFO: &str = "urn:3GPP:metadata:2005:MBMS:nafKeyInfo";
@@ -59,24 +58,34 @@ pub struct KeyDocument {
 
 impl KeyDocument {
     pub fn to_xml(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Zeroizing::new(String::with_capacity(1024));
-        let muk = Zeroizing::new(STANDARD.encode(self.key.0));
-        let naf = STANDARD.encode(self.naf.fqdn());
-        let _ = write!(
-            out,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<mbmsAuthorizedSecurityRegister xmlns=\"{NAF_KEY_INFO}\">\
-             <muk>{}</muk><mukLifeTime>{}</mukLifeTime><btid>{}</btid><nafFqdn>{naf}</nafFqdn>\
-             <i:uaId xmlns:i=\"{OWN}\">{}</i:uaId>",
-            *muk,
-            datetime::format(self.expires),
-            escape(&self.btid.text()),
-            self.naf.ua,
-        );
+        // With the identities and services of nearly all users it does not have to grow, and leave a copy of the key behind.
+        let mut out = Zeroizing::new(String::with_capacity(1000 + self.impus.len() * 128));
+        let own = |out: &mut String, name: &str, text: &str| {
+            for piece in ["<i:", name, " xmlns:i=\"", OWN, "\">", text, "</i:", name, ">"] {
+                out.push_str(piece);
+            }
+        };
+        for piece in [
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<mbmsAuthorizedSecurityRegister xmlns=\"",
+            NAF_KEY_INFO,
+            "\"><muk>",
+        ] {
+            out.push_str(piece);
+        }
+        STANDARD.encode_string(self.key.0, &mut out);
+        out.push_str("</muk><mukLifeTime>");
+        out.push_str(&datetime::format(self.expires));
+        out.push_str("</mukLifeTime><btid>");
+        let _ = self.btid.write(&mut *out); // base64 and a host name: nothing to escape
+        out.push_str("</btid><nafFqdn>");
+        STANDARD.encode_string(self.naf.fqdn(), &mut out);
+        out.push_str("</nafFqdn>");
+        own(&mut out, "uaId", &self.naf.ua.to_string());
         for impu in self.impus.iter().take(IMPUS_MAX) {
-            let _ = write!(out, "<i:impu xmlns:i=\"{OWN}\">{}</i:impu>", escape(impu.as_str()));
+            own(&mut out, "impu", &escape(impu.as_str()));
         }
         if let Some(services) = &self.services {
-            let _ = write!(out, "<i:services xmlns:i=\"{OWN}\">{}</i:services>", escape(&services_text(services)));
+            own(&mut out, "services", &escape(&services_text(services)));
         }
         out.push_str("</mbmsAuthorizedSecurityRegister>\n");
         Zeroizing::new(std::mem::take(&mut *out).into_bytes())

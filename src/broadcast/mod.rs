@@ -30,6 +30,7 @@ pub(crate) mod testbed;
 pub mod ua;
 pub mod zn;
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -62,18 +63,31 @@ pub mod media {
 
 /// A random token for tags, Call-IDs and boundaries: 80 bits, hexadecimal.
 pub(crate) fn token() -> String {
-    let mut octets = [0u8; 10];
-    // Without a source of randomness the token is only less unique; nothing secret hangs on it.
-    let _ = getrandom::fill(&mut octets);
-    hex(&octets)
+    hex(&random())
 }
 
 /// Lower-case hexadecimal.
 pub(crate) fn hex(octets: &[u8]) -> String {
-    use std::fmt::Write;
-    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
-        let _ = write!(text, "{octet:02x}");
-        text
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    let mut text = String::with_capacity(octets.len() * 2);
+    octets.iter().for_each(|octet| text.extend([digit(octet >> 4), digit(octet & 15)]));
+    text
+}
+
+/// Octets of a token. The system is asked for many at once: they are no secret, only not to be guessed beforehand.
+fn random() -> [u8; 10] {
+    thread_local! {
+        static STOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    STOCK.with_borrow_mut(|stock| {
+        if stock.len() < 10 {
+            stock.resize(640, 0);
+            // Without a source of randomness the token is only less unique; nothing secret hangs on it.
+            let _ = getrandom::fill(stock);
+        }
+        let mut octets = [0; 10];
+        octets.iter_mut().zip(stock.drain(stock.len() - 10..)).for_each(|(octet, fresh)| *octet = fresh);
+        octets
     })
 }
 

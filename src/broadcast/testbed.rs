@@ -372,7 +372,7 @@ impl Bed {
         let bsf = Rc::new(Bsf {
             bootstraps,
             hss: hss.clone(),
-            peers: [bsm_peer].into(),
+            peers: [Arc::new(bsm_peer)].into(),
             outbound: Rc::new(Wire { world: Rc::clone(&world), from: IMS }),
             uri: "sip:bsf.home1.net".into(),
             within: Duration::from_secs(4),

@@ -40,7 +40,7 @@ pub struct Bsf {
     pub bootstraps: Arc<Bootstraps>,
     pub hss: Arc<dyn Hss>,
     /// The configured broadcast servers.
-    pub peers: Arc<[Peer]>,
+    pub peers: Arc<[Arc<Peer>]>,
     pub outbound: Rc<dyn Outbound>,
     /// This BSF's own URI.
     pub uri: String,
@@ -79,7 +79,7 @@ impl Bsf {
         };
         // Several servers may share an address, and a NAF: one that is this NAF gets the key, at its configured hop, and
         // of several the user's own.
-        let is = |at: &usize, fits: &dyn Fn(&Peer) -> bool| self.peers.get(*at).is_some_and(fits);
+        let is = |at: &usize, fits: &dyn Fn(&Peer) -> bool| self.peers.get(*at).is_some_and(|peer| fits(peer));
         let nafs: Vec<usize> = known.iter().copied().filter(|at| is(at, &|peer| peer.is_naf(&naf))).collect();
         let own = nafs.iter().find(|at| is(at, &|peer| server == Some(peer.name.as_str())));
         let (peer, allowed) = match own.or(nafs.first()) {

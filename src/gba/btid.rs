@@ -39,7 +39,18 @@ impl Btid {
     }
 
     pub fn text(&self) -> String {
-        self.to_string()
+        let mut text = String::with_capacity(25 + self.domain.len());
+        let _ = self.write(&mut text);
+        text
+    }
+
+    /// Writes the text where it is to stand.
+    pub fn write(&self, out: &mut impl std::fmt::Write) -> std::fmt::Result {
+        let mut octets = [0; 24];
+        let rand = STANDARD.encode_slice(self.rand.0, &mut octets).ok().and_then(|length| octets.get(..length));
+        out.write_str(rand.and_then(|rand| std::str::from_utf8(rand).ok()).unwrap_or_default())?;
+        out.write_str("@")?;
+        out.write_str(&self.domain)
     }
 
     pub fn rand(&self) -> Rand {
@@ -53,12 +64,7 @@ impl Btid {
 
 impl std::fmt::Display for Btid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Without the allocation of the text of the RAND alone.
-        let mut octets = [0; 24];
-        let rand = STANDARD.encode_slice(self.rand.0, &mut octets).ok().and_then(|length| octets.get(..length));
-        f.write_str(rand.and_then(|rand| std::str::from_utf8(rand).ok()).unwrap_or_default())?;
-        f.write_str("@")?;
-        f.write_str(&self.domain)
+        self.write(f)
     }
 }
 

@@ -28,11 +28,20 @@ impl UaId {
         }
         Some(UaId(octets))
     }
+
+    /// Writes the ten digits where they are to stand.
+    pub fn write(&self, out: &mut impl std::fmt::Write) -> std::fmt::Result {
+        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+        self.0.iter().try_for_each(|octet| {
+            out.write_char(digit(octet >> 4))?;
+            out.write_char(digit(octet & 15))
+        })
+    }
 }
 
 impl std::fmt::Display for UaId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        self.write(f)
     }
 }
 

@@ -230,6 +230,6 @@ fn settings(servers: &[Rc<Server>]) -> Settings {
         extension: true,
         broadcast_timeout: Duration::from_secs(5),
         fig6_response_first: false,
-        servers: servers.iter().map(peer).collect(),
+        servers: servers.iter().map(peer).map(Arc::new).collect(),
     }
 }

@@ -9,6 +9,7 @@ use crate::hss::RegState;
 use crate::policy::{Context, Decide, FailureView, Kind, PortionView, Stage, verdict};
 use crate::sip::Message;
 use crate::sip::transaction::Source;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Servers tried in one leg.
@@ -79,7 +80,7 @@ impl Scscf {
         failure: &FailureView<'_>,
         tried: &[String],
         decide: &dyn Decide,
-    ) -> Option<Peer> {
+    ) -> Option<Arc<Peer>> {
         let known = job.circumstances.as_ref()?;
         let portion = PortionView {
             naf_fqdn: job.naf.fqdn(),

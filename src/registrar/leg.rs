@@ -33,7 +33,7 @@ use std::time::Duration;
 pub(super) struct Job {
     pub(super) impi: Impi,
     pub(super) impu: Impu,
-    pub(super) peer: Peer,
+    pub(super) peer: Arc<Peer>,
     pub(super) naf: NafId,
     pub(super) what: Arc<Outstanding>,
     pub(super) mode: Mode,
@@ -238,34 +238,29 @@ impl Scscf {
     ) -> (u64, Impu) {
         let table = &self.shared.table;
         let serial = self.next_serial(impi);
-        let mut leg = Leg {
-            server: common(&peer.name),
-            naf: naf.clone(),
-            impu: impu.clone(),
-            btid: Some(bootstrap.btid.clone()),
-            state: RegState::Pending,
-            serial,
-            changes: 0,
-            outstanding: Some(what.clone()),
-            dialog: ThirdParty::new(&self.shared.settings.domain),
-        };
         let (known_as, left) = table
             .update_leg(impi.as_str(), |held| {
                 let before = held.take();
-                let left = match before {
+                let (impu, dialog, state, left) = match before {
                     Some(before) if *before.server == *peer.name => {
-                        leg.impu = before.impu;
-                        leg.dialog = before.dialog;
                         // A server that has the user registered keeps that until it says otherwise.
-                        if before.state == RegState::Registered {
-                            leg.state = before.state;
-                        }
-                        None
+                        let is_registered = before.state == RegState::Registered;
+                        let state = if is_registered { before.state } else { RegState::Pending };
+                        (before.impu, before.dialog, state, None)
                     }
-                    other => other,
+                    other => (impu.clone(), ThirdParty::new(&self.shared.settings.domain), RegState::Pending, other),
                 };
-                let impu = leg.impu.clone();
-                *held = Some(leg);
+                *held = Some(Leg {
+                    server: common(&peer.name),
+                    naf: naf.clone(),
+                    impu: impu.clone(),
+                    btid: Some(bootstrap.btid.clone()),
+                    state,
+                    serial,
+                    changes: 0,
+                    outstanding: Some(what.clone()),
+                    dialog,
+                });
                 (impu, left)
             })
             .unwrap_or_else(|| (impu.clone(), None));

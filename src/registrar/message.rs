@@ -15,6 +15,7 @@ use crate::identity::{Impi, Impu};
 use crate::registrar::table::Leg;
 use crate::sip::transaction::{NextHop, SendError, Source};
 use crate::sip::{HeaderName, Host, Message, RequestWriter, Uri};
+use std::sync::Arc;
 
 impl Scscf {
     pub(super) async fn message(
@@ -138,7 +139,7 @@ impl Scscf {
     }
 
     /// The configured servers that are the NAF which a request names.
-    pub(super) fn named_servers<'a>(&'a self, uri: &'a Uri<'_>) -> impl Iterator<Item = &'a Peer> {
+    pub(super) fn named_servers<'a>(&'a self, uri: &'a Uri<'_>) -> impl Iterator<Item = &'a Arc<Peer>> {
         let host = match uri {
             Uri::Sip(uri) => match uri.host {
                 Host::Name(host) => Some(host),

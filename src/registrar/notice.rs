@@ -12,17 +12,18 @@ use crate::broadcast::peer::Peer;
 use crate::gba::naf_id::NafId;
 use crate::identity::Impi;
 use crate::policy::System;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One thing to be told to one server.
 #[derive(Debug, Clone)]
 pub enum Notice {
     /// The IMS registration as it stands when this is sent.
-    Ims { impi: Impi, server: Peer },
+    Ims { impi: Impi, server: Arc<Peer> },
     /// Its end; the leg is out of the table.
-    Ended { impi: Impi, server: Peer, leg: Box<Leg> },
+    Ended { impi: Impi, server: Arc<Peer>, leg: Box<Leg> },
     /// The state of a registration with another broadcast server, and when that was so.
-    Broadcast { server: Peer, naf: NafId, word: Box<BroadcastRegistration>, at: Duration },
+    Broadcast { server: Arc<Peer>, naf: NafId, word: Box<BroadcastRegistration>, at: Duration },
 }
 
 impl Notice {

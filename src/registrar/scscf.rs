@@ -49,7 +49,7 @@ pub struct Settings {
     pub broadcast_timeout: Duration,
     pub fig6_response_first: bool,
     /// The configured broadcast servers.
-    pub servers: Arc<[Peer]>,
+    pub servers: Arc<[Arc<Peer>]>,
 }
 
 /// State of the node's S-CSCF and BSF, shared by its workers.
@@ -113,17 +113,21 @@ impl Shared {
         self.keeping = Keeping::new(store, seal, self.table.clone(), self.bootstraps.clone(), self.clock);
     }
 
-    pub fn server(&self, name: &str) -> Option<&Peer> {
+    pub fn server(&self, name: &str) -> Option<&Arc<Peer>> {
         self.settings.servers.iter().find(|s| s.name == name)
     }
 
     /// The configured servers that a request may have come from: several can share an address.
-    pub fn servers_at<'a>(&'a self, source: &'a Source) -> impl Iterator<Item = &'a Peer> {
+    pub fn servers_at<'a>(&'a self, source: &'a Source) -> impl Iterator<Item = &'a Arc<Peer>> {
         self.settings.servers.iter().filter(move |peer| peer.is_source(source))
     }
 
     /// Of several that would do, the one that this user's broadcast registration is with; else the first configured.
-    pub(super) fn of_user<'a>(&self, mut fit: impl Iterator<Item = &'a Peer>, impi: Option<&str>) -> Option<&'a Peer> {
+    pub(super) fn of_user<'a>(
+        &self,
+        mut fit: impl Iterator<Item = &'a Arc<Peer>>,
+        impi: Option<&str>,
+    ) -> Option<&'a Arc<Peer>> {
         let held = impi.and_then(|impi| self.table.leg(impi)).map(|leg| leg.server);
         let first = fit.next()?;
         match held {

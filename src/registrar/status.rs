@@ -18,6 +18,7 @@ use crate::identity::Impi;
 use crate::policy::verdict::{NotifyBy, Status};
 use crate::policy::{Decide, StatusEvent, System};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -103,7 +104,13 @@ impl Scscf {
         }));
     }
 
-    fn whom_to_tell(&self, decide: &dyn Decide, impi: &Impi, leg: &Leg, change: Change<'_>) -> (Vec<Peer>, Duration) {
+    fn whom_to_tell(
+        &self,
+        decide: &dyn Decide,
+        impi: &Impi,
+        leg: &Leg,
+        change: Change<'_>,
+    ) -> (Vec<Arc<Peer>>, Duration) {
         let Change { previous, state, cause, expires } = change;
         let (servers, btid) = ([&*leg.server], leg.btid.as_ref().map(Btid::text));
         let event = StatusEvent {
@@ -135,7 +142,7 @@ impl Scscf {
 
     /// Third-party REGISTER without a key: the state alone, for as long as the IMS registration lasts; `services`: what
     /// the user may receive, where that has changed.
-    pub(super) fn tell_server(&self, impi: &Impi, server: Peer, services: Option<BroadcastSubscription>) {
+    pub(super) fn tell_server(&self, impi: &Impi, server: Arc<Peer>, services: Option<BroadcastSubscription>) {
         let Some(leg) = self.shared.table.leg(impi.as_str()) else { return };
         let me = self.clone();
         let impi = impi.clone();
@@ -172,7 +179,7 @@ impl Scscf {
     }
 
     /// Expires 0 to a broadcast server: it holds a key, or may. `leg` is out of the table by now.
-    pub(super) fn end_at_server(&self, impi: &Impi, server: Peer, leg: &Leg) {
+    pub(super) fn end_at_server(&self, impi: &Impi, server: Arc<Peer>, leg: &Leg) {
         self.overtake(impi, &server.name);
         let me = self.clone();
         let (impi, mut leg) = (impi.clone(), leg.clone());
@@ -189,7 +196,7 @@ impl Scscf {
     }
 
     /// Sends what `next` writes until a server has answered, for some minutes; None: no longer needed.
-    pub(super) fn insist(&self, mut next: impl FnMut() -> Option<(Peer, Vec<u8>)> + 'static) {
+    pub(super) fn insist(&self, mut next: impl FnMut() -> Option<(Arc<Peer>, Vec<u8>)> + 'static) {
         let me = self.clone();
         (self.spawn)(Box::pin(async move {
             let mut pause = Duration::from_secs(2);

@@ -7,6 +7,7 @@ use crate::registrar::Settings;
 use crate::registrar::scscf::sip_uri;
 use crate::sip::transaction::{NextHop, Transport};
 use crate::sip::transport::{Identity, Listen, Tls, TlsFiles};
+use std::sync::Arc;
 
 pub(super) fn load_tls(config: &Config) -> Result<Tls, StartError> {
     match &config.tls {
@@ -103,7 +104,7 @@ pub(super) fn settings(config: &Config, listening: &[Listen], peers: Vec<Peer>) 
         extension: config.extension,
         broadcast_timeout: config.broadcast_timeout,
         fig6_response_first: config.fig6_response_first,
-        servers: peers.into(),
+        servers: peers.into_iter().map(Arc::new).collect(),
     }
 }
 

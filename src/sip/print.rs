@@ -1,6 +1,6 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
-use super::scan::{elements, is_token, trim_end};
+use super::scan::{elements, find_any, is_token, trim_end};
 use super::{Fault, HeaderName, Message, NameAddr, Via};
 use line::{push_decimal, push_ip, push_value};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -350,17 +350,48 @@ impl RequestWriter {
     pub fn body(self, content_type: &str, body: &[u8]) -> Vec<u8> {
         finish(self.out, Some(content_type), body)
     }
+
+    /// Ends the message with the parts as its body, as [`write_multipart`] makes it. They are written in their place at once:
+    /// a key among them is in no memory but the message's.
+    pub fn multipart(mut self, parts: &[(&str, &[u8])]) -> Vec<u8> {
+        let boundary = Boundary::not_in(parts);
+        self.header(HeaderName::ContentType, boundary.content_type());
+        let RequestWriter { mut out } = self;
+        // With the Via that is still to come the message does not have to move.
+        out.reserve(boundary.room(parts) + 256);
+        out.extend_from_slice(b"Content-Length: ");
+        let length = out.len();
+        out.extend_from_slice(b"\r\n\r\n");
+        let body = out.len();
+        boundary.write(&mut out, parts);
+        let mut digits = Vec::new();
+        push_decimal(&mut digits, (out.len() - body) as u64);
+        out.splice(length..length, digits);
+        out
+    }
 }
 
 /// Puts a Via line right after the start line of a written request.
 pub fn insert_via(request: &[u8], via: &str) -> Vec<u8> {
-    let at = request.iter().position(|&b| b == b'\n').map_or(request.len(), |i| i + 1);
-    let (start, rest) = request.split_at(at);
+    let (start, rest) = request.split_at(first_line(request));
     let mut out = Vec::with_capacity(request.len() + via.len() + 8);
     out.extend_from_slice(start);
     push_known(&mut out, HeaderName::Via, via.as_bytes());
     out.extend_from_slice(rest);
     out
+}
+
+/// The same in place: `write` fills the line.
+pub(super) fn put_via(request: &mut Vec<u8>, write: impl FnOnce(&mut Line<'_>)) {
+    let mut line = Vec::with_capacity(128);
+    write(&mut Line::begin(&mut line, HeaderName::Via));
+    let at = first_line(request);
+    request.splice(at..at, line);
+}
+
+/// Octets of the start line, its end among them.
+fn first_line(message: &[u8]) -> usize {
+    find_any(message, 0, [b'\n']).map_or(message.len(), |i| i + 1)
 }
 
 /// A quoted-string: quotes around, `"` and `\` escaped, line ends and NUL made blanks (RFC 3261 §25.1).
@@ -381,23 +412,60 @@ pub fn quoted(text: &str) -> String {
 /// A `multipart/mixed` body of (Content-Type, content) parts, and the Content-Type with the boundary that goes with
 /// it. The boundary is random and is in no part.
 pub fn write_multipart(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
-    let boundary = loop {
-        let candidate = format!("part-{:016x}", RandomState::new().build_hasher().finish());
-        let taken = |text: &[u8]| text.windows(candidate.len()).any(|w| w == candidate.as_bytes());
-        if !parts.iter().any(|(content_type, content)| taken(content) || taken(content_type.as_bytes())) {
-            break candidate;
+    let boundary = Boundary::not_in(parts);
+    let mut out = Vec::with_capacity(boundary.room(parts));
+    boundary.write(&mut out, parts);
+    (boundary.content_type(), out)
+}
+
+/// What stands between the parts of a body (RFC 2046 §5.1.1).
+struct Boundary(String);
+
+impl Boundary {
+    /// A random one that is in no part.
+    fn not_in(parts: &[(&str, &[u8])]) -> Boundary {
+        loop {
+            let candidate = format!("part-{:016x}", RandomState::new().build_hasher().finish());
+            let taken = |text: &[u8]| {
+                // By its hyphen, which is rare.
+                let mut from = 4;
+                while let Some(at) = find_any(text, from, [b'-']) {
+                    if text.get(at - 4..).is_some_and(|rest| rest.starts_with(candidate.as_bytes())) {
+                        return true;
+                    }
+                    from = at + 1;
+                }
+                false
+            };
+            if !parts.iter().any(|(content_type, content)| taken(content) || taken(content_type.as_bytes())) {
+                return Boundary(candidate);
+            }
         }
-    };
-    let mut out = Vec::with_capacity(parts.iter().map(|(t, c)| t.len() + c.len() + 64).sum::<usize>() + 32);
-    for (content_type, content) in parts {
-        push_fmt(&mut out, format_args!("--{boundary}\r\n"));
-        push_known(&mut out, HeaderName::ContentType, content_type.as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(content);
-        out.extend_from_slice(b"\r\n");
     }
-    push_fmt(&mut out, format_args!("--{boundary}--\r\n"));
-    (format!("multipart/mixed;boundary={boundary}"), out)
+
+    fn content_type(&self) -> String {
+        ["multipart/mixed;boundary=", &self.0].concat()
+    }
+
+    /// Octets that the body has at most.
+    fn room(&self, parts: &[(&str, &[u8])]) -> usize {
+        parts.iter().map(|(content_type, content)| content_type.len() + content.len() + 64).sum::<usize>() + 32
+    }
+
+    fn write(&self, out: &mut Vec<u8>, parts: &[(&str, &[u8])]) {
+        for (content_type, content) in parts {
+            for piece in ["--", &self.0, "\r\n"] {
+                out.extend_from_slice(piece.as_bytes());
+            }
+            push_known(out, HeaderName::ContentType, content_type.as_bytes());
+            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(content);
+            out.extend_from_slice(b"\r\n");
+        }
+        for piece in ["--", &self.0, "--\r\n"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -216,6 +216,7 @@ pub(crate) fn settings() -> Settings {
             // No protected way there, so it gets no key.
             server("far", "192.0.2.9:5070"),
         ]
+        .map(Arc::new)
         .into(),
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 fn servers() -> Settings {
     let base = three();
     let server = |name: &str, port: u16, nafs: &[&str]| {
-        let mut peer: Peer = base.servers[0].clone();
+        let mut peer: Peer = Peer::clone(&base.servers[0]);
         peer.name = name.into();
         peer.hop.addr.set_port(port);
         peer.naf_fqdns = nafs.iter().map(|naf| naf.to_string()).collect();
@@ -31,7 +31,7 @@ fn servers() -> Settings {
         server("east", 5073, &nafs),
         server("overview", 5074, &["overview.home1.net"]),
     ];
-    Settings { servers: servers.into(), ..base }
+    Settings { servers: servers.map(Arc::new).into(), ..base }
 }
 
 /// With time enough that a busy machine makes no difference: how long a stage may take is another test's matter.

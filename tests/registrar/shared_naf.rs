@@ -9,19 +9,20 @@ use imscript::policy::FixedPolicy;
 use imscript::policy::verdict::{Broadcast, Forward, KeyMovement, OnFailure, Order};
 use imscript::registrar::Settings;
 use imscript::sip::HeaderName;
+use std::sync::Arc;
 
 /// Three servers on one address, so that only the user's registration tells them apart; the last has another NAF.
 pub(crate) fn three() -> Settings {
     let base = settings();
     let server = |name: &str, port: u16, naf: &str| {
-        let mut peer: Peer = base.servers[0].clone();
+        let mut peer: Peer = Peer::clone(&base.servers[0]);
         peer.name = name.into();
         peer.hop.addr.set_port(port);
         peer.naf_fqdns = vec![naf.into()];
         peer
     };
     let servers = [server("north", 5071, NAF), server("south", 5072, NAF), server("east", 5073, "east.home1.net")];
-    Settings { servers: servers.into(), ..base }
+    Settings { servers: servers.map(Arc::new).into(), ..base }
 }
 
 pub(crate) fn forward_to(name: &str, key: KeyMovement) -> FixedPolicy {

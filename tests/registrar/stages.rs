@@ -14,6 +14,7 @@ use imscript::sip::transaction::Transport;
 use imscript::sip::{Edit, HeaderName, Message};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 pub(crate) type OnStatus = Box<dyn Fn(&StatusEvent<'_>) -> verdict::Status>;
 
@@ -250,11 +251,11 @@ fn no_retry_where_the_key_may_not_go_nor_twice_to_one_server() {
 #[test]
 fn three_servers_at_most_share_the_legs_time() {
     let base = three();
-    let mut servers: Vec<_> = (0..5u16).map(|n| (n, base.servers[0].clone())).collect();
+    let mut servers: Vec<_> = (0..5u16).map(|n| (n, (*base.servers[0]).clone())).collect();
     for (n, server) in &mut servers {
         (server.name, server.hop.addr) = (format!("s{n}"), format!("127.0.0.1:{}", 6000 + *n).parse().unwrap());
     }
-    let servers: Vec<_> = servers.into_iter().map(|(_, server)| server).collect();
+    let servers: Vec<_> = servers.into_iter().map(|(_, server)| Arc::new(server)).collect();
     let (script, log) = over(|failure| retry(&format!("s{}", failure.attempt)));
     let network = Network::with(Settings { servers: servers.into(), ..base }, script);
     network.answer(Reply::Nothing);

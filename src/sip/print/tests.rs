@@ -122,6 +122,22 @@ fn multipart_round_trip() {
     let message = Message::parse(&out).unwrap();
     let read: Vec<(&[u8], &[u8])> = message.parts().unwrap().iter().map(|p| (p.content_type, p.content)).collect();
     assert_eq!(read, parts.map(|(t, c)| (t.as_bytes(), c)));
+    let written = RequestWriter::new("MESSAGE", "sip:a").multipart(&parts);
+    let in_place = Message::parse(&written).unwrap();
+    let read: Vec<(&[u8], &[u8])> = in_place.parts().unwrap().iter().map(|p| (p.content_type, p.content)).collect();
+    assert_eq!(read, parts.map(|(t, c)| (t.as_bytes(), c)));
+    assert_eq!(written.len(), out.len(), "all of it, and nothing else");
+}
+
+#[test]
+fn a_via_in_place_is_the_same_as_one_in_a_copy() {
+    let request = RequestWriter::new("NOTIFY", "sip:ue.example").body("text/plain", b"\nx");
+    let copy = insert_via(&request, "SIP/2.0/UDP 127.0.0.1:5060;rport");
+    let mut in_place = request;
+    put_via(&mut in_place, |line| {
+        line.text("SIP/2.0/UDP ").socket("127.0.0.1:5060".parse().unwrap()).text(";rport");
+    });
+    assert_eq!(in_place, copy);
 }
 
 #[test]

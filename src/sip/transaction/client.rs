@@ -24,6 +24,11 @@ impl fmt::Display for Branch {
 }
 
 impl Branch {
+    /// What stands behind the cookie, in hexadecimal.
+    pub fn octets(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
     fn parse(text: &[u8]) -> Option<Branch> {
         let (cookie, digits) = text.split_at_checked(MAGIC_COOKIE.len())?;
         let ours = cookie.eq_ignore_ascii_case(MAGIC_COOKIE.as_bytes()) && digits.len() == 16;

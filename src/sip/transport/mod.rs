@@ -250,6 +250,7 @@ impl Transports {
         let mut running = worker.running.borrow_mut();
         for port in worker.ports.iter().chain(worker.egress.ports()) {
             running.push(tokio::task::spawn_local(worker.clone().receive(port.clone())).abort_handle());
+            running.push(tokio::task::spawn_local(worker.clone().answer(port.clone())).abort_handle());
         }
         running.push(tokio::task::spawn_local(worker.clone().run_timers()).abort_handle());
         if let Some(passed) = worker.passed.take() {
@@ -302,6 +303,7 @@ impl Transports {
             }
         };
         let _ = tokio::time::timeout(within, graceful).await;
+        worker.ports.iter().for_each(|port| worker.send_answers(port));
         for task in worker.running.take() {
             task.abort();
         }

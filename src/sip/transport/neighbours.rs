@@ -51,26 +51,31 @@ impl Neighbours {
         self.connected.0.remove_if(&(transport, peer), |_, inbox| inbox.same_channel(&self.inbox));
     }
 
-    /// The answer by way of another worker; None if none has a connection that `to` opened. A hop with a name to verify
-    /// is not reached that way.
-    pub(super) async fn ask(
-        &self,
-        to: &NextHop,
-        request: &[u8],
-        within: Duration,
-    ) -> Option<Result<Message<'static>, Failure>> {
-        if to.transport == Transport::Udp || to.tls_name.is_some() {
+    /// Another worker that has a connection that `to` opened. A hop with a name to verify is not reached that way.
+    pub(super) fn with_connection(&self, to: &NextHop) -> Option<Neighbour> {
+        if to.tls_name.is_some() {
             return None;
         }
         let inbox = self.connected.0.get(&(to.transport, to.addr)).map(|inbox| inbox.clone())?;
-        if inbox.same_channel(&self.inbox) {
-            return None;
-        }
+        (!inbox.same_channel(&self.inbox)).then_some(Neighbour(inbox))
+    }
+}
+
+/// A worker that sends what is passed on to it.
+pub(super) struct Neighbour(mpsc::Sender<Passed>);
+
+impl Neighbour {
+    pub(super) async fn ask(
+        self,
+        to: &NextHop,
+        request: Vec<u8>,
+        within: Duration,
+    ) -> Result<Message<'static>, Failure> {
         let (tell, told) = oneshot::channel();
-        if inbox.try_send(Passed { to: to.clone(), request: request.to_vec(), within, tell }).is_err() {
-            return Some(Err(Failure::Lost("the worker with the connection is busy or gone".into())));
+        if self.0.try_send(Passed { to: to.clone(), request, within, tell }).is_err() {
+            return Err(Failure::Lost("the worker with the connection is busy or gone".into()));
         }
-        Some(told.await.unwrap_or_else(|_| Err(Failure::Lost("the node is stopping".into()))))
+        told.await.unwrap_or_else(|_| Err(Failure::Lost("the node is stopping".into())))
     }
 }
 
@@ -81,7 +86,7 @@ impl Worker {
             let worker = self.clone();
             tokio::task::spawn_local(async move {
                 let answer = tokio::select! {
-                    answer = worker.exchange(&to, &request, within) => answer,
+                    answer = worker.exchange(&to, request, within) => answer,
                     () = tell.closed() => return,
                 };
                 let _ = tell.send(answer);

@@ -3,9 +3,9 @@
 use super::{Transports, Worker, count};
 use crate::answer::Answer;
 use crate::sip::Message;
-use crate::sip::print::insert_via;
+use crate::sip::print::put_via;
 use crate::sip::transaction::client::{Branch, Due, Matched, Resend};
-use crate::sip::transaction::{NextHop, Outbound, SendError, Transport};
+use crate::sip::transaction::{MAGIC_COOKIE, NextHop, Outbound, SendError, Transport};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -16,6 +16,8 @@ use tokio::sync::{Notify, oneshot};
 
 /// A larger request goes over TCP even to a UDP peer (RFC 3261 §18.1.1).
 const DATAGRAM: usize = 1300;
+/// Octets that our Via has at most.
+const VIA: usize = 160;
 /// How long a peer that refused TCP is not asked for it again.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Addresses remembered in each of [`Routes`]' tables.
@@ -72,7 +74,7 @@ impl Outbound for Transports {
         within: Duration,
     ) -> Answer<'static, Result<Message<'static>, SendError>> {
         let (worker, to) = (self.0.clone(), to.clone());
-        Answer::later(async move { Ok(worker.exchange(&to, &request, within).await?) })
+        Answer::later(async move { Ok(worker.exchange(&to, request, within).await?) })
     }
 }
 
@@ -97,17 +99,22 @@ impl Worker {
     pub(super) async fn exchange(
         self: &Rc<Self>,
         to: &NextHop,
-        request: &[u8],
+        request: Vec<u8>,
         within: Duration,
     ) -> Result<Message<'static>, Failure> {
         let begun = self.now();
-        if self.connections.find(to).is_none()
-            && let Some(answer) = self.neighbours.ask(to, request, within).await
-        {
-            return answer;
+        if to.transport != Transport::Udp && self.connections.find(to).is_none() {
+            if let Some(neighbour) = self.neighbours.with_connection(to) {
+                return neighbour.ask(to, request, within).await;
+            }
         }
+        let large = to.transport == Transport::Udp && request.len() + VIA > DATAGRAM;
+        let again = large.then(|| request.clone());
         let prepared = self.prepare(to, request)?;
-        if to.transport == Transport::Udp && prepared.bytes.len() > DATAGRAM && !self.refuses_tcp(to.addr) {
+        if let Some(request) = again
+            && prepared.bytes.len() > DATAGRAM
+            && !self.refuses_tcp(to.addr)
+        {
             let stream = NextHop { transport: Transport::Tcp, ..to.clone() };
             // A peer that drops what it does not like must not use up all of the time.
             let connect_within = self.settings.connect_within.min(within / 4);
@@ -124,11 +131,15 @@ impl Worker {
         self.attempt(to, prepared, left, self.settings.connect_within.min(left)).await
     }
 
-    fn prepare(&self, to: &NextHop, request: &[u8]) -> Result<Prepared, Failure> {
+    fn prepare(&self, to: &NextHop, mut bytes: Vec<u8>) -> Result<Prepared, Failure> {
         let branch = self.client.borrow_mut().branch();
         let sent_by = self.sent_by(to).map_err(Failure::Lost)?;
-        let via = format!("SIP/2.0/{} {sent_by};branch={branch};rport", to.transport.via());
-        Ok(Prepared { branch, bytes: insert_via(request, &via), others: others(request) })
+        let others = others(&bytes);
+        put_via(&mut bytes, |line| {
+            line.text("SIP/2.0/").text(to.transport.via()).text(" ").socket(sent_by);
+            line.text(";branch=").text(MAGIC_COOKIE).hex(branch.octets()).text(";rport");
+        });
+        Ok(Prepared { branch, bytes, others })
     }
 
     /// Sends the request and waits for the transaction to end; dropped meanwhile, the transaction ends.

@@ -9,7 +9,7 @@ use super::{Direction, Listen, Worker, count};
 use crate::sip::message::limits;
 use crate::sip::transaction::{Source, Transport};
 use socket2::SockRef;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 
 /// Datagrams taken from one socket before the other tasks of the worker have their turn.
 const BURST: usize = 64;
@@ -26,14 +27,25 @@ pub(super) struct Port {
     pub(super) local: SocketAddr,
     /// For our own requests and their answers: it is open on all addresses, whatever the operator listens on.
     pub(super) is_egress: bool,
-    /// Answers to what is being received; None outside a batch.
-    held: RefCell<Option<Outgoing>>,
+    /// Answers that are to leave together: those of a batch that is being received, or of the tasks that are ready now.
+    answers: RefCell<Outgoing>,
+    /// A batch is being received, and sends them when it is done.
+    in_batch: Cell<bool>,
+    /// There are some, and no batch.
+    waiting: Notify,
 }
 
 impl Port {
     pub(super) fn new(socket: std::net::UdpSocket, is_egress: bool) -> io::Result<Rc<Port>> {
         let local = socket.local_addr()?;
-        Ok(Rc::new(Port { socket: UdpSocket::from_std(socket)?, local, is_egress, held: RefCell::default() }))
+        Ok(Rc::new(Port {
+            socket: UdpSocket::from_std(socket)?,
+            local,
+            is_egress,
+            answers: RefCell::new(Outgoing::new()),
+            in_batch: Cell::new(false),
+            waiting: Notify::new(),
+        }))
     }
 
     /// Past tokio's readiness, which it only learns by waiting: the socket does not block, and a datagram that finds no
@@ -104,32 +116,38 @@ impl Worker {
         }
     }
 
-    /// An answer: while its port's batch is worked on it waits for the others of the batch.
+    /// An answer: it waits for the others of the batch that is being received, or of the tasks that are ready now.
     pub(super) fn answer_datagram(&self, port: &Port, bytes: &[u8], to: SocketAddr) {
-        if let Some(held) = &mut *port.held.borrow_mut() {
-            self.show(Direction::Out, bytes, Transport::Udp, to);
-            return held.push(bytes, to);
+        self.show(Direction::Out, bytes, Transport::Udp, to);
+        port.answers.borrow_mut().push(bytes, to);
+        if !port.in_batch.get() {
+            port.waiting.notify_one();
         }
-        let _ = self.send_datagram(port, bytes, to);
     }
 
-    /// Sends what the batch's answers were; the store for the next batch's comes back.
-    fn send_held(&self, port: &Port) -> Option<Outgoing> {
-        let mut held = port.held.take()?;
-        held.send(port.socket.as_raw_fd(), |to, result| match result {
+    /// Sends the answers that wait.
+    pub(super) fn send_answers(&self, port: &Port) {
+        port.answers.borrow_mut().send(port.socket.as_raw_fd(), |to, result| match result {
             Ok(()) => count(&self.counters.sent),
             Err(why) => {
                 count(&self.counters.unsent);
                 tracing::debug!("cannot send to udp:{to}: {why}");
             }
         });
-        Some(held)
+    }
+
+    /// Sends for ever the answers that come outside a batch. The first of them wakes this task, which has its turn after those
+    /// that were ready before it: what they answer leaves with it.
+    pub(super) async fn answer(self: Rc<Self>, port: Rc<Port>) {
+        loop {
+            port.waiting.notified().await;
+            self.send_answers(&port);
+        }
     }
 
     /// Receives on one port for ever.
     pub(super) async fn receive(self: Rc<Self>, port: Rc<Port>) {
         let mut incoming = Incoming::new();
-        let mut outgoing = Some(Outgoing::new());
         let nobody: Arc<[String]> = Arc::from([]);
         let origin = Origin::Port(port.clone());
         loop {
@@ -151,7 +169,7 @@ impl Worker {
                     }
                 }
                 taken += BATCH;
-                port.held.replace(outgoing.take().or_else(|| Some(Outgoing::new())));
+                port.in_batch.set(true);
                 for (bytes, addr) in incoming.datagrams() {
                     if bytes.len() > limits::MESSAGE {
                         count(&self.counters.discarded);
@@ -161,7 +179,8 @@ impl Worker {
                         Source { transport: Transport::Udp, addr, local: port.local, peer_names: nobody.clone() };
                     self.on_message(bytes, &source, &origin);
                 }
-                outgoing = self.send_held(&port);
+                port.in_batch.set(false);
+                self.send_answers(&port);
                 if !incoming.is_full() {
                     break;
                 }
