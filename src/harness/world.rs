@@ -177,7 +177,7 @@ impl World {
         match &answer {
             Some(octets) => {
                 let reliable = source.transport.is_reliable();
-                self.transactions.borrow_mut().answered(key, octets.clone(), reliable, now);
+                self.transactions.borrow_mut().answered(key, octets, reliable, now);
             }
             None => self.transactions.borrow_mut().unanswered(key, now),
         }

@@ -5,6 +5,7 @@
 //! way ([`Node::builder`]) and may answer the stages itself.
 
 mod builder;
+mod clerk;
 pub mod control;
 mod diameter;
 mod drain;

@@ -1,5 +1,6 @@
 //! One worker: a thread, a runtime, the sockets, and the roles on them.
 
+use super::clerk::Clerks;
 use super::drain::Gate;
 use super::{Decides, Parts, diameter, due, orders, receive, reload};
 use crate::answer::{Answer, Task};
@@ -125,43 +126,32 @@ impl IcscfShared {
 /// Users registered with the broadcast role at once.
 const MAX_USERS: usize = 2_000_000;
 
+/// Those who serve the requests of one role.
+type Role = Rc<Clerks<(Message<'static>, Source), Option<Vec<u8>>>>;
+
 /// The roles of one worker.
 struct Roles {
-    scscf: Option<Rc<Scscf>>,
-    bsm: Option<Rc<Bsm>>,
+    scscf: Option<Role>,
+    bsm: Option<Role>,
     bsm_addresses: Arc<[SocketAddr]>,
-    icscf: Option<(Rc<Icscf>, Arc<[SocketAddr]>)>,
-    clock: Clock,
+    icscf: Option<(Role, Arc<[SocketAddr]>)>,
 }
 
 impl Roles {
     /// By where a request came in: broadcast role and I-CSCF have listeners of their own.
-    fn handle(self: Rc<Self>, request: Message<'_>, source: &Source) -> Answer<'static, Option<Vec<u8>>> {
+    fn handle(&self, request: Message<'_>, source: &Source) -> Answer<'static, Option<Vec<u8>>> {
         let for_bsm = self.scscf.is_none() || self.bsm_addresses.contains(&source.local);
-        let request = request.into_owned();
-        let source = source.clone();
-        if let Some((icscf, addresses)) = &self.icscf
-            && addresses.contains(&source.local)
-        {
-            let icscf = icscf.clone();
-            return Answer::later(async move { icscf.handle(&request, &source).await });
-        }
-        match (&self.scscf, &self.bsm) {
-            (_, Some(bsm)) if for_bsm => {
-                let bsm = bsm.clone();
-                let now = self.clock.now();
-                Answer::later(async move { bsm.handle(&request, &source, now).await })
-            }
-            (Some(scscf), _) => {
-                let scscf = scscf.clone();
-                Answer::later(async move { scscf.handle(&request, &source).await })
-            }
-            (None, _) => {
+        let role = match (&self.icscf, &self.scscf, &self.bsm) {
+            (Some((icscf, addresses)), ..) if addresses.contains(&source.local) => icscf,
+            (_, _, Some(bsm)) if for_bsm => bsm,
+            (_, Some(scscf), _) => scscf,
+            (_, None, _) => {
                 let mut response = ResponseWriter::new(&request, 503, source.addr, "none");
                 response.header(HeaderName::RetryAfter, "5");
-                Answer::now(Some(response.finish()))
+                return Answer::now(Some(response.finish()));
             }
-        }
+        };
+        role.serve((request.into_owned(), source.clone()))
     }
 }
 
@@ -267,8 +257,28 @@ async fn start(parts: Parts) -> Result<(Transports, Option<Rc<Seat>>), StartErro
         let own = scscf.clone();
         (Rc::new(Icscf::new(settings.clone(), hss.clone(), outbound.clone(), own, mark.clone())), addresses.clone())
     });
-    let roles = Rc::new(Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, icscf, clock: parts.clock });
-    transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.clone().handle(request, source)));
+    let scscf = scscf.map(|scscf| {
+        Clerks::new(move |(request, source): (Message<'static>, Source)| {
+            let scscf = scscf.clone();
+            async move { scscf.handle(&request, &source).await }
+        })
+    });
+    let clock = parts.clock;
+    let bsm = bsm.map(|bsm| {
+        Clerks::new(move |(request, source): (Message<'static>, Source)| {
+            let bsm = bsm.clone();
+            async move { bsm.handle(&request, &source, clock.now()).await }
+        })
+    });
+    let icscf = icscf.map(|(icscf, addresses)| {
+        let role = Clerks::new(move |(request, source): (Message<'static>, Source)| {
+            let icscf = icscf.clone();
+            async move { icscf.handle(&request, &source).await }
+        });
+        (role, addresses)
+    });
+    let roles = Roles { scscf, bsm, bsm_addresses: parts.bsm_addresses, icscf };
+    transports.serve(Rc::new(move |request: Message<'_>, source: &Source| roles.handle(request, source)));
     Ok((transports, seat))
 }
 

@@ -1,6 +1,7 @@
 //! A message: one buffer, an offset table, typed views made when asked for (RFC 3261 §7). The transports parse what
 //! they receive, the rest of the server reads it; [`super::check`] judges it, [`super::print`] answers it.
 use super::index::{ContentLength, Field, Flaw, Span, leading_blank_lines, scan};
+use super::octets::Octets;
 use super::scan::{elements, is_digits, is_token, trim};
 use super::*;
 use header::{in_header, same_name};
@@ -58,7 +59,7 @@ enum Start {
 
 #[derive(Clone)]
 pub struct Message<'a> {
-    bytes: Cow<'a, [u8]>,
+    bytes: Octets<'a>,
     table: Table,
 }
 
@@ -91,15 +92,15 @@ impl<'a> Message<'a> {
     /// Only what cannot be answered at all is an error here (no start line, larger than a message may be): everything
     /// else gives a message that [`Message::check`] then faults, so that it can be answered.
     pub fn parse(bytes: &'a [u8]) -> Result<Message<'a>, Fault> {
-        Ok(Message { table: Table::of(bytes)?, bytes: Cow::Borrowed(bytes) })
+        Ok(Message { table: Table::of(bytes)?, bytes: Octets::Borrowed(bytes) })
     }
 
     pub fn parse_owned(bytes: Vec<u8>) -> Result<Message<'static>, Fault> {
-        Ok(Message { table: Table::of(&bytes)?, bytes: Cow::Owned(bytes) })
+        Ok(Message { table: Table::of(&bytes)?, bytes: bytes.into() })
     }
 
     pub fn into_owned(self) -> Message<'static> {
-        Message { bytes: Cow::Owned(self.bytes.into_owned()), table: self.table }
+        Message { bytes: self.bytes.into_owned(), table: self.table }
     }
 
     /// The octets of the message itself, without blank lines before or octets behind it.

@@ -7,6 +7,7 @@ pub mod frame;
 pub mod header;
 mod index;
 pub mod message;
+mod octets;
 pub mod print;
 #[cfg(feature = "rsip")]
 pub mod rsip;

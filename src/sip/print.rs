@@ -1,5 +1,6 @@
 //! Writing messages: straight into one buffer, body appended as octets (RFC 3261 §7, §8.2.6, §18.2.1; RFC 3581).
 //! No value can break out of its line: CR and LF become blanks.
+use super::octets;
 use super::scan::{elements, find_any, is_token, trim_end};
 use super::{Fault, HeaderName, Message, NameAddr, Via};
 use line::{push_decimal, push_ip, push_value};
@@ -175,9 +176,7 @@ impl ResponseWriter {
     }
 
     pub fn with_reason(request: &Message<'_>, status: u16, reason: &str, source: SocketAddr, tag: &str) -> Self {
-        // Less than all of the request's head is copied; with what a registrar adds, an ordinary answer is one allocation.
-        let head = request.bytes().len() - request.body().len();
-        let mut out = Vec::with_capacity((head + 512).min(4096));
+        let mut out = octets::take();
         out.extend_from_slice(b"SIP/2.0 ");
         push_decimal(&mut out, status.clamp(100, 699).into());
         out.push(b' ');
@@ -303,7 +302,7 @@ pub struct RequestWriter {
 impl RequestWriter {
     /// Octets that a start line cannot hold are replaced: in the method by `-`, in the URI by their escape.
     pub fn new(method: &str, uri: &str) -> Self {
-        let mut out = Vec::with_capacity(1024);
+        let mut out = octets::take();
         if is_token(method.as_bytes()) {
             out.extend_from_slice(method.as_bytes());
         } else {

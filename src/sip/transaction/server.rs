@@ -1,8 +1,8 @@
 //! Server transactions (RFC 3261 §17.2.2): a request is handled once and answered once; a retransmission is absorbed
 //! while the answer is being worked out and gets the same octets afterwards. Driven by `sip::transport`.
 //!
-//! Entries leave in the order in which they were completed (timer J is the same for all), so expiry is a queue and an
-//! entry costs its response and nothing else. A full table gives up its oldest completed entries first: a flood
+//! Entries leave in the order in which they were completed (timer J is the same for all), so expiry is a queue, and their
+//! responses stand one behind the other in chunks that are given up whole. A full table gives up its oldest completed entries first: a flood
 //! shortens the memory for retransmissions, it never grows it.
 
 use super::TIMEOUT;
@@ -29,7 +29,78 @@ enum State {
     /// Trying or Proceeding: the handler has it.
     Open,
     /// Completed; empty when the handler chose not to answer.
-    Completed(Vec<u8>),
+    Completed(Place),
+}
+
+/// Where a response stands among those that are kept.
+#[derive(Clone, Copy)]
+struct Place {
+    chunk: u64,
+    at: usize,
+    length: usize,
+}
+
+/// The responses that are kept, oldest first: many small ones in few allocations.
+#[derive(Default)]
+struct Responses {
+    /// With the number of responses that are still wanted in each.
+    chunks: VecDeque<(Vec<u8>, usize)>,
+    /// Of the first chunk; they are numbered.
+    first: u64,
+    /// A chunk to be used again.
+    spare: Vec<u8>,
+    /// What the chunks take up.
+    octets: usize,
+}
+
+/// A chunk's octets; a response that is larger has one of its own.
+const CHUNK: usize = 64 * 1024;
+
+impl Responses {
+    fn push(&mut self, response: &[u8]) -> Place {
+        let has_room = |chunk: &Vec<u8>| chunk.capacity() - chunk.len() >= response.len();
+        if !self.chunks.back().is_some_and(|(chunk, _)| has_room(chunk)) {
+            let mut chunk = std::mem::take(&mut self.spare);
+            chunk.reserve_exact(response.len().max(CHUNK));
+            self.octets += chunk.capacity();
+            self.chunks.push_back((chunk, 0));
+        }
+        let number = self.first + (self.chunks.len() as u64).saturating_sub(1);
+        let at = match self.chunks.back_mut() {
+            Some((chunk, wanted)) => {
+                *wanted += 1;
+                let at = chunk.len();
+                chunk.extend_from_slice(response);
+                at
+            }
+            None => 0, // there is one since above
+        };
+        Place { chunk: number, at, length: response.len() }
+    }
+
+    fn index(&self, place: Place) -> usize {
+        usize::try_from(place.chunk.wrapping_sub(self.first)).unwrap_or(usize::MAX)
+    }
+
+    fn get(&self, place: Place) -> &[u8] {
+        let chunk = self.chunks.get(self.index(place)).and_then(|(chunk, _)| chunk.get(place.at..));
+        chunk.and_then(|rest| rest.get(..place.length)).unwrap_or_default()
+    }
+
+    fn remove(&mut self, place: Place) {
+        let index = self.index(place);
+        if let Some((_, wanted)) = self.chunks.get_mut(index) {
+            *wanted = wanted.saturating_sub(1);
+        }
+        while let Some((mut chunk, _)) = self.chunks.pop_front_if(|(_, wanted)| *wanted == 0) {
+            self.first += 1;
+            self.octets = self.octets.saturating_sub(chunk.capacity());
+            chunk.clear();
+            if chunk.capacity() <= CHUNK {
+                self.spare = chunk;
+            }
+        }
+    }
 }
 
 pub struct ServerTable {
@@ -38,8 +109,7 @@ pub struct ServerTable {
     /// Completed entries with the time that timer J ends, oldest first.
     completed: VecDeque<(Duration, Key)>,
     capacity: usize,
-    /// What the responses held take up.
-    octets: usize,
+    responses: Responses,
 }
 
 /// Responses copy the request's Via and From: one a sender can make long, many cost what they please. Ordinary ones
@@ -54,7 +124,7 @@ impl ServerTable {
             entries: HashMap::default(),
             completed: VecDeque::new(),
             capacity: capacity.max(1),
-            octets: 0,
+            responses: Responses::default(),
         }
     }
 
@@ -67,7 +137,7 @@ impl ServerTable {
         self.expire(now);
         if self.entries.contains_key(&key) {
             return match self.entries.get(&key) {
-                Some(State::Completed(bytes)) if !bytes.is_empty() => Arrival::Retransmit(bytes),
+                Some(State::Completed(place)) if place.length > 0 => Arrival::Retransmit(self.responses.get(*place)),
                 _ => Arrival::Absorb,
             };
         }
@@ -80,7 +150,7 @@ impl ServerTable {
 
     /// The final response of an open transaction, which the caller has sent. Over a reliable transport timer J is zero:
     /// nothing is kept. False if the transaction was answered before or is not known: then this answer must not go out.
-    pub fn answered(&mut self, key: Key, response: Vec<u8>, reliable: bool, now: Duration) -> bool {
+    pub fn answered(&mut self, key: Key, response: &[u8], reliable: bool, now: Duration) -> bool {
         if !self.is_open(key) {
             return false;
         }
@@ -95,7 +165,7 @@ impl ServerTable {
     /// The handler gives no answer: retransmissions stay absorbed as long as an answer would have been kept.
     pub fn unanswered(&mut self, key: Key, now: Duration) {
         if self.is_open(key) {
-            self.complete(key, Vec::new(), now);
+            self.complete(key, b"", now);
         }
     }
 
@@ -121,8 +191,8 @@ impl ServerTable {
     /// Gives up the oldest completed entry; false if there is none.
     fn forget_oldest(&mut self) -> bool {
         let Some((_, oldest)) = self.completed.pop_front() else { return false };
-        if let Some(State::Completed(response)) = self.entries.remove(&oldest) {
-            self.octets = self.octets.saturating_sub(response.capacity());
+        if let Some(State::Completed(place)) = self.entries.remove(&oldest) {
+            self.responses.remove(place);
         }
         true
     }
@@ -135,11 +205,11 @@ impl ServerTable {
         self.entries.is_empty()
     }
 
-    fn complete(&mut self, key: Key, response: Vec<u8>, now: Duration) {
-        self.octets = self.octets.saturating_add(response.capacity());
-        self.entries.insert(key, State::Completed(response));
+    fn complete(&mut self, key: Key, response: &[u8], now: Duration) {
+        let place = self.responses.push(response);
+        self.entries.insert(key, State::Completed(place));
         self.completed.push_back((now.saturating_add(TIMEOUT), key));
-        while self.octets > OCTETS && self.forget_oldest() {}
+        while self.responses.octets > OCTETS && self.forget_oldest() {}
     }
 }
 
@@ -165,8 +235,8 @@ mod tests {
         let one = key(&table, 1);
         assert_eq!(table.on_request(one, at(0)), Arrival::New);
         assert_eq!(table.on_request(one, at(500)), Arrival::Absorb);
-        assert!(table.answered(one, b"200".to_vec(), false, at(1000)));
-        assert!(!table.answered(one, b"500".to_vec(), false, at(1001)), "no second answer");
+        assert!(table.answered(one, b"200", false, at(1000)));
+        assert!(!table.answered(one, b"500", false, at(1001)), "no second answer");
         assert_eq!(table.on_request(one, at(1500)), Arrival::Retransmit(b"200"));
         assert_eq!(table.on_request(one, at(32_999)), Arrival::Retransmit(b"200"));
         assert_eq!(table.on_request(one, at(33_000)), Arrival::New, "timer J is 64*T1 from the answer");
@@ -178,7 +248,7 @@ mod tests {
         let one = key(&table, 1);
         assert_eq!(table.on_request(one, at(0)), Arrival::New);
         assert_eq!(table.on_request(one, at(0)), Arrival::Absorb);
-        assert!(table.answered(one, b"200".to_vec(), true, at(1)));
+        assert!(table.answered(one, b"200", true, at(1)));
         assert!(table.is_empty());
     }
 
@@ -189,7 +259,7 @@ mod tests {
         assert_eq!(table.on_request(one, at(0)), Arrival::New);
         table.unanswered(one, at(1));
         assert_eq!(table.on_request(one, at(2)), Arrival::Absorb);
-        assert!(!table.answered(one, b"200".to_vec(), false, at(3)));
+        assert!(!table.answered(one, b"200", false, at(3)));
     }
 
     #[test]
@@ -197,7 +267,7 @@ mod tests {
         let mut table = ServerTable::new(2);
         let [one, two, three] = [1, 2, 3].map(|n| key(&table, n));
         assert_eq!(table.on_request(one, at(0)), Arrival::New);
-        assert!(table.answered(one, b"1".to_vec(), false, at(0)));
+        assert!(table.answered(one, b"1", false, at(0)));
         for _ in 0..3 {
             assert_eq!(table.on_request(two, at(1)), Arrival::New);
             table.forget(two);
@@ -214,12 +284,28 @@ mod tests {
         for n in 0..2_000 {
             let key = key(&table, n);
             assert_eq!(table.on_request(key, at(0)), Arrival::New);
-            assert!(table.answered(key, vec![b' '; 60_000], false, at(0)));
-            assert!(table.octets <= OCTETS);
+            assert!(table.answered(key, &[b' '; 60_000], false, at(0)));
+            assert!(table.responses.octets <= OCTETS + CHUNK);
         }
-        assert_eq!(table.len(), OCTETS / 60_000);
+        assert_eq!(table.len(), OCTETS / CHUNK);
         table.expire(at(100_000));
-        assert_eq!((table.octets, table.len()), (0, 0));
+        assert_eq!((table.responses.octets, table.len()), (0, 0));
+    }
+
+    #[test]
+    fn each_answer_comes_back_from_among_many_of_all_lengths() {
+        let mut table = ServerTable::new(10_000);
+        let answer = |n: u32| vec![n as u8; 1 + (n as usize * 7919) % 9000];
+        for n in 0..600 {
+            let key = key(&table, n);
+            assert_eq!(table.on_request(key, at(u64::from(n) * 100)), Arrival::New);
+            assert!(table.answered(key, &answer(n), false, at(u64::from(n) * 100)));
+            for earlier in [n, n - n.min(1), n - n.min(100), n - n.min(319)] {
+                let key = self::key(&table, earlier);
+                assert_eq!(table.on_request(key, at(u64::from(n) * 100)), Arrival::Retransmit(&answer(earlier)));
+            }
+        }
+        assert!(table.responses.chunks.len() < 30, "what is over is given up");
     }
 
     #[test]
@@ -230,8 +316,8 @@ mod tests {
             assert_eq!(table.on_request(key, at(0)), Arrival::New);
         }
         assert_eq!(table.on_request(four, at(1)), Arrival::Full);
-        assert!(table.answered(two, b"2".to_vec(), false, at(2)));
-        assert!(table.answered(one, b"1".to_vec(), false, at(3)));
+        assert!(table.answered(two, b"2", false, at(2)));
+        assert!(table.answered(one, b"1", false, at(3)));
         assert_eq!(table.on_request(four, at(4)), Arrival::New);
         assert_eq!(table.on_request(one, at(5)), Arrival::Retransmit(b"1"));
         assert_eq!(table.on_request(five, at(6)), Arrival::New);

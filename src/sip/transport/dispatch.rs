@@ -6,6 +6,7 @@ use super::udp::Port;
 use super::{Direction, Screen, Worker, count, default_port};
 use crate::answer::Answer;
 use crate::sip::edit::is_protected;
+use crate::sip::octets;
 use crate::sip::transaction::key::Key;
 use crate::sip::transaction::server::Arrival;
 use crate::sip::transaction::{Source, Transport};
@@ -186,7 +187,8 @@ impl Owed {
     fn settle(self, response: Option<Vec<u8>>) {
         let Some(response) = response.filter(|bytes| !bytes.is_empty()) else { return };
         self.worker.reply(&self.origin, self.to, &response);
-        self.worker.server.borrow_mut().answered(self.key, response, self.reliable, self.worker.now());
+        self.worker.server.borrow_mut().answered(self.key, &response, self.reliable, self.worker.now());
+        octets::give(response);
     }
 }
 

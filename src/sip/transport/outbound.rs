@@ -3,6 +3,7 @@
 use super::{Transports, Worker, count};
 use crate::answer::Answer;
 use crate::sip::Message;
+use crate::sip::octets;
 use crate::sip::print::put_via;
 use crate::sip::transaction::client::{Branch, Due, Matched, Resend};
 use crate::sip::transaction::{MAGIC_COOKIE, NextHop, Outbound, SendError, Transport};
@@ -174,6 +175,7 @@ impl Worker {
         if others > 0 {
             self.client.borrow_mut().relays_for(branch, others);
         }
+        octets::give(bytes);
         self.rearm();
         told.await.unwrap_or_else(|_| Err(Failure::Lost("the node is stopping".into())))
     }

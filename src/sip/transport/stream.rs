@@ -20,6 +20,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// For the peer to read why it is being closed, before a reset would take that from it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// A queue that has not grown larger is used again once it is written.
+const SPARE: usize = 32 * 1024;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum State {
     Open,
@@ -269,11 +272,12 @@ fn has_empty_line(octets: &[u8]) -> bool {
 
 /// Writes what is queued, until the connection is closed, or finishing and nothing is owed any more.
 async fn write<S: AsyncWrite>(connection: &Connection, mut writing: WriteHalf<S>, settings: &Settings) {
+    let mut spare = Vec::new();
     loop {
         if connection.state.get() == State::Closed {
             return;
         }
-        let chunk = connection.queue.take();
+        let mut chunk = connection.queue.replace(std::mem::take(&mut spare));
         if chunk.is_empty() {
             if connection.state.get() == State::Finishing && connection.owed.get() == 0 {
                 break;
@@ -295,6 +299,10 @@ async fn write<S: AsyncWrite>(connection: &Connection, mut writing: WriteHalf<S>
             return;
         }
         connection.unsent.set(connection.unsent.get().saturating_sub(chunk.len()));
+        if chunk.capacity() <= SPARE {
+            chunk.clear();
+            spare = chunk;
+        }
     }
     let _ = timeout(FAREWELL, writing.shutdown()).await;
 }
