@@ -1,7 +1,11 @@
 """What is loaded, row by row, and what is held against what."""
+import os
+
 from servers import NAF, ROOT
 
 KAMAILIO = "Kamailio, Digest"
+OWN_CORE = "imscript, AKA, own core"
+KAMAILIO_OWN_CORE = "Kamailio, Digest, own core"
 ECHO = "echo, 2 threads"
 AKA = "imscript, AKA"
 DURABLE = "imscript, AKA, on disk"
@@ -12,10 +16,12 @@ TEN_THOUSAND = "imscript, AKA, 10 000 users"
 
 
 class Row:
-    """A server, how it is loaded, and the server behind it, whose CPU is told apart."""
+    """A server, how it is loaded, and the server behind it, whose CPU is told apart. `generator`: the core of the load generator,
+    where the server has another to itself."""
 
-    def __init__(self, name, start, load=(), behind=None, users=None, echo=False):
+    def __init__(self, name, start, load=(), behind=None, users=None, echo=False, generator=None):
         self.name, self.start, self.load, self.behind, self.users, self.echo = name, start, load, behind, users, echo
+        self.generator = generator
 
 
 def rows(machine, wants_million):
@@ -69,6 +75,13 @@ def rows(machine, wants_million):
         Row("Kamailio, IMS", with_hss("cx-kamailio", machine.ims_kamailio), ["--pause", "20"], behind="HSS"),
         Row("imscript, Cx", with_hss("cx-imscript", cx), ["--pause", "20"], behind="HSS"),
     ]
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        one, other = cores[:2]
+        found += [
+            Row(OWN_CORE, aka("owncore", workers=1, core=one), generator=other),
+            Row(KAMAILIO_OWN_CORE, lambda: (machine.kamailio("digest.cfg", 1, one), None), digest, generator=other),
+        ]
     if wants_million:
         found += [
             Row(TEN_THOUSAND, aka("tenthousand"), users=10_000),
@@ -84,6 +97,7 @@ def data(machine, wanted):
         "imscript, plain": ("plain", {}),
         AKA: ("aka", {}),
         "imscript, AKA, 1 worker": ("aka1", {}),
+        OWN_CORE: ("owncore", {}),
         "imscript, AKA, TCP": ("tcp", {}),
         "imscript, AKA, TLS": ("tls", {}),
         DURABLE: ("durable", {}),
@@ -110,6 +124,7 @@ RATIOS = [
     ("imscript, AKA, TLS", AKA, 1, None),
     ("imscript, AKA, TLS", "imscript, AKA, TCP", 1, None),
     (AKA, "imscript, AKA, 1 worker", 1, None),
+    (OWN_CORE, KAMAILIO_OWN_CORE, 1, None),
     (DURABLE, AKA, 1, None),
     ("imscript, Cx", "Kamailio, IMS", 1, 0.35),
     (MILLION, TEN_THOUSAND, 1, None),
@@ -117,4 +132,4 @@ RATIOS = [
 
 # In an open loop: the row, and which share of what which row took in the closed one. What waits for the disk is held against
 # what does not at the same rate.
-OPEN = [(AKA, 0.7, AKA), (KAMAILIO, 0.7, KAMAILIO), (AKA, 0.5, DURABLE), (DURABLE, 0.5, DURABLE)]
+OPEN = [(OWN_CORE, 0.7, OWN_CORE), (KAMAILIO_OWN_CORE, 0.7, KAMAILIO_OWN_CORE), (AKA, 0.7, AKA), (KAMAILIO, 0.7, KAMAILIO), (AKA, 0.5, DURABLE), (DURABLE, 0.5, DURABLE)]

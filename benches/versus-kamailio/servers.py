@@ -48,11 +48,11 @@ def free_ports(count):
 class Server:
     """A running server: its process, where it listens."""
 
-    def __init__(self, command, port, log):
+    def __init__(self, command, port, log, core=None):
         self.port, self.transport = port, "udp"
         self.log = open(log, "wb")
         command = [str(part) for part in command]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True)
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True, preexec_fn=on_core(core))
 
     def stop(self):
         if self.process.poll() is None:
@@ -90,6 +90,11 @@ class Server:
         return total
 
 
+def on_core(core):
+    """For a process that is to run on one core alone, and all that it starts."""
+    return None if core is None else lambda: os.sched_setaffinity(0, {core})
+
+
 def family(pid):
     found = [pid]
     for one in found:
@@ -108,7 +113,7 @@ class Machine:
         self.folder, self.binary, self.echo_binary, self.users = folder, binary, echo, users
         self.ports = iter(free_ports(60))
 
-    def imscript(self, name, data, more="", options=("--durability", "memory"), workers=2, transport="udp", roles=None, tcp=False):
+    def imscript(self, name, data, more="", options=("--durability", "memory"), workers=2, transport="udp", roles=None, tcp=False, core=None):
         """On a port of its own; `tcp`: over TCP there as well, for other servers."""
         port = next(self.ports)
         config = self.folder / f"{''.join(c for c in name if c.isalnum())}-{port}.toml"
@@ -117,7 +122,7 @@ class Machine:
         lines += [f'data_dir = "{self.folder / data}"', f"roles = {json.dumps(roles)}" if roles else "", more]
         config.write_text("\n".join(lines) + "\n")
         command = [self.binary, "run", "--config", config, "--log", "error", *options]
-        server = Server(command, port, f"{config}.log")
+        server = Server(command, port, f"{config}.log", core)
         server.transport = transport
         return server
 
@@ -125,7 +130,7 @@ class Machine:
         port = next(self.ports)
         return Server([self.echo_binary, f"127.0.0.1:{port}", threads], port, self.folder / f"echo-{port}.log")
 
-    def kamailio(self, config):
+    def kamailio(self, config, children=2, core=None):
         """Kamailio as a plain registrar; its configuration has its places filled in."""
         port = next(self.ports)
         home = self.folder / f"kamailio-{port}"
@@ -133,10 +138,11 @@ class Machine:
         for source in HERE.iterdir():
             if source.suffix in (".cfg", ".lua"):
                 text = source.read_text().replace("@FOLDER@", str(home)).replace("@PORT@", str(port))
+                text = text.replace("@CHILDREN@", str(children))
                 (home / source.name).write_text(text)
         for table in ("users", "version"):
             shutil.copy(self.folder / table, home / table)
-        return Server(kamailio_command(home, config, 1024), port, home / "log")
+        return Server(kamailio_command(home, config, 1024), port, home / "log", core)
 
     def ims_kamailio(self, hss):
         """Kamailio as S-CSCF, as in the tests, with our HSS over Cx; nothing logged, and tables for many users."""

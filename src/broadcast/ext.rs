@@ -126,10 +126,11 @@ impl Ext {
         Ok(ext)
     }
 
+    /// Takes what an element says whose quotes are closed.
     fn take(&mut self, element: &[u8]) -> Result<(), ExtError> {
         let mut ua = None;
-        for param in params(element) {
-            let (name, value) = param?;
+        for piece in split(element, b';') {
+            let (name, value) = param(piece)?;
             let value = &*value;
             match &*name {
                 "profile" => once(&mut self.profile, bounded(value, "profile")?.to_string(), "profile")?,
@@ -358,7 +359,8 @@ fn param(piece: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), ExtError> {
 /// The text of a token or quoted-string.
 pub(super) fn unquote(value: &[u8]) -> Result<Cow<'_, str>, ExtError> {
     let text = std::str::from_utf8(value).map_err(|_| ExtError::Malformed)?;
-    if text.chars().any(|c| c.is_control() && c != '\t') {
+    let is_plain = value.iter().all(|octet| matches!(octet, b' '..=b'~'));
+    if !is_plain && text.chars().any(|c| c.is_control() && c != '\t') {
         return Err(ExtError::Malformed);
     }
     let Some(inside) = text.strip_prefix('"') else {

@@ -2,6 +2,9 @@ use super::*;
 
 fn read(value: &str) -> Result<Ext, ExtError> {
     let mut ext = Ext::default();
+    if !is_closed(value.as_bytes()) {
+        return Err(ExtError::Malformed);
+    }
     ext.take(value.as_bytes())?;
     Ok(ext)
 }

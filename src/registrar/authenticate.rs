@@ -172,8 +172,10 @@ impl Scscf {
         };
         // What this request carries counts; else what the first one carried, if this one continues it.
         let Challenge { algorithms, secret, resyncs, memo: Memo { keys_sent, found, .. }, .. } = held;
-        let found =
-            find(portion).or_else(|| found.filter(|found| found.origin.is_continued_by(&Origin::of(request, source))));
+        let earlier = match portion {
+            Some(_) => None,
+            None => found.filter(|found| found.origin.is_continued_by(&Origin::of(request, source))),
+        };
         let response = credentials.get("response").unwrap_or_default();
         if let (Some(auts), Secret::Aka(vector)) = (credentials.get("auts").filter(|auts| !auts.is_empty()), &secret) {
             if resyncs > 0 {
@@ -182,6 +184,7 @@ impl Scscf {
             }
             let auts = nonce::decode_auts(&auts).map_err(|why| Refusal::because(400, why))?;
             tracing::info!(impi = %asked.impi, "resynchronisation asked for by the card");
+            let found = find(portion).or(earlier);
             return self.challenge(request, source, asked, found, offer, Some((vector.rand, auts))).await;
         }
         if response.is_empty() {
@@ -202,7 +205,7 @@ impl Scscf {
             return Err(Refusal::because(403, "digest response is wrong"));
         }
         let info = (!algorithm.is_aka() && digest.qop.is_some()).then(|| digest.info(request, &password));
-        let portion = found.map(|found| found.portion);
+        let portion = portion.map(Remembered::Portion).or_else(|| earlier.map(|found| found.portion));
         Ok(Verdict::Authenticated(Box::new(Authenticated { secret: Some(secret), portion, info, keys_sent })))
     }
 
