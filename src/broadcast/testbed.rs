@@ -355,9 +355,8 @@ impl Bed {
         let impu = Impu::from("sip:u@home1.net");
         let boot = Bootstrap {
             impi: Impi::from("u@home1.net"),
-            impus: Arc::from([impu.clone()]),
+            impus: [impu.clone()].into(),
             ks: Ks([3; 32]),
-            rand,
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
             created: 0,

@@ -4,6 +4,7 @@ use crate::auth::challenge::REG_AWAIT_AUTH;
 use crate::auth::digest::Password;
 use crate::broadcast::testbed::{FakeHss, World};
 use crate::gba::bootstrap::Bootstraps;
+use crate::identity::Impu;
 
 const USER: &str = "u@home1.net";
 const DOMAIN: &str = "bsf.home1.net";
@@ -61,7 +62,7 @@ fn vector(number: u8) -> AkaVector {
 impl Bed {
     /// The HSS has this for the next question.
     fn zh(&self, number: u8, settings: Guss) {
-        let impus = Arc::from([Impu::from("sip:u@home1.net")]);
+        let impus = [Impu::from("sip:u@home1.net")].into();
         let given = hss::Bootstrapping { vector: vector(number), impus, broadcast: Default::default(), settings };
         self.hss.zh.lock().unwrap().push_back(Ok(given));
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
+use std::num::NonZero;
 use std::ops::ControlFlow;
 
 /// Show one subscriber: identities, broadcast subscription, both registration states
@@ -97,7 +98,7 @@ fn json_of(stored: &Stored, secrets: bool) -> Value {
         "service": *subscriber.service,
         "ims": {
             "state": registration.ims.as_str(),
-            "since": registration.ims_since.map(rfc3339),
+            "since": registration.ims_since.map(|since| rfc3339(since.get())),
             "scscf": registration.serving.as_ref().map(|serving| serving.scscf.as_str()),
         },
         "broadcast_registration": {
@@ -144,7 +145,7 @@ fn text_of(stored: &Stored, secrets: bool) -> String {
     }
     let since = |since: Option<u64>| since.map(|since| format!(" since {}", rfc3339(since))).unwrap_or_default();
     let registration = &stored.registration;
-    line("ims", &format!("{}{}", registration.ims.as_str(), since(registration.ims_since)));
+    line("ims", &format!("{}{}", registration.ims.as_str(), since(registration.ims_since.map(NonZero::get))));
     if let Some(serving) = &registration.serving {
         line("s-cscf", &serving.scscf);
     }

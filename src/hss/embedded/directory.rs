@@ -7,11 +7,12 @@
 use super::auc::Auc;
 use super::foreign::{self, Change, Observer};
 use super::local::Local;
-use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watcher};
+use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watchers};
 use crate::clock::Now;
 use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
 use crate::shelf::{Named, Shelf};
+use parking_lot::MappedMutexGuard;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,10 +25,19 @@ const KEPT: u64 = 600_000;
 /// What changes while a node runs. It outlives a change of the provisioned part.
 #[derive(Debug)]
 struct Live {
-    auc: Mutex<Auc>,
-    registration: Mutex<Registration>,
+    /// A panic of a holder leaves nothing half done here: each change is a single assignment.
+    state: parking_lot::Mutex<(Auc, Registration)>,
     /// What the writer has yet to write; it is in its queue if there is any.
     queued: AtomicU8,
+}
+
+/// Where a record's live part is.
+#[derive(Debug)]
+enum Life {
+    /// With it, in one piece of memory.
+    Own(Live),
+    /// With the first one that there was of the subscriber.
+    Of(Arc<Record>),
 }
 
 /// Which of a subscriber's two registrations.
@@ -57,10 +67,10 @@ pub(super) struct Record {
     /// When it was provisioned, in seconds since 1970.
     pub changed: u64,
     /// Who is told over Sh when the subscriber's data change.
-    pub watchers: Arc<[Watcher]>,
-    live: Arc<Live>,
-    /// When it was read from the store, as [`Directory::present`].
-    read: u64,
+    pub watchers: Watchers,
+    life: Life,
+    /// When it was last read from the store, as [`Directory::present`].
+    read: AtomicU64,
 }
 
 impl Named for Record {
@@ -93,28 +103,46 @@ impl Alias {
     }
 }
 
-/// A panic of another holder leaves nothing half done here: each change is a single assignment.
+/// A panic of another holder leaves nothing half done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Record {
-    pub(super) fn auc(&self) -> MutexGuard<'_, Auc> {
-        lock(&self.live.auc)
+    fn live(&self) -> &Live {
+        match &self.life {
+            Life::Own(live) => live,
+            Life::Of(first) => first.live(),
+        }
     }
 
-    pub(super) fn registration(&self) -> MutexGuard<'_, Registration> {
-        lock(&self.live.registration)
+    /// With [`Record::registration`] under one lock: none may be asked for while the other is held.
+    pub(super) fn auc(&self) -> MappedMutexGuard<'_, Auc> {
+        parking_lot::MutexGuard::map(self.live().state.lock(), |(auc, _)| auc)
+    }
+
+    pub(super) fn registration(&self) -> MappedMutexGuard<'_, Registration> {
+        parking_lot::MutexGuard::map(self.live().state.lock(), |(_, registration)| registration)
+    }
+
+    /// Whether the provisioned part is this.
+    fn is(&self, subscriber: &Subscriber, changed: u64, watchers: &Watchers) -> bool {
+        let Subscriber { impi, impus, credentials, amf, sqn, broadcast, service } = &self.subscriber;
+        changed == self.changed
+            && *watchers == self.watchers
+            && credentials.is(&subscriber.credentials)
+            && (impi, impus, amf, sqn) == (&subscriber.impi, &subscriber.impus, &subscriber.amf, &subscriber.sqn)
+            && (broadcast, service) == (&subscriber.broadcast, &subscriber.service)
     }
 
     /// True if the caller has to put it into the writer's queue.
     pub(super) fn enqueue(&self, which: Which) -> bool {
-        self.live.queued.fetch_or(which.bits(), Ordering::AcqRel) == 0
+        self.live().queued.fetch_or(which.bits(), Ordering::AcqRel) == 0
     }
 
     /// Out of the queue: what changes from now on has to be written again.
     pub(super) fn dequeue(&self) -> (Registration, Which) {
-        let which = self.live.queued.swap(0, Ordering::AcqRel);
+        let which = self.live().queued.swap(0, Ordering::AcqRel);
         (self.registration().clone(), Which::of_bits(which))
     }
 }
@@ -194,7 +222,7 @@ impl Directory {
 
     /// Whether the record counts as what lies in the store.
     pub(super) fn is_fresh(&self, record: &Record) -> bool {
-        !self.shared || self.present().saturating_sub(record.read) < FRESH
+        !self.shared || self.present().saturating_sub(record.read.load(Ordering::Acquire)) < FRESH
     }
 
     pub(super) fn find(&self, sought: &Sought) -> Result<Arc<Record>, HssError> {
@@ -224,7 +252,7 @@ impl Directory {
 
     /// Whether this is still what the directory has of the subscriber.
     pub(super) fn has(&self, record: &Record) -> bool {
-        self.by_impi.get(record.name()).is_some_and(|held| Arc::ptr_eq(&held.live, &record.live))
+        self.by_impi.get(record.name()).is_some_and(|held| std::ptr::eq(held.live(), record.live()))
     }
 
     pub(super) fn remove(&self, impi: &Impi) {
@@ -270,7 +298,7 @@ impl Directory {
         let impi = stored.subscriber.impi.clone();
         let (record, old) = {
             let mut slot = self.by_impi.slot(impi.as_str());
-            let record = self.record(stored, slot.get().map(|old| &**old));
+            let record = self.record(stored, slot.get());
             (record.clone(), slot.put(record))
         };
         Alias::all(&record).for_each(|alias| drop(self.by_impu.insert(alias)));
@@ -284,15 +312,16 @@ impl Directory {
         record
     }
 
-    fn record(&self, stored: Stored, old: Option<&Record>) -> Arc<Record> {
+    fn record(&self, stored: Stored, old: Option<&Arc<Record>>) -> Arc<Record> {
         let Stored { subscriber, changed, sqn, registration, watchers } = stored;
         let sqn = sqn.unwrap_or(StoredSqn { step: 0, tick: 0, offset: 0 });
-        let live = match old {
+        let present = self.present();
+        let life = match old {
             Some(old) => {
                 old.auc().reload(sqn);
                 // Other nodes write states too; what this node has still to write is newer.
                 if self.shared {
-                    let mine = Which::of_bits(old.live.queued.load(Ordering::Acquire));
+                    let mine = Which::of_bits(old.live().queued.load(Ordering::Acquire));
                     let mut held = old.registration();
                     if !mine.ims {
                         (held.ims, held.ims_since) = (registration.ims, registration.ims_since);
@@ -302,15 +331,21 @@ impl Directory {
                         held.broadcast = registration.broadcast;
                     }
                 }
-                old.live.clone()
+                if old.is(&subscriber, changed, &watchers) {
+                    old.read.store(present, Ordering::Release);
+                    return old.clone();
+                }
+                Life::Of(match &old.life {
+                    Life::Own(_) => old.clone(),
+                    Life::Of(first) => first.clone(),
+                })
             }
-            None => Arc::new(Live {
-                auc: Mutex::new(Auc::new(sqn, self.local.offset(&subscriber.impi))),
-                registration: Mutex::new(registration),
+            None => Life::Own(Live {
+                state: (Auc::new(sqn, self.local.offset(&subscriber.impi)), registration).into(),
                 queued: AtomicU8::new(0),
             }),
         };
-        Arc::new(Record { subscriber, changed, watchers, live, read: self.present() })
+        Arc::new(Record { subscriber, changed, watchers, life, read: AtomicU64::new(present) })
     }
 
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {
@@ -323,7 +358,9 @@ impl Directory {
     /// Lets go of what nobody has asked for in a while, of a shared store that answers.
     pub(super) fn sweep(&self) {
         let oldest = self.present().saturating_sub(KEPT);
-        let old = |record: &Record| record.read < oldest && record.live.queued.load(Ordering::Acquire) == 0;
+        let old = |record: &Record| {
+            record.read.load(Ordering::Acquire) < oldest && record.live().queued.load(Ordering::Acquire) == 0
+        };
         self.by_impi.retain(|record| !old(record));
         self.by_impu.retain(|alias| !old(&alias.record));
     }

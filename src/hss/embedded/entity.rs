@@ -9,7 +9,7 @@ use super::EmbeddedError;
 use super::directory::Which;
 use super::field;
 use super::subscriber::{
-    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher,
+    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher, Watchers,
     broadcast_text,
 };
 use crate::aka::{Algorithm, Amf, KeySet};
@@ -20,8 +20,8 @@ use crate::store::{Class, Entity, Key, Save, Seal, seal};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use std::num::NonZero;
 use std::ops::Not;
-use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub(super) const PROFILE: &str = "profile";
@@ -143,7 +143,8 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
             reassign: serving.reassign,
             restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
         });
-        let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, serving };
+        let ims_since = registration.ims_since.map(NonZero::get);
+        let state = State { ims: registration.ims.as_str().into(), ims_since, serving };
         fields.push((STATE.into(), json(&state)));
     }
     if which.broadcast {
@@ -208,9 +209,9 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     Ok(Some(Stored { subscriber, sqn, changed, registration: registration(entity), watchers: watchers(entity) }))
 }
 
-pub(super) fn watchers(entity: &Entity) -> Arc<[Watcher]> {
+pub(super) fn watchers(entity: &Entity) -> Watchers {
     let watchers: Option<Vec<Watcher>> = entity.field(WATCHERS).and_then(|field| serde_json::from_slice(field).ok());
-    watchers.filter(|watchers| !watchers.is_empty()).map_or_else(Arc::default, Arc::from)
+    watchers.unwrap_or_default().into()
 }
 
 /// The field of all watchers.
@@ -263,7 +264,7 @@ pub(super) fn registration(entity: &Entity) -> Registration {
         let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());
         Box::new(Serving { scscf, host, realm, authenticating, reassign, restoration })
     });
-    Registration { ims: reg_state(&ims), ims_since, broadcast, serving }
+    Registration { ims: reg_state(&ims), ims_since: ims_since.and_then(NonZero::new), broadcast, serving }
 }
 
 fn place(impi: &Impi) -> String {

@@ -39,7 +39,7 @@ impl Entry {
         self.0.registration().clone()
     }
 
-    pub fn watchers(&self) -> &Arc<[Watcher]> {
+    pub fn watchers(&self) -> &[Watcher] {
         &self.0.watchers
     }
 }

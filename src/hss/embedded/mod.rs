@@ -42,6 +42,7 @@ use auc::Wanted;
 use directory::{Directory, Record, Sought, Which};
 use issuer::Issuer;
 use local::Local;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -195,10 +196,10 @@ impl EmbeddedHss {
             let before = registration.clone();
             // An S-CSCF elsewhere keeps its users while this node is away.
             if registration.serving.is_none()
-                && registration.ims_since.is_none_or(|since| since < start)
+                && registration.ims_since.is_none_or(|since| since.get() < start)
                 && registration.ims != RegState::NotRegistered
             {
-                (registration.ims, registration.ims_since) = (RegState::NotRegistered, Some(start));
+                (registration.ims, registration.ims_since) = (RegState::NotRegistered, NonZero::new(start));
             }
             if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since < start)
                 && broadcast.state != RegState::NotRegistered
@@ -348,7 +349,8 @@ impl EmbeddedHss {
                 None
             }
         };
-        let profile = Profile::new(record.subscriber.impus.clone(), record.subscriber.broadcast.clone());
+        let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
+        let profile = Profile { impi: Some(impi.clone()), ..Profile::new(impus.clone(), broadcast.clone()) };
         let elsewhere = record.registration().serving.is_some();
         if let Some(state) = state.filter(|state| *state == RegState::Registered || !elsewhere) {
             let mut registration = record.registration();
@@ -357,7 +359,7 @@ impl EmbeddedHss {
             let changed = registration.ims != state || from.is_some();
             if changed {
                 registration.ims = state;
-                registration.ims_since = Some(now.unix.as_secs());
+                registration.ims_since = NonZero::new(now.unix.as_secs());
             }
             drop(registration);
             if let Some(from) = from {
@@ -455,7 +457,7 @@ fn user_data(record: &Record) -> UserData {
         impus: impus.clone(),
         broadcast: broadcast.clone(),
         ims: registration.ims,
-        ims_since: registration.ims_since,
+        ims_since: registration.ims_since.map(NonZero::get),
         registration: registration.broadcast.map(of_broadcast),
     }
 }

@@ -4,8 +4,10 @@ use crate::aka::{Amf, KeySet, Sqn, SqnError, SqnState, sqn};
 use crate::auth::digest::Password;
 use crate::gba::btid::Btid;
 use crate::hss::{BroadcastState, BroadcastSubscription, RegState};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impus};
+use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,14 @@ impl Credentials {
             _ => false,
         }
     }
+
+    /// Whether it is what that is, so that nothing changes.
+    pub(super) fn is(&self, other: &Credentials) -> bool {
+        match (self, other) {
+            (Credentials::Digest(a), Credentials::Digest(b)) => a.as_bytes() == b.as_bytes(),
+            _ => self.same_keys(other),
+        }
+    }
 }
 
 /// What an operator provisions.
@@ -41,7 +51,7 @@ impl Credentials {
 pub struct Subscriber {
     pub impi: Impi,
     /// The implicit registration set, default identity first.
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     pub credentials: Credentials,
     pub amf: Amf,
     /// The highest SQN that the card has accepted; a fresh card's is 0. None when an existing
@@ -49,7 +59,7 @@ pub struct Subscriber {
     pub sqn: Option<Sqn>,
     pub broadcast: BroadcastSubscription,
     /// Which of the service profiles in the configuration is the subscriber's; empty: the one named `default`.
-    pub service: Arc<str>,
+    pub service: ArcStr,
 }
 
 /// A subscriber's SQN generator at rest: the next SEQ is above `tick + offset - 1`. The greater one is the newer one: by
@@ -101,8 +111,8 @@ impl StoredSqn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BroadcastRegistration {
     pub state: RegState,
-    pub server: Arc<str>,
-    pub naf_fqdn: Arc<str>,
+    pub server: ArcStr,
+    pub naf_fqdn: ArcStr,
     pub btid: Option<Told>,
     /// Seconds since 1970.
     pub since: u64,
@@ -183,12 +193,30 @@ pub struct Watcher {
     pub once: bool,
 }
 
+/// All of a subscriber's; most have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watchers(Option<Arc<Vec<Watcher>>>);
+
+impl From<Vec<Watcher>> for Watchers {
+    fn from(all: Vec<Watcher>) -> Self {
+        Watchers((!all.is_empty()).then(|| Arc::new(all)))
+    }
+}
+
+impl std::ops::Deref for Watchers {
+    type Target = [Watcher];
+
+    fn deref(&self) -> &[Watcher] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
 /// Both registration states. They outlive the node that recorded them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Registration {
     pub ims: RegState,
     /// When `ims` last changed, in seconds since 1970; None: it never did.
-    pub ims_since: Option<u64>,
+    pub ims_since: Option<NonZero<u64>>,
     pub broadcast: Option<Box<BroadcastRegistration>>,
     /// None: this node's own S-CSCF, if any.
     pub serving: Option<Box<Serving>>,
@@ -203,7 +231,7 @@ pub struct Stored {
     /// None for `digest`.
     pub sqn: Option<StoredSqn>,
     pub registration: Registration,
-    pub watchers: Arc<[Watcher]>,
+    pub watchers: Watchers,
 }
 
 /// The text of a broadcast subscription: `no`, `yes`, or service ids separated by spaces.

@@ -6,6 +6,7 @@ use crate::diameter::cx::ServerAssignment;
 use crate::diameter::fault::{base, tgpp};
 use crate::hss::RegState;
 use crate::hss::embedded::{Registration, Serving};
+use std::num::NonZero;
 
 /// The S-CSCF that asks.
 #[derive(Debug, Clone, Copy)]
@@ -131,7 +132,7 @@ pub(super) fn assign(
 fn set(registration: &mut Registration, state: RegState, now: Now) {
     if registration.ims != state {
         registration.ims = state;
-        registration.ims_since = Some(now.unix.as_secs());
+        registration.ims_since = NonZero::new(now.unix.as_secs());
     }
 }
 
