@@ -203,11 +203,11 @@ fn main() {
             ks: Ks::new(&vector.ck, &vector.ik),
             btid: Btid::new(&vector.rand, "bsf.home1.net"),
             expires: 0,
-            created: 0,
+            created: Default::default(),
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,
-            settings: Arc::default(),
+            settings: Default::default(),
             impi,
         };
         bootstraps.put(new, Duration::from_secs(86_400), now).expect("room");

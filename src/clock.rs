@@ -63,6 +63,22 @@ impl std::fmt::Debug for Time {
     }
 }
 
+/// A date in whole seconds since 1970, in 4 octets; after 2106 it is that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Date(u32);
+
+impl From<u64> for Date {
+    fn from(seconds: u64) -> Self {
+        Date(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+}
+
+impl Date {
+    pub fn seconds(self) -> u64 {
+        self.0.into()
+    }
+}
+
 /// The machine's clocks, or hands that a test moves.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -160,5 +176,6 @@ mod tests {
         let last = Time::from(Duration::MAX);
         assert!(last.get() > Duration::from_secs(584 * 365 * 86_400) && Time::from(last.get()) == last);
         assert_eq!(size_of::<Option<Time>>(), 8);
+        assert_eq!([1_767_225_600, u64::MAX].map(|date| Date::from(date).seconds()), [1_767_225_600, 0xffff_ffff]);
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Called by the S-CSCF after its own success. What the terminal proved itself with never goes along.
 
+use super::call_id::CallId;
 use super::ext::{Ext, KeyWay, Mode, params, quoted, unfold};
 use super::identify::Payload;
 use super::keys::KeyDocument;
@@ -20,23 +21,23 @@ use crate::sip::{HeaderName, Message, RequestWriter};
 /// kept from one to the next, so that the receiver can tell their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThirdParty {
-    call_id: Box<str>,
+    call_id: CallId,
     cseq: u32,
 }
 
 impl ThirdParty {
     /// `host`: of the S-CSCF.
     pub fn new(host: &str) -> Self {
-        ThirdParty { call_id: format!("{}@{host}", token()).into(), cseq: 0 }
+        ThirdParty { call_id: CallId::new(host), cseq: 0 }
     }
 
     /// One that was begun before, by this process or another.
-    pub fn resumed(call_id: Box<str>, cseq: u32) -> Self {
-        ThirdParty { call_id, cseq }
+    pub fn resumed(call_id: &str, cseq: u32) -> Self {
+        ThirdParty { call_id: CallId::read(call_id), cseq }
     }
 
-    pub fn call_id(&self) -> &str {
-        &self.call_id
+    pub fn call_id(&self) -> String {
+        self.call_id.to_string()
     }
 
     pub fn cseq(&self) -> u32 {
@@ -93,7 +94,7 @@ impl Forward<'_> {
         out.header(HeaderName::MaxForwards, "70")
             .header(HeaderName::From, format!("<{}>;tag={}", self.scscf, token()))
             .header(HeaderName::To, format!("<{}>", self.impu))
-            .header(HeaderName::CallId, &*dialog.call_id)
+            .header(HeaderName::CallId, dialog.call_id())
             .header(HeaderName::CSeq, format!("{} REGISTER", dialog.cseq))
             .header(HeaderName::Contact, format!("<{}>", self.scscf))
             .header(HeaderName::Expires, self.expires.to_string())

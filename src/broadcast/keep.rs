@@ -309,7 +309,7 @@ impl Bsm {
             state: RegState::NotRegistered,
             cause: cause.to_string(),
             expires: 0,
-            ims_peer: record.ims_peer,
+            ims_peer: record.ims_peer.into(),
         });
     }
 

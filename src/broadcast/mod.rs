@@ -8,6 +8,7 @@
 
 pub mod alert;
 mod application;
+mod call_id;
 pub mod datetime;
 mod embedded;
 pub mod ext;

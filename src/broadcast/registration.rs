@@ -263,7 +263,7 @@ impl Bsm {
             key: Some(KeyWay::Pull),
             services: None,
             expires,
-            ims_peer: record.ims_peer,
+            ims_peer: record.ims_peer.into(),
             document: None,
             order: None,
         };

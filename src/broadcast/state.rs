@@ -11,6 +11,7 @@ use super::nonce::Nonces;
 use super::retrieve::Waiting;
 use crate::aka::Rand;
 use crate::clock::{Now, Time};
+use crate::few::Few;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::NafId;
@@ -52,9 +53,9 @@ pub struct Record {
     /// What the HSS lets the user receive, as told by the IMS.
     pub subscription: BroadcastSubscription,
     /// Purchase items that were granted.
-    pub services: Box<[String]>,
-    /// Which configured IMS node the user came through.
-    pub ims_peer: usize,
+    pub services: Few<String>,
+    /// Which configured IMS node the user came through; one that there is not: no node that is configured now.
+    pub ims_peer: u16,
     /// Time of the last change on the store's clock; of two versions the later counts. It only grows.
     pub changed: Time,
 }
@@ -237,6 +238,7 @@ impl BsmState {
         if self.records.len() >= self.limit && !self.records.contains(impu.as_str()) {
             return Err(KeyFault::Full);
         }
+        let ims_peer = u16::try_from(update.ims_peer).unwrap_or(u16::MAX);
         let mut slot = self.records.slot(impu.as_str());
         let user = slot.or_put(|| {
             let record = Record {
@@ -248,8 +250,8 @@ impl BsmState {
                 until: update.until.into(),
                 latest: update.until.into(),
                 subscription: BroadcastSubscription::All,
-                services: Box::default(),
-                ims_peer: update.ims_peer,
+                services: Few::default(),
+                ims_peer,
                 changed: self.ended.remove(impu).map_or(Duration::ZERO, |(_, ended)| ended.changed).into(),
             };
             Box::new(User { impu: impu.clone(), record })
@@ -260,7 +262,7 @@ impl BsmState {
         record.naf = update.naf;
         record.until = update.until.into();
         record.latest = record.latest.max(record.until);
-        record.ims_peer = update.ims_peer;
+        record.ims_peer = ims_peer;
         record.changed = self.stamp(record.changed, now);
         if update.btid.is_some() {
             record.btid = update.btid;

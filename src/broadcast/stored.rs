@@ -97,7 +97,7 @@ impl BsmState {
                 BroadcastSubscription::Services(services) => Some(Cow::Owned(services.to_vec())),
             },
             services: (&*record.services).into(),
-            ims_peer: self.ims.get(record.ims_peer).map_or("", String::as_str).into(),
+            ims_peer: self.ims.get(usize::from(record.ims_peer)).map_or("", String::as_str).into(),
         };
         octets(&Written {
             state: state_token(record.state).into(),
@@ -134,6 +134,7 @@ impl BsmState {
             _ => return Ok(Some(Stored::Ended(Ended { changed, until, expired_here: false }))),
         };
         let smk = user.smk.map(|sealed| self.opened(key, sealed)).transpose()?.flatten();
+        let ims_peer = self.ims.iter().position(|name| *name == user.ims_peer);
         let record = Record {
             state,
             ims: state_from_token(&user.ims).ok_or(StoredError::Value("ims"))?,
@@ -149,7 +150,7 @@ impl BsmState {
             },
             services: user.services.into_owned().into(),
             // One that is not configured any more: alerts go to the first that is.
-            ims_peer: self.ims.iter().position(|name| *name == user.ims_peer).unwrap_or(usize::MAX),
+            ims_peer: ims_peer.and_then(|at| u16::try_from(at).ok()).unwrap_or(u16::MAX),
             changed: changed.into(),
         };
         Ok(Some(Stored::Registered(Box::new(record))))

@@ -359,11 +359,11 @@ impl Bed {
             ks: Ks([3; 32]),
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
-            created: 0,
+            created: Default::default(),
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,
-            settings: Arc::default(),
+            settings: Default::default(),
         };
         let boot = bootstraps.put(boot, Duration::from_secs(3600), world.now()).unwrap();
         let mut bsm_peer = peer("bsm", Transport::Udp, BSM);

@@ -8,7 +8,8 @@ use super::kdf::{Ks, KsNaf, ks_int_naf, ks_naf};
 use super::naf_id::NafId;
 use crate::aka::vector::Rand;
 use crate::broadcast::keys::KeyDocument;
-use crate::clock::{Now, Time};
+use crate::clock::{Date, Now, Time};
+use crate::few::Few;
 use crate::hss::BroadcastSubscription;
 use crate::identity::{Impi, Impus};
 use crate::shelf::{Named, Shelf};
@@ -81,14 +82,14 @@ pub struct Bootstrap {
     pub btid: Btid,
     /// End of Ks and of all that is derived from it, seconds since 1970.
     pub expires: u64,
-    /// When Ks was made, seconds since 1970.
-    pub created: u64,
+    /// When Ks was made; at the beginning of time: it is not known.
+    pub created: Date,
     pub made: Made,
     pub holder: Holder,
     /// What the user may receive, as known when Ks was made.
     pub subscription: BroadcastSubscription,
     /// The settings that came with a bootstrapping over Ub, by service.
-    pub settings: Arc<[Uss]>,
+    pub settings: Few<Uss>,
 }
 
 impl Bootstrap {
@@ -178,7 +179,7 @@ impl Bootstraps {
         if self.count.load(Ordering::Relaxed) >= self.limit {
             return Err(BootstrapError::Full);
         }
-        new.created = now.unix.as_secs();
+        new.created = now.unix.as_secs().into();
         new.expires = now.unix.saturating_add(lifetime).as_secs();
         let until = Time::from(now.mono.saturating_add(lifetime));
         if let Some(of) = self.by_impi.get(new.impi.as_str()) {
@@ -344,11 +345,11 @@ mod tests {
             ks: Ks([rand.0[0]; 32]),
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
-            created: 0,
+            created: Date::default(),
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,
-            settings: Arc::default(),
+            settings: Few::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::auth::challenge::{Challenge, Challenges, Memo, Secret};
 use crate::auth::digest::{Algorithm, Digest, Qop, QopKind};
 use crate::auth::nonce;
 use crate::broadcast::datetime;
-use crate::clock::Now;
+use crate::clock::{Date, Now};
 use crate::gba::guss::Guss;
 use crate::hss::{self, BroadcastSubscription, Hss, HssError};
 use crate::http::server::{Handler, HttpRequest, HttpResponse, escape};
@@ -162,11 +162,11 @@ impl Ub {
             ks: Ks::new(&vector.ck, &vector.ik),
             btid: Btid::new(&vector.rand, &self.domain),
             expires: 0,
-            created: 0,
+            created: Date::default(),
             made: Made::OverUb,
             holder: memo.holder,
             subscription: memo.broadcast.clone(),
-            settings: memo.settings.settings.as_slice().into(),
+            settings: memo.settings.settings.clone().into(),
         };
         let lifetime = memo.settings.lifetime.filter(|lifetime| !lifetime.is_zero()).unwrap_or(self.lifetime);
         let kept = self.keep.keep(new, lifetime).await.map_err(|why| {

@@ -140,7 +140,7 @@ impl Bsf {
             uicc_key: bootstrap.ks_int_naf(&asked.naf).filter(|_| asked.gba_u_aware),
             expires: Some(bootstrap.expires),
             // Of a bootstrapping that an earlier version stored, it is not known.
-            created: Some(bootstrap.created).filter(|created| *created != 0),
+            created: Some(bootstrap.created.seconds()).filter(|created| *created != 0),
             settings,
         })
     }

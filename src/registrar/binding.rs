@@ -97,7 +97,6 @@ fn text(octets: &[u8]) -> &str {
 /// Where a REGISTER came from, with what many share kept once.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    transport: Transport,
     addr: Address,
     way: Arc<Way>,
 }
@@ -108,9 +107,10 @@ enum Address {
     V6(Box<SocketAddrV6>),
 }
 
-/// The local address that it came in on, and by whom.
+/// The local address that it came in on, how, and by whom.
 #[derive(Debug, PartialEq, Eq)]
 struct Way {
+    transport: Transport,
     local: SocketAddr,
     peer_names: Arc<[String]>,
 }
@@ -122,22 +122,22 @@ thread_local! {
 impl Origin {
     pub fn new(source: &Source) -> Self {
         let Source { transport, addr, local, peer_names } = source;
-        let is = |way: &Way| way.local == *local && way.peer_names == *peer_names;
-        let make = || Arc::new(Way { local: *local, peer_names: peer_names.clone() });
+        let is = |way: &Way| way.transport == *transport && way.local == *local && way.peer_names == *peer_names;
+        let make = || Arc::new(Way { transport: *transport, local: *local, peer_names: peer_names.clone() });
         let addr = match addr {
             SocketAddr::V4(addr) => Address::V4(*addr),
             SocketAddr::V6(addr) => Address::V6(Box::new(*addr)),
         };
-        Origin { transport: *transport, addr, way: WAYS.with(|ways| ways.same(|way| is(way), make)) }
+        Origin { addr, way: WAYS.with(|ways| ways.same(|way| is(way), make)) }
     }
 
     pub fn source(&self) -> Source {
-        let Way { local, peer_names } = &*self.way;
-        Source { transport: self.transport, addr: self.addr(), local: *local, peer_names: peer_names.clone() }
+        let Way { transport, local, peer_names } = &*self.way;
+        Source { transport: *transport, addr: self.addr(), local: *local, peer_names: peer_names.clone() }
     }
 
     pub fn transport(&self) -> Transport {
-        self.transport
+        self.way.transport
     }
 
     pub fn addr(&self) -> SocketAddr {

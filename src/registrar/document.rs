@@ -254,7 +254,7 @@ impl LegDocument {
             state: leg.state.as_str().to_owned(),
             serial: leg.serial,
             changes: leg.changes,
-            call_id: leg.dialog.call_id().to_owned(),
+            call_id: leg.dialog.call_id(),
             cseq: leg.dialog.cseq(),
             outstanding: leg.outstanding.as_ref().map(outstanding),
         }
@@ -284,7 +284,7 @@ impl LegDocument {
             serial,
             changes,
             outstanding: outstanding.transpose()?,
-            dialog: ThirdParty::resumed(call_id.into(), cseq),
+            dialog: ThirdParty::resumed(&call_id, cseq),
         })
     }
 }
@@ -344,7 +344,7 @@ pub(super) fn keys_text(
             rand: STANDARD.encode(bootstrap.rand().0),
             impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
             expires: bootstrap.expires,
-            created: bootstrap.created,
+            created: bootstrap.created.seconds(),
             over_ub: bootstrap.made == Made::OverUb,
             on_card: bootstrap.holder == Holder::Uicc,
             until: times.to_store(*until),
@@ -386,7 +386,7 @@ pub(super) fn read_keys(
             ks: Ks(ks),
             btid,
             expires: key.expires,
-            created: key.created,
+            created: key.created.into(),
             made: if key.over_ub { Made::OverUb } else { Made::ByRegistration },
             holder: if key.on_card { Holder::Uicc } else { Holder::Me },
             subscription: match key.subscription {
@@ -394,7 +394,7 @@ pub(super) fn read_keys(
                 Subscription::All => BroadcastSubscription::All,
                 Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
             },
-            settings: if key.settings.is_empty() { Arc::default() } else { key.settings.into() },
+            settings: key.settings.into(),
         };
         Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };

@@ -11,6 +11,8 @@ use super::scscf::{Refusal, Scscf, Shared};
 use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
+use crate::clock::Date;
+use crate::few::Few;
 use crate::gba::bootstrap::{Access, Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
@@ -327,11 +329,11 @@ impl Scscf {
             ks: Ks::new(&vector.ck, &vector.ik),
             btid: Btid::new(&vector.rand, &settings.bsf_domain),
             expires: 0,
-            created: 0,
+            created: Date::default(),
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: profile.broadcast.clone(),
-            settings: Arc::default(),
+            settings: Few::default(),
         };
         match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.steady()) {
             Ok(stored) => {

@@ -2,6 +2,7 @@
 
 use super::binding::{Binding, ContactAsked, Origin, Parts, Text};
 use crate::clock::Time;
+use crate::few::Few;
 use crate::identity::{Impi, Impu, Impus};
 use crate::policy::Kind;
 use crate::sip::transaction::Source;
@@ -110,7 +111,7 @@ pub struct Registration {
     pub impi: Impi,
     pub impus: Impus,
     /// Of the implicit set, those that are barred: good for REGISTER, told to nobody.
-    pub barred: Impus,
+    pub barred: Few<Impu>,
     /// One mostly, which lies here.
     pub bindings: SmallVec<[Binding; 1]>,
 }
@@ -118,12 +119,7 @@ pub struct Registration {
 impl Registration {
     /// With no identity and no contact.
     pub fn none(impi: &Impi) -> Self {
-        Registration {
-            impi: impi.clone(),
-            impus: Impus::default(),
-            barred: Impus::default(),
-            bindings: SmallVec::new(),
-        }
+        Registration { impi: impi.clone(), impus: Impus::default(), barred: Few::default(), bindings: SmallVec::new() }
     }
 
     /// Whether it is of this public identity's set.

@@ -25,7 +25,7 @@ fn over_ub(number: u8) -> Bootstrap {
         ks: Ks([number; 32]),
         btid: Btid::new(&rand, "bsf.home1.net"),
         expires: 0,
-        created: 0,
+        created: Default::default(),
         made: Made::OverUb,
         holder: Holder::Uicc,
         subscription: BroadcastSubscription::All,

@@ -103,7 +103,7 @@ fn json_of(stored: &Stored, secrets: bool) -> Value {
         },
         "broadcast_registration": {
             "state": broadcast.map(|b| b.state).unwrap_or_default().as_str(),
-            "since": broadcast.map(|b| rfc3339(b.since)),
+            "since": broadcast.map(|b| rfc3339(b.since.seconds())),
             "server": broadcast.map(|b| &*b.server),
             "naf": broadcast.map(|b| &*b.naf_fqdn),
             "btid": broadcast.and_then(|b| b.btid.as_ref()).map(ToString::to_string),
@@ -152,7 +152,10 @@ fn text_of(stored: &Stored, secrets: bool) -> String {
     match &registration.broadcast {
         None => line("broadcast registration", "not_registered"),
         Some(broadcast) => {
-            line("broadcast registration", &format!("{}{}", broadcast.state.as_str(), since(Some(broadcast.since))));
+            line(
+                "broadcast registration",
+                &format!("{}{}", broadcast.state.as_str(), since(Some(broadcast.since.seconds()))),
+            );
             line("server", &broadcast.server);
             line("naf", &broadcast.naf_fqdn);
             line("btid", &broadcast.btid.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));

@@ -7,12 +7,12 @@
 use super::auc::Auc;
 use super::foreign::{self, Change, Observer};
 use super::local::Local;
-use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watchers};
-use crate::clock::Now;
+use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watcher};
+use crate::clock::{Date, Now};
+use crate::few::Few;
 use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
-use crate::shelf::{Named, Shelf};
-use parking_lot::MappedMutexGuard;
+use crate::shelf::{self, MappedMutexGuard, Named, Shelf};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ const KEPT: u64 = 600_000;
 #[derive(Debug)]
 struct Live {
     /// A panic of a holder leaves nothing half done here: each change is a single assignment.
-    state: parking_lot::Mutex<(Auc, Registration)>,
+    state: shelf::Mutex<(Auc, Registration)>,
     /// What the writer has yet to write; it is in its queue if there is any.
     queued: AtomicU8,
 }
@@ -64,10 +64,10 @@ impl Which {
 #[derive(Debug)]
 pub(super) struct Record {
     pub subscriber: Subscriber,
-    /// When it was provisioned, in seconds since 1970.
-    pub changed: u64,
+    /// When it was provisioned.
+    pub changed: Date,
     /// Who is told over Sh when the subscriber's data change.
-    pub watchers: Watchers,
+    pub watchers: Few<Watcher>,
     life: Life,
     /// When it was last read from the store, as [`Directory::present`].
     read: AtomicU64,
@@ -118,15 +118,15 @@ impl Record {
 
     /// With [`Record::registration`] under one lock: none may be asked for while the other is held.
     pub(super) fn auc(&self) -> MappedMutexGuard<'_, Auc> {
-        parking_lot::MutexGuard::map(self.live().state.lock(), |(auc, _)| auc)
+        shelf::MutexGuard::map(self.live().state.lock(), |(auc, _)| auc)
     }
 
     pub(super) fn registration(&self) -> MappedMutexGuard<'_, Registration> {
-        parking_lot::MutexGuard::map(self.live().state.lock(), |(_, registration)| registration)
+        shelf::MutexGuard::map(self.live().state.lock(), |(_, registration)| registration)
     }
 
     /// Whether the provisioned part is this.
-    fn is(&self, subscriber: &Subscriber, changed: u64, watchers: &Watchers) -> bool {
+    fn is(&self, subscriber: &Subscriber, changed: Date, watchers: &Few<Watcher>) -> bool {
         let Subscriber { impi, impus, credentials, amf, sqn, broadcast, service } = &self.subscriber;
         changed == self.changed
             && *watchers == self.watchers

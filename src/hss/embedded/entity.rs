@@ -9,11 +9,12 @@ use super::EmbeddedError;
 use super::directory::Which;
 use super::field;
 use super::subscriber::{
-    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher, Watchers,
+    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher,
     broadcast_text,
 };
 use crate::aka::{Algorithm, Amf, KeySet};
 use crate::auth::digest::Password;
+use crate::few::Few;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impu, common};
 use crate::store::{Class, Entity, Key, Save, Seal, seal};
@@ -154,7 +155,7 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
                 server: b.server.to_string(),
                 naf: b.naf_fqdn.to_string(),
                 btid: b.btid.as_ref().map(Told::to_string),
-                since: b.since,
+                since: b.since.seconds(),
                 sequence: b.sequence,
             })
         });
@@ -187,7 +188,7 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     let Some(profile) = entity.field(PROFILE) else { return Ok(None) };
     let damaged = |what| EmbeddedError::Damaged { impi: impi.clone(), what };
     let profile: Profile = serde_json::from_slice(profile).map_err(|_| damaged("profile"))?;
-    let changed = profile.changed;
+    let changed = profile.changed.into();
     let secret = seal.open(&place(impi), &profile.secret)?;
     let credentials = credentials(&profile.algorithm, &secret).ok_or_else(|| damaged("algorithm or keys"))?;
     let sqn = match &credentials {
@@ -209,7 +210,7 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     Ok(Some(Stored { subscriber, sqn, changed, registration: registration(entity), watchers: watchers(entity) }))
 }
 
-pub(super) fn watchers(entity: &Entity) -> Watchers {
+pub(super) fn watchers(entity: &Entity) -> Few<Watcher> {
     let watchers: Option<Vec<Watcher>> = entity.field(WATCHERS).and_then(|field| serde_json::from_slice(field).ok());
     watchers.unwrap_or_default().into()
 }
@@ -258,7 +259,7 @@ pub(super) fn registration(entity: &Entity) -> Registration {
     let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since, sequence }| {
         let state = reg_state(&state);
         let (server, naf_fqdn, btid) = (common(&server), common(&naf), btid.as_deref().map(Told::read));
-        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since, sequence })
+        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since: since.into(), sequence })
     });
     let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, restoration }| {
         let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());

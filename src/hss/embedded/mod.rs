@@ -201,10 +201,10 @@ impl EmbeddedHss {
             {
                 (registration.ims, registration.ims_since) = (RegState::NotRegistered, NonZero::new(start));
             }
-            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since < start)
+            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since.seconds() < start)
                 && broadcast.state != RegState::NotRegistered
             {
-                (broadcast.state, broadcast.since) = (RegState::NotRegistered, start);
+                (broadcast.state, broadcast.since) = (RegState::NotRegistered, start.into());
             }
             let changed = *registration != before;
             drop(registration);
@@ -451,7 +451,7 @@ impl Hss for EmbeddedHss {
 fn user_data(record: &Record) -> UserData {
     let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
     let registration = record.registration().clone();
-    let of_broadcast = |b: Box<BroadcastRegistration>| (b.state(), b.since);
+    let of_broadcast = |b: Box<BroadcastRegistration>| (b.state(), b.since.seconds());
     UserData {
         impi: impi.clone(),
         impus: impus.clone(),

@@ -2,13 +2,14 @@
 
 use crate::aka::{Amf, KeySet, Sqn, SqnError, SqnState, sqn};
 use crate::auth::digest::Password;
+use crate::clock::Date;
+use crate::few::Few;
 use crate::gba::btid::Btid;
 use crate::hss::{BroadcastState, BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impus};
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
 use std::num::NonZero;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How a subscriber proves who it is.
@@ -114,8 +115,7 @@ pub struct BroadcastRegistration {
     pub server: ArcStr,
     pub naf_fqdn: ArcStr,
     pub btid: Option<Told>,
-    /// Seconds since 1970.
-    pub since: u64,
+    pub since: Date,
     /// Of the repository data that application servers see (TS 29.328 §6.1.2).
     pub sequence: u16,
 }
@@ -193,24 +193,6 @@ pub struct Watcher {
     pub once: bool,
 }
 
-/// All of a subscriber's; most have none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watchers(Option<Arc<Vec<Watcher>>>);
-
-impl From<Vec<Watcher>> for Watchers {
-    fn from(all: Vec<Watcher>) -> Self {
-        Watchers((!all.is_empty()).then(|| Arc::new(all)))
-    }
-}
-
-impl std::ops::Deref for Watchers {
-    type Target = [Watcher];
-
-    fn deref(&self) -> &[Watcher] {
-        self.0.as_deref().map_or(&[], Vec::as_slice)
-    }
-}
-
 /// Both registration states. They outlive the node that recorded them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Registration {
@@ -226,12 +208,12 @@ pub struct Registration {
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub subscriber: Subscriber,
-    /// When it was provisioned, in seconds since 1970.
-    pub changed: u64,
+    /// When it was provisioned.
+    pub changed: Date,
     /// None for `digest`.
     pub sqn: Option<StoredSqn>,
     pub registration: Registration,
-    pub watchers: Watchers,
+    pub watchers: Few<Watcher>,
 }
 
 /// The text of a broadcast subscription: `no`, `yes`, or service ids separated by spaces.
