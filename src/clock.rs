@@ -63,19 +63,18 @@ impl std::fmt::Debug for Time {
     }
 }
 
-/// A date in whole seconds since 1970, in 4 octets; after 2106 it is that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Date(u32);
-
-impl From<u64> for Date {
-    fn from(seconds: u64) -> Self {
-        Date(u32::try_from(seconds).unwrap_or(u32::MAX))
-    }
-}
+/// A date in whole seconds since 1970, in 4 octets, also in an `Option`; what is later than 2106 is then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(NonZero<u32>);
 
 impl Date {
+    /// None: the beginning of time, which stands for no date.
+    pub fn new(seconds: u64) -> Option<Self> {
+        NonZero::new(u32::try_from(seconds).unwrap_or(u32::MAX)).map(Date)
+    }
+
     pub fn seconds(self) -> u64 {
-        self.0.into()
+        self.0.get().into()
     }
 }
 
@@ -176,6 +175,10 @@ mod tests {
         let last = Time::from(Duration::MAX);
         assert!(last.get() > Duration::from_secs(584 * 365 * 86_400) && Time::from(last.get()) == last);
         assert_eq!(size_of::<Option<Time>>(), 8);
-        assert_eq!([1_767_225_600, u64::MAX].map(|date| Date::from(date).seconds()), [1_767_225_600, 0xffff_ffff]);
+        assert_eq!(
+            [0, 1_767_225_600, u64::MAX].map(|date| Date::new(date).map(Date::seconds)),
+            [None, Some(1_767_225_600), Some(0xffff_ffff)]
+        );
+        assert_eq!(size_of::<Option<Date>>(), 4);
     }
 }

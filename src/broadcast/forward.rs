@@ -3,12 +3,12 @@
 //!
 //! Called by the S-CSCF after its own success. What the terminal proved itself with never goes along.
 
-use super::call_id::CallId;
 use super::ext::{Ext, KeyWay, Mode, params, quoted, unfold};
 use super::identify::Payload;
 use super::keys::KeyDocument;
 use super::peer::{KeyPathError, Peer, may_carry_key};
 use super::server::Retrieval;
+pub use super::third_party::ThirdParty;
 use super::{media, token};
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
@@ -16,34 +16,6 @@ use crate::hss::BroadcastSubscription;
 use crate::identity::Impu;
 use crate::sip::print::write_multipart;
 use crate::sip::{HeaderName, Message, RequestWriter};
-
-/// Call-ID and CSeq of the third-party registrations of one public identity with one broadcast server:
-/// kept from one to the next, so that the receiver can tell their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ThirdParty {
-    call_id: CallId,
-    cseq: u32,
-}
-
-impl ThirdParty {
-    /// `host`: of the S-CSCF.
-    pub fn new(host: &str) -> Self {
-        ThirdParty { call_id: CallId::new(host), cseq: 0 }
-    }
-
-    /// One that was begun before, by this process or another.
-    pub fn resumed(call_id: &str, cseq: u32) -> Self {
-        ThirdParty { call_id: CallId::read(call_id), cseq }
-    }
-
-    pub fn call_id(&self) -> String {
-        self.call_id.to_string()
-    }
-
-    pub fn cseq(&self) -> u32 {
-        self.cseq
-    }
-}
 
 /// The key's part in a forwarded request.
 #[derive(Debug, Clone, Copy)]
@@ -89,13 +61,13 @@ impl Forward<'_> {
             }
             _ => None,
         };
-        dialog.cseq = dialog.cseq.wrapping_add(1) & 0x7fff_ffff;
+        let cseq = dialog.next();
         let mut out = RequestWriter::new("REGISTER", &self.peer.uri);
         out.header(HeaderName::MaxForwards, "70")
             .header(HeaderName::From, format!("<{}>;tag={}", self.scscf, token()))
             .header(HeaderName::To, format!("<{}>", self.impu))
             .header(HeaderName::CallId, dialog.call_id())
-            .header(HeaderName::CSeq, format!("{} REGISTER", dialog.cseq))
+            .header(HeaderName::CSeq, format!("{cseq} REGISTER"))
             .header(HeaderName::Contact, format!("<{}>", self.scscf))
             .header(HeaderName::Expires, self.expires.to_string())
             .header(HeaderName::BcastExt, self.ext().to_string());

@@ -8,7 +8,6 @@
 
 pub mod alert;
 mod application;
-mod call_id;
 pub mod datetime;
 mod embedded;
 pub mod ext;
@@ -28,6 +27,7 @@ pub mod state;
 mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
+mod third_party;
 pub mod ua;
 pub mod zn;
 
@@ -61,12 +61,17 @@ pub mod media {
     }
 }
 
-/// A random token for tags, Call-IDs and boundaries: 80 bits, hexadecimal.
-pub(crate) fn token() -> String {
+/// What a token is made of.
+pub(crate) fn drawn() -> [u8; 10] {
     let mut octets = [0u8; 10];
     // Without a source of randomness the token is only less unique; nothing secret hangs on it.
     let _ = getrandom::fill(&mut octets);
-    hex(&octets)
+    octets
+}
+
+/// A random token for tags, Call-IDs and boundaries: 80 bits, hexadecimal.
+pub(crate) fn token() -> String {
+    hex(&drawn())
 }
 
 /// Lower-case hexadecimal.

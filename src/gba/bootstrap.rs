@@ -82,8 +82,8 @@ pub struct Bootstrap {
     pub btid: Btid,
     /// End of Ks and of all that is derived from it, seconds since 1970.
     pub expires: u64,
-    /// When Ks was made; at the beginning of time: it is not known.
-    pub created: Date,
+    /// When Ks was made, if that is known.
+    pub created: Option<Date>,
     pub made: Made,
     pub holder: Holder,
     /// What the user may receive, as known when Ks was made.
@@ -179,7 +179,7 @@ impl Bootstraps {
         if self.count.load(Ordering::Relaxed) >= self.limit {
             return Err(BootstrapError::Full);
         }
-        new.created = now.unix.as_secs().into();
+        new.created = Date::new(now.unix.as_secs());
         new.expires = now.unix.saturating_add(lifetime).as_secs();
         let until = Time::from(now.mono.saturating_add(lifetime));
         if let Some(of) = self.by_impi.get(new.impi.as_str()) {
@@ -345,7 +345,7 @@ mod tests {
             ks: Ks([rand.0[0]; 32]),
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
-            created: Date::default(),
+            created: None,
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,

@@ -16,7 +16,7 @@ use crate::auth::challenge::{Challenge, Challenges, Memo, Secret};
 use crate::auth::digest::{Algorithm, Digest, Qop, QopKind};
 use crate::auth::nonce;
 use crate::broadcast::datetime;
-use crate::clock::{Date, Now};
+use crate::clock::Now;
 use crate::gba::guss::Guss;
 use crate::hss::{self, BroadcastSubscription, Hss, HssError};
 use crate::http::server::{Handler, HttpRequest, HttpResponse, escape};
@@ -162,7 +162,7 @@ impl Ub {
             ks: Ks::new(&vector.ck, &vector.ik),
             btid: Btid::new(&vector.rand, &self.domain),
             expires: 0,
-            created: Date::default(),
+            created: None,
             made: Made::OverUb,
             holder: memo.holder,
             subscription: memo.broadcast.clone(),

@@ -131,7 +131,10 @@ fn a_client_bootstraps_without_sip() {
     assert_eq!((done.status, done.header("content-type")), (200, Some(MEDIA)));
     let kept = bed.bootstraps.of_impi(&Impi::from(USER), bed.world.now()).unwrap();
     assert_eq!(kept.btid, Btid::new(&Rand([1; 16]), DOMAIN));
-    assert_eq!((kept.made, kept.holder, kept.expires - kept.created.seconds()), (Made::OverUb, Holder::Me, 3600));
+    assert_eq!(
+        (kept.made, kept.holder, kept.expires - kept.created.unwrap().seconds()),
+        (Made::OverUb, Holder::Me, 3600)
+    );
     assert_eq!(kept.ks.0, Ks::new(&Key128([1; 16]), &Key128([2; 16])).0);
     let root = xml::parse(&done.body).unwrap();
     assert_eq!(root.text_of("btid"), Some(&*kept.btid.text()));
@@ -198,7 +201,11 @@ fn gba_u_where_card_and_terminal_know_it() {
         assert_eq!(nonce, nonce::encode(&Rand([1; 16]), &autn));
         assert_eq!(bed.get_as(agent, &answer("/", &nonce, 1)).status, 200);
         let kept = bed.bootstraps.of_impi(&Impi::from(USER), bed.world.now()).unwrap();
-        assert_eq!((kept.holder, kept.expires - kept.created.seconds()), (holder, 60), "the subscriber's own lifetime");
+        assert_eq!(
+            (kept.holder, kept.expires - kept.created.unwrap().seconds()),
+            (holder, 60),
+            "the subscriber's own lifetime"
+        );
     }
 }
 

@@ -94,7 +94,7 @@ fn the_key_with_its_times_and_nothing_of_the_user() {
     let info = bed.ask(&aware).unwrap();
     assert_eq!(info.me_key.0, ks_naf(&bed.boot.ks, &bed.boot.rand(), "u@home1.net", &bed.naf).0);
     assert!(info.uicc_key.is_none(), "Ks was never on a card");
-    assert_eq!((info.expires, info.created), (Some(bed.boot.expires), Some(bed.boot.created.seconds())));
+    assert_eq!((info.expires, info.created), (Some(bed.boot.expires), bed.boot.created.map(Date::seconds)));
     assert_eq!((info.user, info.settings), (None, Some(Guss::default())));
     assert!(bed.ask(&bed.question()).unwrap().settings.is_none(), "none was asked for");
     let xcap = InfoRequest { naf: NafId::parse("xcap.home1.net;0100000002").unwrap(), ..bed.question() };

@@ -12,6 +12,7 @@ use super::registration::Registration;
 use super::table::{Leg, Outstanding};
 use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::identify::Payload;
+use crate::clock::Date;
 use crate::gba::bootstrap::{Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::guss::Uss;
@@ -344,7 +345,7 @@ pub(super) fn keys_text(
             rand: STANDARD.encode(bootstrap.rand().0),
             impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
             expires: bootstrap.expires,
-            created: bootstrap.created.seconds(),
+            created: bootstrap.created.map_or(0, Date::seconds),
             over_ub: bootstrap.made == Made::OverUb,
             on_card: bootstrap.holder == Holder::Uicc,
             until: times.to_store(*until),
@@ -386,7 +387,7 @@ pub(super) fn read_keys(
             ks: Ks(ks),
             btid,
             expires: key.expires,
-            created: key.created.into(),
+            created: Date::new(key.created),
             made: if key.over_ub { Made::OverUb } else { Made::ByRegistration },
             holder: if key.on_card { Holder::Uicc } else { Holder::Me },
             subscription: match key.subscription {

@@ -11,7 +11,6 @@ use super::scscf::{Refusal, Scscf, Shared};
 use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
-use crate::clock::Date;
 use crate::few::Few;
 use crate::gba::bootstrap::{Access, Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
@@ -329,7 +328,7 @@ impl Scscf {
             ks: Ks::new(&vector.ck, &vector.ik),
             btid: Btid::new(&vector.rand, &settings.bsf_domain),
             expires: 0,
-            created: Date::default(),
+            created: None,
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: profile.broadcast.clone(),

@@ -22,14 +22,9 @@ const FRESH: u64 = 3_000;
 /// And how long it is kept after it was last read; far longer than an SQN can be ahead of the clock.
 const KEPT: u64 = 600_000;
 
-/// What changes while a node runs. It outlives a change of the provisioned part.
-#[derive(Debug)]
-struct Live {
-    /// A panic of a holder leaves nothing half done here: each change is a single assignment.
-    state: shelf::Mutex<(Auc, Registration)>,
-    /// What the writer has yet to write; it is in its queue if there is any.
-    queued: AtomicU8,
-}
+/// What changes while a node runs. It outlives a change of the provisioned part. A panic of who has it leaves nothing half
+/// done: each change is a single assignment.
+type Live = shelf::Mutex<(Auc, Registration)>;
 
 /// Where a record's live part is.
 #[derive(Debug)]
@@ -65,10 +60,12 @@ impl Which {
 pub(super) struct Record {
     pub subscriber: Subscriber,
     /// When it was provisioned.
-    pub changed: Date,
+    pub changed: Option<Date>,
     /// Who is told over Sh when the subscriber's data change.
     pub watchers: Few<Watcher>,
     life: Life,
+    /// What the writer has yet to write; it is in its queue if there is any. That of the record with the live part counts.
+    queued: AtomicU8,
     /// When it was last read from the store, as [`Directory::present`].
     read: AtomicU64,
 }
@@ -109,24 +106,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Record {
-    fn live(&self) -> &Live {
+    /// The one that has the live part, and that.
+    fn first(&self) -> (&Record, &Live) {
         match &self.life {
-            Life::Own(live) => live,
-            Life::Of(first) => first.live(),
+            Life::Own(live) => (self, live),
+            Life::Of(first) => first.first(),
         }
+    }
+
+    fn live(&self) -> &Live {
+        self.first().1
+    }
+
+    fn queued(&self) -> &AtomicU8 {
+        &self.first().0.queued
     }
 
     /// With [`Record::registration`] under one lock: none may be asked for while the other is held.
     pub(super) fn auc(&self) -> MappedMutexGuard<'_, Auc> {
-        shelf::MutexGuard::map(self.live().state.lock(), |(auc, _)| auc)
+        shelf::MutexGuard::map(self.live().lock(), |(auc, _)| auc)
     }
 
     pub(super) fn registration(&self) -> MappedMutexGuard<'_, Registration> {
-        shelf::MutexGuard::map(self.live().state.lock(), |(_, registration)| registration)
+        shelf::MutexGuard::map(self.live().lock(), |(_, registration)| registration)
     }
 
     /// Whether the provisioned part is this.
-    fn is(&self, subscriber: &Subscriber, changed: Date, watchers: &Few<Watcher>) -> bool {
+    fn is(&self, subscriber: &Subscriber, changed: Option<Date>, watchers: &Few<Watcher>) -> bool {
         let Subscriber { impi, impus, credentials, amf, sqn, broadcast, service } = &self.subscriber;
         changed == self.changed
             && *watchers == self.watchers
@@ -137,12 +143,12 @@ impl Record {
 
     /// True if the caller has to put it into the writer's queue.
     pub(super) fn enqueue(&self, which: Which) -> bool {
-        self.live().queued.fetch_or(which.bits(), Ordering::AcqRel) == 0
+        self.queued().fetch_or(which.bits(), Ordering::AcqRel) == 0
     }
 
     /// Out of the queue: what changes from now on has to be written again.
     pub(super) fn dequeue(&self) -> (Registration, Which) {
-        let which = self.live().queued.swap(0, Ordering::AcqRel);
+        let which = self.queued().swap(0, Ordering::AcqRel);
         (self.registration().clone(), Which::of_bits(which))
     }
 }
@@ -321,7 +327,7 @@ impl Directory {
                 old.auc().reload(sqn);
                 // Other nodes write states too; what this node has still to write is newer.
                 if self.shared {
-                    let mine = Which::of_bits(old.live().queued.load(Ordering::Acquire));
+                    let mine = Which::of_bits(old.queued().load(Ordering::Acquire));
                     let mut held = old.registration();
                     if !mine.ims {
                         (held.ims, held.ims_since) = (registration.ims, registration.ims_since);
@@ -340,12 +346,16 @@ impl Directory {
                     Life::Of(first) => first.clone(),
                 })
             }
-            None => Life::Own(Live {
-                state: (Auc::new(sqn, self.local.offset(&subscriber.impi)), registration).into(),
-                queued: AtomicU8::new(0),
-            }),
+            None => Life::Own(Live::new((Auc::new(sqn, self.local.offset(&subscriber.impi)), registration))),
         };
-        Arc::new(Record { subscriber, changed, watchers, life, read: AtomicU64::new(present) })
+        Arc::new(Record {
+            subscriber,
+            changed,
+            watchers,
+            life,
+            queued: AtomicU8::new(0),
+            read: AtomicU64::new(present),
+        })
     }
 
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {
@@ -359,7 +369,7 @@ impl Directory {
     pub(super) fn sweep(&self) {
         let oldest = self.present().saturating_sub(KEPT);
         let old = |record: &Record| {
-            record.read.load(Ordering::Acquire) < oldest && record.live().queued.load(Ordering::Acquire) == 0
+            record.read.load(Ordering::Acquire) < oldest && record.queued().load(Ordering::Acquire) == 0
         };
         self.by_impi.retain(|record| !old(record));
         self.by_impu.retain(|alias| !old(&alias.record));

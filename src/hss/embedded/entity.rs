@@ -14,6 +14,7 @@ use super::subscriber::{
 };
 use crate::aka::{Algorithm, Amf, KeySet};
 use crate::auth::digest::Password;
+use crate::clock::Date;
 use crate::few::Few;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impu, common};
@@ -21,7 +22,6 @@ use crate::store::{Class, Entity, Key, Save, Seal, seal};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use std::num::NonZero;
 use std::ops::Not;
 use zeroize::Zeroizing;
 
@@ -144,7 +144,7 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
             reassign: serving.reassign,
             restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
         });
-        let ims_since = registration.ims_since.map(NonZero::get);
+        let ims_since = registration.ims_since.map(Date::seconds);
         let state = State { ims: registration.ims.as_str().into(), ims_since, serving };
         fields.push((STATE.into(), json(&state)));
     }
@@ -155,7 +155,7 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
                 server: b.server.to_string(),
                 naf: b.naf_fqdn.to_string(),
                 btid: b.btid.as_ref().map(Told::to_string),
-                since: b.since.seconds(),
+                since: b.since.map_or(0, Date::seconds),
                 sequence: b.sequence,
             })
         });
@@ -188,7 +188,7 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     let Some(profile) = entity.field(PROFILE) else { return Ok(None) };
     let damaged = |what| EmbeddedError::Damaged { impi: impi.clone(), what };
     let profile: Profile = serde_json::from_slice(profile).map_err(|_| damaged("profile"))?;
-    let changed = profile.changed.into();
+    let changed = Date::new(profile.changed);
     let secret = seal.open(&place(impi), &profile.secret)?;
     let credentials = credentials(&profile.algorithm, &secret).ok_or_else(|| damaged("algorithm or keys"))?;
     let sqn = match &credentials {
@@ -259,13 +259,13 @@ pub(super) fn registration(entity: &Entity) -> Registration {
     let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since, sequence }| {
         let state = reg_state(&state);
         let (server, naf_fqdn, btid) = (common(&server), common(&naf), btid.as_deref().map(Told::read));
-        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since: since.into(), sequence })
+        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since: Date::new(since), sequence })
     });
     let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, restoration }| {
         let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());
         Box::new(Serving { scscf, host, realm, authenticating, reassign, restoration })
     });
-    Registration { ims: reg_state(&ims), ims_since: ims_since.and_then(NonZero::new), broadcast, serving }
+    Registration { ims: reg_state(&ims), ims_since: ims_since.and_then(Date::new), broadcast, serving }
 }
 
 fn place(impi: &Impi) -> String {

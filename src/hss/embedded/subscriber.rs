@@ -9,7 +9,6 @@ use crate::hss::{BroadcastState, BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impus};
 use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
-use std::num::NonZero;
 use std::time::Duration;
 
 /// How a subscriber proves who it is.
@@ -115,7 +114,7 @@ pub struct BroadcastRegistration {
     pub server: ArcStr,
     pub naf_fqdn: ArcStr,
     pub btid: Option<Told>,
-    pub since: Date,
+    pub since: Option<Date>,
     /// Of the repository data that application servers see (TS 29.328 §6.1.2).
     pub sequence: u16,
 }
@@ -197,8 +196,8 @@ pub struct Watcher {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Registration {
     pub ims: RegState,
-    /// When `ims` last changed, in seconds since 1970; None: it never did.
-    pub ims_since: Option<NonZero<u64>>,
+    /// When `ims` last changed; None: it never did.
+    pub ims_since: Option<Date>,
     pub broadcast: Option<Box<BroadcastRegistration>>,
     /// None: this node's own S-CSCF, if any.
     pub serving: Option<Box<Serving>>,
@@ -209,7 +208,7 @@ pub struct Registration {
 pub struct Stored {
     pub subscriber: Subscriber,
     /// When it was provisioned.
-    pub changed: Date,
+    pub changed: Option<Date>,
     /// None for `digest`.
     pub sqn: Option<StoredSqn>,
     pub registration: Registration,
