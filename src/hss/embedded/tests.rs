@@ -201,6 +201,29 @@ fn states_are_kept_and_a_failed_authentication_leaves_them() {
 }
 
 #[test]
+fn who_is_read_again_is_the_same_and_who_is_provisioned_anew_keeps_what_is_so() {
+    let bed = Bed::new(Nature::Durable);
+    let hss = bed.open(at(0, 0));
+    hss.add(subscriber("u", "")).unwrap();
+    let (impi, _) = ids();
+    let find = || hss.directory.find(&Sought::Impi(impi.clone())).unwrap();
+    let first = find();
+    hss.fetch(&impi);
+    assert!(Arc::ptr_eq(&first, &find()));
+    for (service, state) in [("gold", RegState::Registered), ("silver", RegState::NotRegistered)] {
+        let anew = Subscriber { service: service.into(), sqn: None, ..subscriber("u", "") };
+        assert!(bed.other().provision(&[anew], at(0, 1), true, &mut |_| {}).unwrap().is_empty());
+        hss.fetch(&impi);
+        let record = find();
+        assert_eq!(record.subscriber.service, service);
+        // Who has the one that was there before changes what is so of the user all the same.
+        first.registration().ims = state;
+        assert_eq!(record.registration().ims, state);
+        assert!(hss.directory.has(&first) && hss.directory.has(&record));
+    }
+}
+
+#[test]
 fn what_another_process_provisions_is_seen() {
     let bed = Bed::new(Nature::Durable);
     let open = |now| bed.open(now);
