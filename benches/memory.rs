@@ -103,7 +103,7 @@ fn main() {
     let provisioned = Subscribers::new(store.clone(), Arc::new(Seal::none()));
     let subscriber = |n: usize| Subscriber {
         impi: Impi::new(name(n)),
-        impus: Arc::new([Impu::new(format!("sip:{}", name(n)))]),
+        impus: [Impu::new(format!("sip:{}", name(n)))].into(),
         credentials: Credentials::Aka(KeySet::from_opc(Aka::Milenage, &[7; 16], &[9; 16]).expect("keys")),
         amf: Amf([0; 2]),
         sqn: Sqn::from_parts(0, 0),
@@ -179,7 +179,9 @@ fn main() {
         let plan = Plan::read(&request, &limits).expect("contacts");
         let profile = profile(n);
         let mono = now.mono + Duration::from_micros(100 * n as u64);
-        let (bound, _) = table.update(&Impi::new(name), &profile.impus, |registration| {
+        // What the HSS has of him already need not be kept twice.
+        let impi = profile.impi.clone().expect("a private identity");
+        let (bound, _) = table.update(&impi, &profile.impus, |registration| {
             registration.barred.clone_from(&profile.barred);
             registration.apply(&plan, &request, &source, &limits, mono, 1).is_ok()
         });
@@ -199,14 +201,13 @@ fn main() {
         let new = Bootstrap {
             impus: profile(n).impus,
             ks: Ks::new(&vector.ck, &vector.ik),
-            rand: vector.rand,
             btid: Btid::new(&vector.rand, "bsf.home1.net"),
             expires: 0,
-            created: 0,
+            created: Default::default(),
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,
-            settings: Arc::default(),
+            settings: Default::default(),
             impi,
         };
         bootstraps.put(new, Duration::from_secs(86_400), now).expect("room");
@@ -216,7 +217,7 @@ fn main() {
         let portion = Portion { naf, profile: None, payload: None, btid: None, all_or_nothing: false };
         checks.record(&asked(n), &checks.wanted(&portion, false), BroadcastSubscription::All, now.mono);
     });
-    let server: Arc<str> = "bsm".into();
+    let server = arcstr::ArcStr::from("bsm");
     step("S-CSCF: broadcast leg", users, &mut total, |n| {
         let impi = impi(n);
         let btid = bootstraps.of_impi(&impi, now).expect("a bootstrapping").btid.clone();

@@ -89,6 +89,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod diameter;
+pub mod few;
 mod file;
 pub mod gba;
 pub mod harness;

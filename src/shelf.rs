@@ -8,6 +8,9 @@
 //! A guard holds a part of a shelf: no second one may be asked for on the same thread, nor may one be held across an await.
 
 pub use ahash::RandomState as Hasher;
+/// For what lies in a shelf with a lock of its own; who has it may hand on a part.
+pub use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+
 use hashbrown::HashTable;
 use parking_lot::{MappedRwLockReadGuard, MappedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::hash::Hash;

@@ -9,6 +9,7 @@ const RANKS: &[(&str, u8)] = &[
     ("clock", 0),
     // Regular files only: policies, their tests and the configuration are read in the same way.
     ("file", 0),
+    ("few", 0),
     ("identity", 0),
     ("metrics", 0),
     ("shelf", 0),

@@ -105,7 +105,7 @@ fn forward() -> Case {
         content_type: "application/vnd.oma.bcast.sprov+xml".into(),
         octets: b"<ServiceRequest requestID=\"1\"><PurchaseItem globalIDRef=\"urn:a\"/></ServiceRequest>".to_vec(),
     };
-    let mut dialog = ThirdParty::resumed("forwarding@ims.example".into(), 1);
+    let mut dialog = ThirdParty::resumed("forwarding@ims.example", 1);
     Case::new("forward: key and payload", move || {
         let forward = Forward {
             peer: black_box(&peer),

@@ -24,49 +24,50 @@ pub const MAX_LEAD: u64 = 100;
 /// A jump of SEQ that every card accepts, far below [`DELTA`]: close to two hours of ticks.
 pub const NEAR: u64 = 1 << 16;
 
-/// A sequence number: 48 bits.
+/// A sequence number: 48 bits, the highest first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Sqn(u64);
+pub struct Sqn([u8; 6]);
 
 impl Sqn {
-    pub const ZERO: Sqn = Sqn(0);
+    pub const ZERO: Sqn = Sqn([0; 6]);
 
     /// None above 48 bits.
     pub fn new(value: u64) -> Option<Self> {
-        (value < 1 << 48).then_some(Sqn(value))
+        let [0, 0, octets @ ..] = value.to_be_bytes() else { return None };
+        Some(Sqn(octets))
     }
 
     /// SEQ || IND; None if either is out of range.
     pub fn from_parts(seq: u64, ind: u8) -> Option<Self> {
-        (seq <= SEQ_MAX && ind < IND_COUNT).then(|| Sqn(seq << IND_BITS | u64::from(ind)))
+        let value = (seq <= SEQ_MAX && ind < IND_COUNT).then(|| seq << IND_BITS | u64::from(ind))?;
+        Self::new(value)
     }
 
     pub fn from_octets(octets: [u8; 6]) -> Self {
-        Sqn(octets.iter().fold(0, |value, octet| value << 8 | u64::from(*octet)))
+        Sqn(octets)
     }
 
     pub fn to_octets(self) -> [u8; 6] {
-        let [_, _, octets @ ..] = self.0.to_be_bytes();
-        octets
-    }
-
-    pub fn value(self) -> u64 {
         self.0
     }
 
+    pub fn value(self) -> u64 {
+        self.0.iter().fold(0, |value, octet| value << 8 | u64::from(*octet))
+    }
+
     pub fn seq(self) -> u64 {
-        self.0 >> IND_BITS
+        self.value() >> IND_BITS
     }
 
     pub fn ind(self) -> u8 {
-        (self.0 & u64::from(IND_COUNT - 1)) as u8
+        (self.value() & u64::from(IND_COUNT - 1)) as u8
     }
 }
 
 /// Twelve hexadecimal digits.
 impl std::fmt::Display for Sqn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:012x}", self.0)
+        write!(f, "{:012x}", self.value())
     }
 }
 

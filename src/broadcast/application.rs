@@ -131,7 +131,7 @@ impl Bsm {
         let key_lasts = key_ends.saturating_sub(time.as_secs());
         // A registration that the IMS made lasts as the IMS said; one made here, as long as its key.
         let until = match &known {
-            Some(record) if record.state == RegState::Registered => record.until,
+            Some(record) if record.state == RegState::Registered => record.until.get(),
             _ => time.saturating_add(Duration::from_secs(key_lasts)),
         };
         let before = self.state.before(impu);

@@ -58,7 +58,7 @@ fn the_portion_is_found_in_the_terminals_register_and_the_key_fetched() {
         assert!(bed.has_smk());
         assert_eq!(bed.world.ladder(), ["MESSAGE 5060", "MESSAGE 5070"]);
         assert_eq!(Response::parse(answer.body()).unwrap().status, StatusCode::SUCCESS);
-        assert_eq!(bed.state.record(&bed.impu).unwrap().services, ["a", "b"]);
+        assert_eq!(*bed.state.record(&bed.impu).unwrap().services, ["a", "b"]);
     }
 }
 

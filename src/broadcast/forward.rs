@@ -8,40 +8,13 @@ use super::identify::Payload;
 use super::keys::KeyDocument;
 use super::peer::{KeyPathError, Peer, may_carry_key};
 use super::server::Retrieval;
+pub use super::third_party::ThirdParty;
 use super::{media, token};
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::BroadcastSubscription;
 use crate::identity::Impu;
 use crate::sip::{HeaderName, Message, RequestWriter};
-
-/// Call-ID and CSeq of the third-party registrations of one public identity with one broadcast server:
-/// kept from one to the next, so that the receiver can tell their order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ThirdParty {
-    call_id: Box<str>,
-    cseq: u32,
-}
-
-impl ThirdParty {
-    /// `host`: of the S-CSCF.
-    pub fn new(host: &str) -> Self {
-        ThirdParty { call_id: format!("{}@{host}", token()).into(), cseq: 0 }
-    }
-
-    /// One that was begun before, by this process or another.
-    pub fn resumed(call_id: Box<str>, cseq: u32) -> Self {
-        ThirdParty { call_id, cseq }
-    }
-
-    pub fn call_id(&self) -> &str {
-        &self.call_id
-    }
-
-    pub fn cseq(&self) -> u32 {
-        self.cseq
-    }
-}
 
 /// The key's part in a forwarded request.
 #[derive(Debug, Clone, Copy)]
@@ -87,13 +60,13 @@ impl Forward<'_> {
             }
             _ => None,
         };
-        dialog.cseq = dialog.cseq.wrapping_add(1) & 0x7fff_ffff;
+        let cseq = dialog.next();
         let mut out = RequestWriter::new("REGISTER", &self.peer.uri);
         out.header(HeaderName::MaxForwards, "70");
         out.line(HeaderName::From).text("<").text(self.scscf).text(">;tag=").text(token());
         out.line(HeaderName::To).text("<").text(self.impu.as_str()).text(">");
-        out.header(HeaderName::CallId, &*dialog.call_id);
-        out.line(HeaderName::CSeq).number(dialog.cseq.into()).text(" REGISTER");
+        out.header(HeaderName::CallId, dialog.call_id());
+        out.line(HeaderName::CSeq).number(cseq.into()).text(" REGISTER");
         out.line(HeaderName::Contact).text("<").text(self.scscf).text(">");
         out.line(HeaderName::Expires).number(self.expires.into());
         let _ = self.ext().write(&mut out.line(HeaderName::BcastExt)); // a line takes whatever comes

@@ -48,7 +48,7 @@ impl Kept for BsmState {
             let record = &user.record;
             let save = whole(self.written(key, record)?);
             return Some(match shared {
-                true => save.due(Due::At(due_at(record))).until(record.latest + GRACE),
+                true => save.due(Due::At(due_at(record))).until(record.latest.get() + GRACE),
                 // This node sees to its own users itself.
                 false => save.due(Due::Never),
             });
@@ -68,7 +68,7 @@ impl Kept for BsmState {
             Ok(Some(Stored::Ended(theirs))) => {
                 let mut slot = self.records.slot(impu.as_str());
                 let ours = match slot.get() {
-                    Some(user) => user.record.changed,
+                    Some(user) => user.record.changed.get(),
                     None => self.ended.get(&impu).map_or(Duration::ZERO, |ours| ours.changed),
                 };
                 if ours > theirs.changed {
@@ -87,22 +87,23 @@ impl Kept for BsmState {
 
 /// When a node is to look at a user by itself.
 fn due_at(record: &Record) -> Duration {
-    if record.awaits_key() { record.until.min(record.changed + PATIENCE) } else { record.until }
+    let until = record.until.get();
+    if record.awaits_key() { until.min(record.changed.get() + PATIENCE) } else { until }
 }
 
 impl BsmState {
     fn take_record(&self, impu: &Impu, theirs: Record) {
         if theirs.awaits_key() && self.nature() == Nature::Durable {
             let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-            unfinished.push((impu.clone(), theirs.changed));
+            unfinished.push((impu.clone(), theirs.changed.get()));
         }
         let btid = theirs.smk.as_ref().map(|smk| smk.btid.clone());
         let mut slot = self.records.slot(impu.as_str());
         let ours = match slot.get() {
-            Some(user) => user.record.changed,
+            Some(user) => user.record.changed.get(),
             None => self.ended.get(impu).map_or(Duration::ZERO, |ours| ours.changed),
         };
-        if ours > theirs.changed {
+        if ours > theirs.changed.get() {
             return;
         }
         let replaced = slot.put(Box::new(User { impu: impu.clone(), record: theirs }));
@@ -138,7 +139,7 @@ impl BsmState {
     /// On a shared store other nodes may look after a user: his copy here goes when his time has been over for a while.
     fn let_go(&self, impu: &Impu, now: Now) {
         let time = self.time(now);
-        let over = |user: &mut Box<User>| user.record.until + REMEMBERED <= time;
+        let over = |user: &mut Box<User>| user.record.until.get() + REMEMBERED <= time;
         if let Some(user) = self.records.remove_if(impu.as_str(), over) {
             self.index(impu, user.record.smk.as_ref(), None);
             self.keeper.forget(&key_of(impu));
@@ -308,7 +309,7 @@ impl Bsm {
             state: RegState::NotRegistered,
             cause: cause.to_string(),
             expires: 0,
-            ims_peer: record.ims_peer,
+            ims_peer: record.ims_peer.into(),
         });
     }
 

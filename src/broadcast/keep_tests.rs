@@ -283,9 +283,9 @@ fn only_the_last_change_is_undone() {
         (before, state.changed_at(&bed.impu))
     });
     assert!(!state.undo(&bed.impu, first.0, first.1));
-    assert_eq!(state.record(&bed.impu).unwrap().services, ["a", "b"]);
+    assert_eq!(*state.record(&bed.impu).unwrap().services, ["a", "b"]);
     assert!(state.undo(&bed.impu, second.0, second.1));
-    assert_eq!(state.record(&bed.impu).unwrap().services, ["a"]);
+    assert_eq!(*state.record(&bed.impu).unwrap().services, ["a"]);
     let before = state.before(&bed.impu);
     state.terminate(&bed.impu, now);
     let at = state.changed_at(&bed.impu);

@@ -27,6 +27,7 @@ pub mod state;
 mod stored;
 #[cfg(test)]
 pub(crate) mod testbed;
+mod third_party;
 pub mod ua;
 pub mod zn;
 
@@ -63,7 +64,7 @@ pub mod media {
 
 /// A random token for tags, Call-IDs and boundaries: 80 bits, hexadecimal.
 pub(crate) fn token() -> String {
-    hex(&random())
+    hex(&drawn())
 }
 
 /// Lower-case hexadecimal.
@@ -74,8 +75,8 @@ pub(crate) fn hex(octets: &[u8]) -> String {
     text
 }
 
-/// Octets of a token. The system is asked for many at once: they are no secret, only not to be guessed beforehand.
-fn random() -> [u8; 10] {
+/// What a token is made of. The system is asked for many at once: they are no secret, only not to be guessed beforehand.
+pub(crate) fn drawn() -> [u8; 10] {
     thread_local! {
         static STOCK: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }

@@ -253,7 +253,7 @@ impl Bsm {
     /// Takes up a registration whose key was asked for by a run of this node, or by another node, that has ended. What
     /// the user ordered in it is lost; the user is not.
     pub(super) async fn register_again(self: Rc<Self>, impu: Impu, record: Record) {
-        let left = record.until.saturating_sub(self.state.time((self.env.now)())).as_secs();
+        let left = record.until.get().saturating_sub(self.state.time((self.env.now)())).as_secs();
         let (Some(btid), Ok(expires @ 1..)) = (record.btid, u32::try_from(left)) else { return };
         let registration = Registration {
             impu,
@@ -263,11 +263,11 @@ impl Bsm {
             key: Some(KeyWay::Pull),
             services: None,
             expires,
-            ims_peer: record.ims_peer,
+            ims_peer: record.ims_peer.into(),
             document: None,
             order: None,
         };
-        self.finish(registration, btid, record.state, Some(record.changed)).await;
+        self.finish(registration, btid, record.state, Some(record.changed.get())).await;
     }
 
     /// The registration succeeds; `fetched` is the key if it was asked for.

@@ -73,7 +73,7 @@ fn figure_8_nested_retrieval_does_not_deadlock() {
     assert_eq!((response.status, response.request_id.as_deref()), (StatusCode::SUCCESS, Some("7")));
     assert_eq!(bed.world.ladder(), ["MESSAGE 5060", "MESSAGE 5070"]);
     assert!(bed.has_smk());
-    assert_eq!(bed.state.record(&bed.impu).unwrap().services, ["a", "b"]);
+    assert_eq!(*bed.state.record(&bed.impu).unwrap().services, ["a", "b"]);
     // Again the same: the key is here, nothing is asked.
     assert_eq!(bed.ask(&request, IMS).status(), 200);
     assert_eq!(bed.world.ladder().len(), 2);

@@ -10,7 +10,8 @@ use super::keys::KeyDocument;
 use super::nonce::Nonces;
 use super::retrieve::Waiting;
 use crate::aka::Rand;
-use crate::clock::Now;
+use crate::clock::{Now, Time};
+use crate::few::Few;
 use crate::gba::btid::Btid;
 use crate::gba::kdf::KsNaf;
 use crate::gba::naf_id::NafId;
@@ -46,17 +47,17 @@ pub struct Record {
     pub btid: Option<Btid>,
     pub smk: Option<Smk>,
     /// End of the registration on the store's clock.
-    pub until: Duration,
+    pub until: Time,
     /// The latest end that it ever had: an older copy elsewhere is over by then.
-    pub latest: Duration,
+    pub latest: Time,
     /// What the HSS lets the user receive, as told by the IMS.
     pub subscription: BroadcastSubscription,
     /// Purchase items that were granted.
-    pub services: Vec<String>,
-    /// Which configured IMS node the user came through.
-    pub ims_peer: usize,
+    pub services: Few<String>,
+    /// Which configured IMS node the user came through; one that there is not: no node that is configured now.
+    pub ims_peer: u16,
     /// Time of the last change on the store's clock; of two versions the later counts. It only grows.
-    pub changed: Duration,
+    pub changed: Time,
 }
 
 impl Record {
@@ -237,6 +238,7 @@ impl BsmState {
         if self.records.len() >= self.limit && !self.records.contains(impu.as_str()) {
             return Err(KeyFault::Full);
         }
+        let ims_peer = u16::try_from(update.ims_peer).unwrap_or(u16::MAX);
         let mut slot = self.records.slot(impu.as_str());
         let user = slot.or_put(|| {
             let record = Record {
@@ -245,12 +247,12 @@ impl BsmState {
                 naf: update.naf.clone(),
                 btid: None,
                 smk: None,
-                until: update.until,
-                latest: update.until,
+                until: update.until.into(),
+                latest: update.until.into(),
                 subscription: BroadcastSubscription::All,
-                services: Vec::new(),
-                ims_peer: update.ims_peer,
-                changed: self.ended.remove(impu).map_or(Duration::ZERO, |(_, ended)| ended.changed),
+                services: Few::default(),
+                ims_peer,
+                changed: self.ended.remove(impu).map_or(Duration::ZERO, |(_, ended)| ended.changed).into(),
             };
             Box::new(User { impu: impu.clone(), record })
         });
@@ -258,9 +260,9 @@ impl BsmState {
         let previous = std::mem::replace(&mut record.state, update.state);
         record.ims = RegState::Registered;
         record.naf = update.naf;
-        record.until = update.until;
-        record.latest = record.latest.max(update.until);
-        record.ims_peer = update.ims_peer;
+        record.until = update.until.into();
+        record.latest = record.latest.max(record.until);
+        record.ims_peer = ims_peer;
         record.changed = self.stamp(record.changed, now);
         if update.btid.is_some() {
             record.btid = update.btid;
@@ -272,8 +274,8 @@ impl BsmState {
     }
 
     /// The time of a change after one at `last`.
-    fn stamp(&self, last: Duration, now: Now) -> Duration {
-        self.time(now).max(last + STEP)
+    fn stamp(&self, last: Time, now: Now) -> Time {
+        self.time(now).max(last.get() + STEP).into()
     }
 
     /// Sets the state alone.
@@ -343,22 +345,22 @@ impl BsmState {
         }
         if let Some(mut user) = self.records.get_mut(impu.as_str()) {
             let record = &mut user.record;
-            record.services.retain(|service| !removed.contains(service) && !granted.contains(service));
-            record.services.extend_from_slice(granted);
+            let stays = |service: &&String| !removed.contains(service) && !granted.contains(service);
+            record.services = record.services.iter().filter(stays).chain(granted).cloned().collect();
             record.changed = self.stamp(record.changed, now);
         }
     }
 
     /// Ends a registration: the record goes, and the key with it.
     pub fn terminate(&self, impu: &Impu, now: Now) -> Option<Record> {
-        self.end(impu, now, |_| true, |record| (self.stamp(record.changed, now), false))
+        self.end(impu, now, |_| true, |record| (self.stamp(record.changed, now).get(), false))
     }
 
     /// Ends a registration whose time is over. That counts less than any other change after the last one that this node
     /// knows: of several nodes that end it, and one that has it refreshed, only one has its way.
     pub(super) fn expire(&self, impu: &Impu, now: Now) -> Option<Record> {
         let time = self.time(now);
-        self.end(impu, now, |record| record.until <= time, |record| (record.changed + STEP, true))
+        self.end(impu, now, |record| record.until <= time, |record| (record.changed.get() + STEP, true))
     }
 
     fn end(
@@ -372,7 +374,7 @@ impl BsmState {
         let record = slot.get().map(|user| &user.record).filter(|record| which(record))?;
         let (changed, expired_here) = stamp(record);
         if self.remembers() {
-            let until = record.latest.max(self.time(now)) + REMEMBERED;
+            let until = record.latest.get().max(self.time(now)) + REMEMBERED;
             self.ended.insert(impu.clone(), Ended { changed, until, expired_here });
         }
         let record = slot.take()?.record;
@@ -397,7 +399,7 @@ impl BsmState {
 
     /// When what is known of a user was changed last.
     pub(super) fn changed_at(&self, impu: &Impu) -> Duration {
-        let record = self.records.get(impu.as_str()).map(|user| user.record.changed);
+        let record = self.records.get(impu.as_str()).map(|user| user.record.changed.get());
         record.or_else(|| self.ended.get(impu).map(|ended| ended.changed)).unwrap_or_default()
     }
 
@@ -413,7 +415,7 @@ impl BsmState {
     pub(super) fn undo(&self, impu: &Impu, before: Before, at: Duration) -> bool {
         let mut slot = self.records.slot(impu.as_str());
         let (here, smk) = match slot.get().map(|user| &user.record) {
-            Some(record) => (record.changed, record.smk.clone()),
+            Some(record) => (record.changed.get(), record.smk.clone()),
             None => (self.ended.get(impu).map_or(Duration::ZERO, |ended| ended.changed), None),
         };
         if here != at {
@@ -441,7 +443,7 @@ impl BsmState {
         let mut forgotten = Vec::new();
         self.records.for_each_mut(|user| {
             let User { impu, record } = &mut **user;
-            if record.until + since <= time {
+            if record.until.get() + since <= time {
                 if over.len() < ROUND {
                     over.push(impu.clone());
                 }

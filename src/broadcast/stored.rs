@@ -87,7 +87,7 @@ impl BsmState {
     pub(super) fn written(&self, key: &Key, record: &Record) -> Option<Box<[u8]>> {
         let user = User {
             ims: state_token(record.ims).into(),
-            latest: micros(record.latest),
+            latest: micros(record.latest.get()),
             naf: naf_written(&record.naf),
             btid: record.btid.as_ref().map(|btid| btid.text().into()),
             smk: record.smk.as_ref().and_then(|smk| self.sealed(key, smk)),
@@ -96,13 +96,13 @@ impl BsmState {
                 BroadcastSubscription::None => Some(Cow::Borrowed(&[])),
                 BroadcastSubscription::Services(services) => Some(Cow::Owned(services.to_vec())),
             },
-            services: record.services.as_slice().into(),
-            ims_peer: self.ims.get(record.ims_peer).map_or("", String::as_str).into(),
+            services: (&*record.services).into(),
+            ims_peer: self.ims.get(usize::from(record.ims_peer)).map_or("", String::as_str).into(),
         };
         octets(&Written {
             state: state_token(record.state).into(),
-            changed: micros(record.changed),
-            until: micros(record.until),
+            changed: micros(record.changed.get()),
+            until: micros(record.until.get()),
             user: Some(user),
         })
     }
@@ -134,23 +134,24 @@ impl BsmState {
             _ => return Ok(Some(Stored::Ended(Ended { changed, until, expired_here: false }))),
         };
         let smk = user.smk.map(|sealed| self.opened(key, sealed)).transpose()?.flatten();
+        let ims_peer = self.ims.iter().position(|name| *name == user.ims_peer);
         let record = Record {
             state,
             ims: state_from_token(&user.ims).ok_or(StoredError::Value("ims"))?,
             naf: naf_read(&user.naf)?,
             btid: user.btid.map(|btid| btid_read(&btid)).transpose()?,
             smk,
-            until,
-            latest: Duration::from_micros(user.latest).max(until),
+            until: until.into(),
+            latest: Duration::from_micros(user.latest).max(until).into(),
             subscription: match user.subscription {
                 None => BroadcastSubscription::All,
                 Some(none) if none.is_empty() => BroadcastSubscription::None,
                 Some(services) => BroadcastSubscription::Services(services.iter().cloned().collect()),
             },
-            services: user.services.into_owned(),
+            services: user.services.into_owned().into(),
             // One that is not configured any more: alerts go to the first that is.
-            ims_peer: self.ims.iter().position(|name| *name == user.ims_peer).unwrap_or(usize::MAX),
-            changed,
+            ims_peer: ims_peer.and_then(|at| u16::try_from(at).ok()).unwrap_or(u16::MAX),
+            changed: changed.into(),
         };
         Ok(Some(Stored::Registered(Box::new(record))))
     }

@@ -355,16 +355,15 @@ impl Bed {
         let impu = Impu::from("sip:u@home1.net");
         let boot = Bootstrap {
             impi: Impi::from("u@home1.net"),
-            impus: Arc::from([impu.clone()]),
+            impus: [impu.clone()].into(),
             ks: Ks([3; 32]),
-            rand,
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
-            created: 0,
+            created: Default::default(),
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,
-            settings: Arc::default(),
+            settings: Default::default(),
         };
         let boot = bootstraps.put(boot, Duration::from_secs(3600), world.now()).unwrap();
         let mut bsm_peer = peer("bsm", Transport::Udp, BSM);

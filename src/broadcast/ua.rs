@@ -112,7 +112,7 @@ impl Bsm {
         fetched: Option<KeyDocument>,
     ) -> HttpResponse {
         let Ok(order) = Order::parse(body) else { return provisioning(400, &Answer::malformed()) };
-        let ims_peer = self.state.record(&impu).map_or(0, |record| record.ims_peer);
+        let ims_peer = self.state.record(&impu).map_or(0, |record| record.ims_peer.into());
         let application = Application { impu, naf, btid, order, ims_peer };
         match self.register_user(&application, fetched).await {
             Ok(response) => provisioning(200, &response),

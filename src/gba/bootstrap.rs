@@ -8,9 +8,10 @@ use super::kdf::{Ks, KsNaf, ks_int_naf, ks_naf};
 use super::naf_id::NafId;
 use crate::aka::vector::Rand;
 use crate::broadcast::keys::KeyDocument;
-use crate::clock::Now;
+use crate::clock::{Date, Now, Time};
+use crate::few::Few;
 use crate::hss::BroadcastSubscription;
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impus};
 use crate::shelf::{Named, Shelf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,31 +76,35 @@ pub enum Holder {
 pub struct Bootstrap {
     pub impi: Impi,
     /// Default identity first.
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     pub ks: Ks,
-    pub rand: Rand,
+    /// It says the RAND of the run.
     pub btid: Btid,
     /// End of Ks and of all that is derived from it, seconds since 1970.
     pub expires: u64,
-    /// When Ks was made, seconds since 1970.
-    pub created: u64,
+    /// When Ks was made, if that is known.
+    pub created: Option<Date>,
     pub made: Made,
     pub holder: Holder,
     /// What the user may receive, as known when Ks was made.
     pub subscription: BroadcastSubscription,
     /// The settings that came with a bootstrapping over Ub, by service.
-    pub settings: Arc<[Uss]>,
+    pub settings: Few<Uss>,
 }
 
 impl Bootstrap {
+    pub fn rand(&self) -> Rand {
+        self.btid.rand()
+    }
+
     /// Ks_NAF; in GBA_U it is called Ks_ext_NAF.
     pub fn ks_naf(&self, naf: &NafId) -> KsNaf {
-        ks_naf(&self.ks, &self.rand, self.impi.as_str(), naf)
+        ks_naf(&self.ks, &self.rand(), self.impi.as_str(), naf)
     }
 
     /// Ks_int_NAF, which stays on the card: there is one in GBA_U only.
     pub fn ks_int_naf(&self, naf: &NafId) -> Option<KsNaf> {
-        (self.holder == Holder::Uicc).then(|| ks_int_naf(&self.ks, &self.rand, self.impi.as_str(), naf))
+        (self.holder == Holder::Uicc).then(|| ks_int_naf(&self.ks, &self.rand(), self.impi.as_str(), naf))
     }
 
     /// The key for a NAF, ready to be sent.
@@ -129,7 +134,7 @@ pub enum BootstrapError {
 struct Held {
     bootstrap: Arc<Bootstrap>,
     /// On the monotonic clock.
-    until: Duration,
+    until: Time,
 }
 
 impl Named for Held {
@@ -174,9 +179,9 @@ impl Bootstraps {
         if self.count.load(Ordering::Relaxed) >= self.limit {
             return Err(BootstrapError::Full);
         }
-        new.created = now.unix.as_secs();
+        new.created = Date::new(now.unix.as_secs());
         new.expires = now.unix.saturating_add(lifetime).as_secs();
-        let until = now.mono.saturating_add(lifetime);
+        let until = Time::from(now.mono.saturating_add(lifetime));
         if let Some(of) = self.by_impi.get(new.impi.as_str()) {
             new.impi = of.current.impi.clone(); // one text for all that is held of him
         }
@@ -198,7 +203,7 @@ impl Bootstraps {
         let Some(OfSubscriber { current: replaced, previous }) = before else { return Ok(Arc::clone(&new)) };
         let older = if replaced.btid != new.btid {
             if let Some(mut held) = self.by_btid.get_mut(&replaced.btid) {
-                held.until = held.until.min(now.mono.saturating_add(GRACE));
+                held.until = held.until.min(now.mono.saturating_add(GRACE).into());
             }
             if let Some(of) = of.get_mut() {
                 of.previous = Some(Box::new(replaced.btid.clone()));
@@ -231,7 +236,8 @@ impl Bootstraps {
     pub fn held(&self, impi: &Impi) -> Vec<(Arc<Bootstrap>, Duration)> {
         let Some(of) = self.by_impi.get(impi.as_str()) else { return Vec::new() };
         let all = std::iter::once(&of.current.btid).chain(of.previous.as_deref());
-        all.filter_map(|btid| self.by_btid.get(btid).map(|held| (Arc::clone(&held.bootstrap), held.until))).collect()
+        all.filter_map(|btid| self.by_btid.get(btid).map(|held| (Arc::clone(&held.bootstrap), held.until.get())))
+            .collect()
     }
 
     /// Puts a subscriber's bootstrappings, as [`Bootstraps::held`] gives them, in place of those that are here. One
@@ -245,7 +251,7 @@ impl Bootstraps {
             }
             let mut slot = self.by_btid.slot(&bootstrap.btid);
             if slot.get().is_none() {
-                slot.put(Held { bootstrap: Arc::clone(&bootstrap), until });
+                slot.put(Held { bootstrap: Arc::clone(&bootstrap), until: until.into() });
                 self.count.fetch_add(1, Ordering::Relaxed);
                 kept.push(Arc::clone(&bootstrap));
             }
@@ -327,6 +333,7 @@ impl Bootstraps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Impu;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -334,16 +341,15 @@ mod tests {
         let rand = Rand([rand; 16]);
         Bootstrap {
             impi: Impi::from(impi),
-            impus: Arc::from([Impu::from("sip:u@home1.net")]),
+            impus: [Impu::from("sip:u@home1.net")].into(),
             ks: Ks([rand.0[0]; 32]),
-            rand,
             btid: Btid::new(&rand, "bsf.home1.net"),
             expires: 0,
-            created: 0,
+            created: None,
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: BroadcastSubscription::All,
-            settings: Arc::default(),
+            settings: Few::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::naf_id::is_host_name;
 use crate::aka::vector::Rand;
 use crate::identity::common;
+use arcstr::ArcStr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Btid {
     rand: Rand,
-    domain: std::sync::Arc<str>,
+    domain: ArcStr,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! NAF_Id = FQDN || Ua security protocol identifier (TS 33.220 §4, annex H).
 
 use crate::identity::common;
+use arcstr::ArcStr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -48,7 +49,7 @@ impl std::fmt::Display for UaId {
 /// Canonical: lower case, no trailing dot, A-labels only; anything else is refused, not converted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NafId {
-    fqdn: std::sync::Arc<str>,
+    fqdn: ArcStr,
     pub ua: UaId,
 }
 

@@ -20,7 +20,7 @@ use crate::clock::Now;
 use crate::gba::guss::Guss;
 use crate::hss::{self, BroadcastSubscription, Hss, HssError};
 use crate::http::server::{Handler, HttpRequest, HttpResponse, escape};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impus};
 use crate::metrics::{Counter, Metrics};
 use crate::registrar::Scscf;
 use crate::registrar::bootstrapping::NotKept;
@@ -43,7 +43,7 @@ const RETRY_AFTER: &str = "5";
 /// What is remembered with a challenge: what came from the HSS with the vector.
 #[derive(Debug)]
 pub struct Pending {
-    impus: Arc<[Impu]>,
+    impus: Impus,
     broadcast: BroadcastSubscription,
     settings: Guss,
     holder: Holder,
@@ -160,14 +160,13 @@ impl Ub {
             impi: impi.clone(),
             impus: memo.impus.clone(),
             ks: Ks::new(&vector.ck, &vector.ik),
-            rand: vector.rand,
             btid: Btid::new(&vector.rand, &self.domain),
             expires: 0,
-            created: 0,
+            created: None,
             made: Made::OverUb,
             holder: memo.holder,
             subscription: memo.broadcast.clone(),
-            settings: memo.settings.settings.as_slice().into(),
+            settings: memo.settings.settings.clone().into(),
         };
         let lifetime = memo.settings.lifetime.filter(|lifetime| !lifetime.is_zero()).unwrap_or(self.lifetime);
         let kept = self.keep.keep(new, lifetime).await.map_err(|why| {

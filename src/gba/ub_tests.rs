@@ -4,6 +4,7 @@ use crate::auth::challenge::REG_AWAIT_AUTH;
 use crate::auth::digest::Password;
 use crate::broadcast::testbed::{FakeHss, World};
 use crate::gba::bootstrap::Bootstraps;
+use crate::identity::Impu;
 
 const USER: &str = "u@home1.net";
 const DOMAIN: &str = "bsf.home1.net";
@@ -61,7 +62,7 @@ fn vector(number: u8) -> AkaVector {
 impl Bed {
     /// The HSS has this for the next question.
     fn zh(&self, number: u8, settings: Guss) {
-        let impus = Arc::from([Impu::from("sip:u@home1.net")]);
+        let impus = [Impu::from("sip:u@home1.net")].into();
         let given = hss::Bootstrapping { vector: vector(number), impus, broadcast: Default::default(), settings };
         self.hss.zh.lock().unwrap().push_back(Ok(given));
     }
@@ -130,7 +131,10 @@ fn a_client_bootstraps_without_sip() {
     assert_eq!((done.status, done.header("content-type")), (200, Some(MEDIA)));
     let kept = bed.bootstraps.of_impi(&Impi::from(USER), bed.world.now()).unwrap();
     assert_eq!(kept.btid, Btid::new(&Rand([1; 16]), DOMAIN));
-    assert_eq!((kept.made, kept.holder, kept.expires - kept.created), (Made::OverUb, Holder::Me, 3600));
+    assert_eq!(
+        (kept.made, kept.holder, kept.expires - kept.created.unwrap().seconds()),
+        (Made::OverUb, Holder::Me, 3600)
+    );
     assert_eq!(kept.ks.0, Ks::new(&Key128([1; 16]), &Key128([2; 16])).0);
     let root = xml::parse(&done.body).unwrap();
     assert_eq!(root.text_of("btid"), Some(&*kept.btid.text()));
@@ -197,7 +201,11 @@ fn gba_u_where_card_and_terminal_know_it() {
         assert_eq!(nonce, nonce::encode(&Rand([1; 16]), &autn));
         assert_eq!(bed.get_as(agent, &answer("/", &nonce, 1)).status, 200);
         let kept = bed.bootstraps.of_impi(&Impi::from(USER), bed.world.now()).unwrap();
-        assert_eq!((kept.holder, kept.expires - kept.created), (holder, 60), "the subscriber's own lifetime");
+        assert_eq!(
+            (kept.holder, kept.expires - kept.created.unwrap().seconds()),
+            (holder, 60),
+            "the subscriber's own lifetime"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use super::btid::Btid;
 use super::guss::{Guss, MBMS, Uss};
 use crate::answer::Answer;
 use crate::broadcast::ext::services_text;
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Date, Now};
 use crate::diameter::dictionary::{ORIGIN_HOST, application, command};
 use crate::diameter::exchange::{Request, Serve};
 use crate::diameter::fault::{base, tgpp};
@@ -140,7 +140,7 @@ impl Bsf {
             uicc_key: bootstrap.ks_int_naf(&asked.naf).filter(|_| asked.gba_u_aware),
             expires: Some(bootstrap.expires),
             // Of a bootstrapping that an earlier version stored, it is not known.
-            created: Some(bootstrap.created).filter(|created| *created != 0),
+            created: bootstrap.created.map(Date::seconds),
             settings,
         })
     }

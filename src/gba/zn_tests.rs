@@ -28,12 +28,11 @@ fn bed(holder: Holder, naf: impl FnOnce(&mut Naf)) -> Bed {
     let rand = crate::aka::vector::Rand([9; 16]);
     let new = Bootstrap {
         impi: Impi::from("u@home1.net"),
-        impus: Arc::from([Impu::from("sip:u@home1.net")]),
+        impus: [Impu::from("sip:u@home1.net")].into(),
         ks: Ks([3; 32]),
-        rand,
         btid: Btid::new(&rand, "bsf.home1.net"),
         expires: 0,
-        created: 0,
+        created: Default::default(),
         made: Made::OverUb,
         holder,
         subscription: BroadcastSubscription::All,
@@ -93,9 +92,9 @@ fn the_key_with_its_times_and_nothing_of_the_user() {
     let bed = bed(Holder::Me, |_| {});
     let aware = InfoRequest { gba_u_aware: true, services: vec!["4".into(), "2".into()], ..bed.question() };
     let info = bed.ask(&aware).unwrap();
-    assert_eq!(info.me_key.0, ks_naf(&bed.boot.ks, &bed.boot.rand, "u@home1.net", &bed.naf).0);
+    assert_eq!(info.me_key.0, ks_naf(&bed.boot.ks, &bed.boot.rand(), "u@home1.net", &bed.naf).0);
     assert!(info.uicc_key.is_none(), "Ks was never on a card");
-    assert_eq!((info.expires, info.created), (Some(bed.boot.expires), Some(bed.boot.created)));
+    assert_eq!((info.expires, info.created), (Some(bed.boot.expires), bed.boot.created.map(Date::seconds)));
     assert_eq!((info.user, info.settings), (None, Some(Guss::default())));
     assert!(bed.ask(&bed.question()).unwrap().settings.is_none(), "none was asked for");
     let xcap = InfoRequest { naf: NafId::parse("xcap.home1.net;0100000002").unwrap(), ..bed.question() };
@@ -138,7 +137,7 @@ fn gba_u_gives_both_keys_to_those_who_know_it() {
     let bed = bed(Holder::Uicc, |_| {});
     assert!(bed.ask(&bed.question()).unwrap().uicc_key.is_none());
     let info = bed.ask(&InfoRequest { gba_u_aware: true, ..bed.question() }).unwrap();
-    let expected = ks_int_naf(&bed.boot.ks, &bed.boot.rand, "u@home1.net", &bed.naf);
+    let expected = ks_int_naf(&bed.boot.ks, &bed.boot.rand(), "u@home1.net", &bed.naf);
     assert_eq!(info.uicc_key.unwrap().0, expected.0);
     assert_eq!(info.me_key.0, bed.boot.ks_naf(&bed.naf).0);
 }

@@ -17,8 +17,7 @@ use crate::answer::Answer;
 use crate::clock::Now;
 use crate::diameter::cx::{self, Authorization};
 use crate::gba::guss::Guss;
-use crate::identity::{Impi, Impu};
-use std::sync::Arc;
+use crate::identity::{Impi, Impu, Impus};
 
 /// SIP-Authentication-Scheme asked for in a MAR (TS 29.229 §6.3.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +122,7 @@ pub struct BroadcastState {
 pub struct UserData {
     pub impi: Impi,
     /// The implicit registration set, default identity first.
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     pub broadcast: BroadcastSubscription,
     pub ims: RegState,
     /// When `ims` last changed, in seconds since 1970.
@@ -177,7 +176,7 @@ pub trait Locate: Send + Sync {
 pub struct Bootstrapping {
     pub vector: AkaVector,
     /// The user's public identities, default first.
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     pub broadcast: BroadcastSubscription,
     pub settings: Guss,
 }

@@ -1,10 +1,12 @@
 //! Bindings: where a registered identity can be reached (RFC 3261 §10.3, RFC 5626, RFC 3327).
 
+use crate::clock::Time;
 use crate::identity::Recent;
 use crate::sip::transaction::{Source, Transport};
 use crate::sip::{NameAddr, Uri};
 use std::borrow::Cow;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +19,9 @@ pub struct Binding {
     pub q: u16,
     pub cseq: u32,
     /// Monotonic time of the end.
-    pub until: Duration,
+    pub until: Time,
     /// The latest end that it ever had: another node's copy may still say that.
-    pub latest: Duration,
+    pub latest: Time,
     /// Of the REGISTER that made or refreshed it: the store's clock in milliseconds, but above that of any that was
     /// acknowledged before it, whatever another node's idea of that clock.
     pub since: u64,
@@ -35,8 +37,8 @@ pub struct Text {
     uri: u32,
     params: u32,
     call_id: u32,
-    /// Begin and end, commonly within the parameters.
-    instance: Option<(u32, u32)>,
+    /// Begin and end, commonly within the parameters; the URI is before it.
+    instance: Option<(NonZero<u32>, u32)>,
 }
 
 /// The same in pieces.
@@ -61,7 +63,7 @@ impl Text {
             octets.extend_from_slice(if n > 0 { b"\n" } else { b"" });
             octets.extend_from_slice(hop.as_bytes());
         }
-        let instance = instance.map(|instance| {
+        let instance = instance.and_then(|instance| {
             let begin = match params.find(instance) {
                 Some(at) => uri.len() + at,
                 None => {
@@ -71,7 +73,7 @@ impl Text {
                     octets.len() - instance.len()
                 }
             };
-            (place(begin), place(begin + instance.len()))
+            Some((NonZero::new(place(begin))?, place(begin + instance.len())))
         });
         let (uri, params, call_id) = (uri.len(), uri.len() + params.len(), uri.len() + params.len() + call_id.len());
         Text { octets: octets.into(), uri: place(uri), params: place(params), call_id: place(call_id), instance }
@@ -95,7 +97,6 @@ fn text(octets: &[u8]) -> &str {
 /// Where a REGISTER came from, with what many share kept once.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    transport: Transport,
     addr: Address,
     way: Arc<Way>,
 }
@@ -106,36 +107,37 @@ enum Address {
     V6(Box<SocketAddrV6>),
 }
 
-/// The local address that it came in on, and by whom.
+/// The local address that it came in on, how, and by whom.
 #[derive(Debug, PartialEq, Eq)]
 struct Way {
+    transport: Transport,
     local: SocketAddr,
     peer_names: Arc<[String]>,
 }
 
 thread_local! {
-    static WAYS: Recent<Way> = const { Recent::new() };
+    static WAYS: Recent<Arc<Way>> = const { Recent::new() };
 }
 
 impl Origin {
     pub fn new(source: &Source) -> Self {
         let Source { transport, addr, local, peer_names } = source;
-        let is = |way: &Way| way.local == *local && way.peer_names == *peer_names;
-        let make = || Arc::new(Way { local: *local, peer_names: peer_names.clone() });
+        let is = |way: &Way| way.transport == *transport && way.local == *local && way.peer_names == *peer_names;
+        let make = || Arc::new(Way { transport: *transport, local: *local, peer_names: peer_names.clone() });
         let addr = match addr {
             SocketAddr::V4(addr) => Address::V4(*addr),
             SocketAddr::V6(addr) => Address::V6(Box::new(*addr)),
         };
-        Origin { transport: *transport, addr, way: WAYS.with(|ways| ways.same(is, make)) }
+        Origin { addr, way: WAYS.with(|ways| ways.same(|way| is(way), make)) }
     }
 
     pub fn source(&self) -> Source {
-        let Way { local, peer_names } = &*self.way;
-        Source { transport: self.transport, addr: self.addr(), local: *local, peer_names: peer_names.clone() }
+        let Way { transport, local, peer_names } = &*self.way;
+        Source { transport: *transport, addr: self.addr(), local: *local, peer_names: peer_names.clone() }
     }
 
     pub fn transport(&self) -> Transport {
-        self.transport
+        self.way.transport
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -159,7 +161,7 @@ impl Binding {
 
     /// As in [`Parts`].
     pub fn instance(&self) -> Option<&str> {
-        self.text.instance.map(|(begin, end)| text(self.text.octets(begin, end)))
+        self.text.instance.map(|(begin, end)| text(self.text.octets(begin.get(), end)))
     }
 
     pub fn call_id(&self) -> &[u8] {
@@ -206,7 +208,7 @@ impl Binding {
 
     /// Seconds left, rounded up so that a fresh binding shows what was granted.
     pub fn expires_in(&self, mono: Duration) -> u64 {
-        self.until.saturating_sub(mono).as_millis().div_ceil(1000) as u64
+        self.until.get().saturating_sub(mono).as_millis().div_ceil(1000) as u64
     }
 }
 
@@ -293,7 +295,7 @@ mod tests {
     fn binding(parts: &Parts<'_>, addr: &str) -> Binding {
         let addr = addr.parse().unwrap();
         let source = Source { transport: Transport::Tcp, addr, local: addr, peer_names: ["p".to_owned()].into() };
-        let (time, origin) = (Duration::ZERO, Origin::new(&source));
+        let (time, origin) = (Duration::ZERO.into(), Origin::new(&source));
         let text = Text::new(parts);
         Binding { text, reg_id: None, q: 1000, cseq: 1, until: time, latest: time, since: 0, origin }
     }

@@ -10,16 +10,16 @@
 use super::binding::{Binding, Origin, Parts, Text};
 use super::registration::Registration;
 use super::table::{Leg, Outstanding};
-use crate::aka::Rand;
 use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::identify::Payload;
+use crate::clock::Date;
 use crate::gba::bootstrap::{Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::guss::Uss;
 use crate::gba::kdf::Ks;
 use crate::gba::naf_id::NafId;
 use crate::hss::{BroadcastSubscription, RegState};
-use crate::identity::{Impi, Impu, common};
+use crate::identity::{Impi, Impu, Impus, common};
 use crate::policy::verdict::KeyMovement;
 use crate::sip::transaction::{Source, Transport};
 use crate::store::seal::Seal;
@@ -159,8 +159,8 @@ impl Contact {
             path: binding.path().map(str::to_owned).collect(),
             call_id: binding.call_id().iter().map(|octet| char::from(*octet)).collect(),
             cseq: binding.cseq,
-            until: times.to_store(binding.until),
-            latest: if binding.latest > binding.until { times.to_store(binding.latest) } else { 0 },
+            until: times.to_store(binding.until.get()),
+            latest: if binding.latest > binding.until { times.to_store(binding.latest.get()) } else { 0 },
             since: binding.since,
             transport: source.transport.param().to_owned(),
             from: source.addr.to_string(),
@@ -191,8 +191,8 @@ impl Contact {
             reg_id: self.reg_id,
             q: self.q,
             cseq: self.cseq,
-            until: times.to_mono(self.until),
-            latest: times.to_mono(self.latest.max(self.until)),
+            until: times.to_mono(self.until).into(),
+            latest: times.to_mono(self.latest.max(self.until)).into(),
             since: self.since,
             origin: Origin::new(&source),
         })
@@ -208,10 +208,7 @@ impl Contacts {
         Ok(Registration {
             impi: impi.clone(),
             impus: self.impus.drain(..).map(Impu::new).collect(),
-            barred: match self.barred.is_empty() {
-                true => Arc::default(), // which has no allocation of its own
-                false => self.barred.drain(..).map(Impu::new).collect(),
-            },
+            barred: self.barred.drain(..).map(Impu::new).collect(),
             bindings: self.contacts.drain(..).map(|contact| contact.binding(times)).collect::<Result<_, _>>()?,
         })
     }
@@ -258,7 +255,7 @@ impl LegDocument {
             state: leg.state.as_str().to_owned(),
             serial: leg.serial,
             changes: leg.changes,
-            call_id: leg.dialog.call_id().to_owned(),
+            call_id: leg.dialog.call_id(),
             cseq: leg.dialog.cseq(),
             outstanding: leg.outstanding.as_ref().map(outstanding),
         }
@@ -288,7 +285,7 @@ impl LegDocument {
             serial,
             changes,
             outstanding: outstanding.transpose()?,
-            dialog: ThirdParty::resumed(call_id.into(), cseq),
+            dialog: ThirdParty::resumed(&call_id, cseq),
         })
     }
 }
@@ -345,10 +342,10 @@ pub(super) fn keys_text(
         Ok(KeyOfUser {
             btid: bootstrap.btid.text(),
             ks: seal.seal(context, &bootstrap.ks.0)?,
-            rand: STANDARD.encode(bootstrap.rand.0),
+            rand: STANDARD.encode(bootstrap.rand().0),
             impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
             expires: bootstrap.expires,
-            created: bootstrap.created,
+            created: bootstrap.created.map_or(0, Date::seconds),
             over_ub: bootstrap.made == Made::OverUb,
             on_card: bootstrap.holder == Holder::Uicc,
             until: times.to_store(*until),
@@ -368,7 +365,7 @@ pub(super) fn keys_text(
 pub(super) fn read_keys(
     text: &[u8],
     impi: &Impi,
-    impus: &Arc<[Impu]>,
+    impus: &Impus,
     seal: &Seal,
     context: &str,
     times: Times,
@@ -377,7 +374,10 @@ pub(super) fn read_keys(
     let one = |key: KeyOfUser| -> Result<_, Unreadable> {
         let ks = seal.open(context, &key.ks)?;
         let ks: [u8; 32] = ks.as_slice().try_into().map_err(|_| Unreadable::Value("Ks is not 32 octets"))?;
-        let rand = STANDARD.decode(&key.rand).ok().and_then(|octets| octets.try_into().ok());
+        let btid = read_btid(&key.btid)?;
+        if STANDARD.decode(&key.rand).ok().is_none_or(|rand| rand != btid.rand().0) {
+            return Err(Unreadable::Value("RAND is not that of the B-TID"));
+        }
         let bootstrap = Bootstrap {
             impi: impi.clone(),
             impus: match impus.iter().map(Impu::as_str).eq(key.impus.iter().map(String::as_str)) {
@@ -385,10 +385,9 @@ pub(super) fn read_keys(
                 false => key.impus.into_iter().map(Impu::new).collect(),
             },
             ks: Ks(ks),
-            rand: Rand(rand.ok_or(Unreadable::Value("RAND is not 16 octets"))?),
-            btid: read_btid(&key.btid)?,
+            btid,
             expires: key.expires,
-            created: key.created,
+            created: Date::new(key.created),
             made: if key.over_ub { Made::OverUb } else { Made::ByRegistration },
             holder: if key.on_card { Holder::Uicc } else { Holder::Me },
             subscription: match key.subscription {
@@ -396,7 +395,7 @@ pub(super) fn read_keys(
                 Subscription::All => BroadcastSubscription::All,
                 Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
             },
-            settings: if key.settings.is_empty() { Arc::default() } else { key.settings.into() },
+            settings: key.settings.into(),
         };
         Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };

@@ -19,7 +19,7 @@ use crate::gba::bootstrap::{Bootstrap, Bootstraps};
 use crate::gba::btid::Btid;
 use crate::gba::zn::{Away, Find};
 use crate::hss::HssError;
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, Impus};
 use crate::shelf::{Map, Set};
 use crate::sip::HeaderName;
 use crate::store::keeper::{Keeper, Kept};
@@ -223,7 +223,7 @@ impl Kept for Users {
                 None if !gone.is_empty() || ending.is_some() => {
                     let (ending, impus, leg) = match ending {
                         Some((ending, impus, leg)) => (Some(ending), impus, leg),
-                        None => (None, Arc::default(), None),
+                        None => (None, Impus::default(), None),
                     };
                     let impus = impus.iter().map(|impu| impu.as_str().to_owned()).collect();
                     let contacts = Contacts { impus, barred: Vec::new(), contacts: Vec::new(), gone, closed, ending };

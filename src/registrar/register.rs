@@ -11,6 +11,7 @@ use super::scscf::{Refusal, Scscf, Shared};
 use super::turn::{Turn, view};
 use crate::auth::challenge::Secret;
 use crate::broadcast::{identify, media};
+use crate::few::Few;
 use crate::gba::bootstrap::{Access, Bootstrap, Holder, Made};
 use crate::gba::btid::Btid;
 use crate::gba::kdf::Ks;
@@ -115,7 +116,7 @@ impl Scscf {
         let _busy = Busy::enter(&self.shared, &asked.impi).ok_or_else(in_progress)?;
         match kind {
             Kind::Deregister => self.deregister(request, source, &asked, &plan, authenticated).await,
-            _ => self.admit(request, source, &asked, turn, plan, authenticated).await,
+            _ => self.admit(request, source, asked, turn, plan, authenticated).await,
         }
     }
 
@@ -199,7 +200,7 @@ impl Scscf {
         &self,
         request: &Message<'_>,
         source: &Source,
-        asked: &Asked<'_>,
+        mut asked: Asked<'_>,
         turn: &mut Turn,
         plan: Plan<'_>,
         authenticated: Authenticated,
@@ -216,9 +217,13 @@ impl Scscf {
         };
         let previous = self.shared.table.get(asked.impi.as_str());
         if let Plan::Query = plan {
-            return Ok(self.told(request, source, asked, previous, authenticated.info));
+            return Ok(self.told(request, source, &asked, previous, authenticated.info));
         }
-        let profile = self.profile(asked, previous.as_ref()).await?;
+        let profile = self.profile(&asked, previous.as_ref()).await?;
+        if let Some(impi) = &profile.impi {
+            asked.impi = impi.clone();
+        }
+        let asked = &asked;
         let registration = match self.bind(asked, &profile, &plan, request, source) {
             Ok(registration) => registration,
             Err(refusal) => {
@@ -321,14 +326,13 @@ impl Scscf {
             impi: asked.impi.clone(),
             impus: profile.impus.clone(),
             ks: Ks::new(&vector.ck, &vector.ik),
-            rand: vector.rand,
             btid: Btid::new(&vector.rand, &settings.bsf_domain),
             expires: 0,
-            created: 0,
+            created: None,
             made: Made::ByRegistration,
             holder: Holder::Me,
             subscription: profile.broadcast.clone(),
-            settings: Arc::default(),
+            settings: Few::default(),
         };
         match self.shared.bootstraps.put(bootstrap, settings.key_lifetime, self.steady()) {
             Ok(stored) => {
@@ -354,7 +358,7 @@ impl Scscf {
                     Ok(told) => told,
                     Err(_) => bootstrap.map(|held| held.subscription.clone()).unwrap_or_default(),
                 };
-                Ok(Profile { impus: held.impus.clone(), barred: held.barred.clone(), broadcast })
+                Ok(Profile { impi: None, impus: held.impus.clone(), barred: held.barred.clone(), broadcast })
             }
             answer => answer.map_err(refusal_of),
         }

@@ -1,12 +1,14 @@
 //! What a REGISTER asks of the bindings, worked out and applied (RFC 3261 §10.3): pure, atomic, `now` given.
 
 use super::binding::{Binding, ContactAsked, Origin, Parts, Text};
-use crate::identity::{Impi, Impu};
+use crate::clock::Time;
+use crate::few::Few;
+use crate::identity::{Impi, Impu, Impus};
 use crate::policy::Kind;
 use crate::sip::transaction::Source;
 use crate::sip::{Contacts, HeaderName, Message, ResponseWriter};
+use smallvec::SmallVec;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Bounds on registrations; seconds.
@@ -107,16 +109,17 @@ impl<'a> Plan<'a> {
 #[derive(Debug, Clone)]
 pub struct Registration {
     pub impi: Impi,
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     /// Of the implicit set, those that are barred: good for REGISTER, told to nobody.
-    pub barred: Arc<[Impu]>,
-    pub bindings: Vec<Binding>,
+    pub barred: Few<Impu>,
+    /// One mostly, which lies here.
+    pub bindings: SmallVec<[Binding; 1]>,
 }
 
 impl Registration {
     /// With no identity and no contact.
     pub fn none(impi: &Impi) -> Self {
-        Registration { impi: impi.clone(), impus: Arc::default(), barred: Arc::default(), bindings: Vec::new() }
+        Registration { impi: impi.clone(), impus: Impus::default(), barred: Few::default(), bindings: SmallVec::new() }
     }
 
     /// Whether it is of this public identity's set.
@@ -153,9 +156,7 @@ impl Registration {
                     return Err(BindingError::OutOfOrder);
                 }
                 let (path, origin) = (path_of(request), Origin::new(source));
-                // No place for contacts that most users will never have.
-                let mut next = Vec::with_capacity(self.bindings.len().max(asked.len()));
-                next.extend(self.bindings.iter().cloned());
+                let mut next = self.bindings.clone();
                 for (contact, granted) in asked {
                     // The same contact twice in one request: the last word counts.
                     let at = next.iter().position(|b| b.is_named_by(contact));
@@ -165,7 +166,7 @@ impl Registration {
                         }
                         (None, 0) => {}
                         (at, _) => {
-                            let until = mono + Duration::from_secs(u64::from(*granted));
+                            let until = Time::from(mono + Duration::from_secs(u64::from(*granted)));
                             let before = at.and_then(|i| next.get(i)).map(|old| old.latest);
                             let parts = Parts {
                                 uri: contact.uri_text,
@@ -217,7 +218,7 @@ impl Registration {
 
     /// When the last contact ends.
     pub fn until(&self) -> Option<Duration> {
-        self.bindings.iter().map(|b| b.until).max()
+        self.bindings.iter().map(|b| b.until.get()).max()
     }
 
     /// Seconds until then, rounded up: right after a REGISTER what it was granted, unless another contact lives longer.

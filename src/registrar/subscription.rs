@@ -3,9 +3,11 @@
 
 use crate::broadcast::identify::Portion;
 use crate::broadcast::provisioning::{Operation, Request};
+use crate::clock::Time;
 use crate::hss::BroadcastSubscription;
 use crate::identity::{Impi, Recent, common};
 use crate::shelf::{Named, Shelf};
+use arcstr::ArcStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -38,14 +40,12 @@ impl Wanted {
     }
 }
 
+/// The last check of one user.
 #[derive(Debug, Clone)]
 struct Check {
     impi: Impi,
-    made: Duration,
-    subscription: BroadcastSubscription,
-    /// Mostly those that all others have as well.
-    nafs: Arc<[Arc<str>]>,
-    services: Box<[String]>,
+    made: Time,
+    found: Arc<Found>,
 }
 
 impl Named for Check {
@@ -56,14 +56,58 @@ impl Named for Check {
     }
 }
 
+impl Check {
+    fn is_fresh(&self, age: Duration, mono: Duration) -> bool {
+        mono.saturating_sub(self.made.get()) <= age.min(KEPT) && self.found.subscription.is_subscribed()
+    }
+}
+
+/// What came of checks: mostly the same as of all others', and then the same thing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Found {
+    subscription: BroadcastSubscription,
+    /// About which NAFs and service ids it was asked.
+    nafs: Box<[ArcStr]>,
+    services: Box<[String]>,
+}
+
+impl Found {
+    fn covers(&self, naf: &str, mut services: impl Iterator<Item = impl AsRef<str>>) -> bool {
+        self.nafs.iter().any(|held| *held == naf)
+            && services.all(|id| self.services.iter().any(|held| held == id.as_ref()))
+    }
+
+    /// With what the HSS has just said. What it does not let the user have any more is covered no longer.
+    fn followed_by(&self, wanted: &Wanted, subscription: BroadcastSubscription) -> Found {
+        let allowed = |service: &&String| allows(&subscription, service);
+        let mut services: Box<[String]> = self.services.iter().filter(allowed).cloned().collect();
+        let mut nafs = Box::default();
+        if subscription.is_subscribed() {
+            nafs = self.nafs.clone();
+            add(&mut nafs, std::slice::from_ref(&common(&wanted.naf)));
+            let new: Vec<String> = wanted.services.iter().flatten().filter(allowed).cloned().collect();
+            add(&mut services, &new);
+        }
+        Found { subscription, nafs, services }
+    }
+}
+
+fn allows(subscription: &BroadcastSubscription, service: &String) -> bool {
+    match subscription {
+        BroadcastSubscription::None => false,
+        BroadcastSubscription::All => true,
+        BroadcastSubscription::Services(ids) => ids.contains(service),
+    }
+}
+
 thread_local! {
-    static NAFS: Recent<[Arc<str>]> = const { Recent::new() };
+    static FOUND: Recent<Arc<Found>> = const { Recent::new() };
 }
 
 /// The last check of each user.
 #[derive(Default)]
 pub struct Checks {
-    held: Shelf<Box<Check>>,
+    held: Shelf<Check>,
     /// Whether anybody has asked for "new_services" yet: until then no payload is read for its service ids.
     by_services: AtomicBool,
 }
@@ -80,47 +124,29 @@ impl Checks {
     /// Whether a check not older than `age` found a subscription. A refusal is asked anew: the user may have
     /// subscribed meanwhile.
     pub fn is_fresh(&self, impi: &Impi, age: Duration, mono: Duration) -> bool {
-        self.held
-            .get(impi.as_str())
-            .is_some_and(|held| mono.saturating_sub(held.made) <= age.min(KEPT) && held.subscription.is_subscribed())
+        self.held.get(impi.as_str()).is_some_and(|held| held.is_fresh(age, mono))
     }
 
     /// Whether successful checks that are still held were about all that is wanted now.
     pub fn covers(&self, impi: &Impi, wanted: &Wanted, mono: Duration) -> bool {
         let Some(services) = &wanted.services else { return false };
-        self.is_fresh(impi, KEPT, mono)
-            && self.held.get(impi.as_str()).is_some_and(|held| {
-                held.nafs.iter().any(|naf| **naf == *wanted.naf)
-                    && services.iter().all(|service| held.services.contains(service))
-            })
+        let covers = |held: &Check| held.is_fresh(KEPT, mono) && held.found.covers(&wanted.naf, services.iter());
+        self.held.get(impi.as_str()).is_some_and(|held| covers(&held))
     }
 
-    /// Takes down what the HSS has just said. What it does not let the user have any more is covered no longer.
+    /// Takes down what the HSS has just said.
     pub fn record(&self, impi: &Impi, wanted: &Wanted, subscription: BroadcastSubscription, mono: Duration) {
         let mut slot = self.held.slot(impi.as_str());
-        let held = slot.or_put(|| {
-            let (subscription, nafs, services) = (BroadcastSubscription::None, Arc::default(), Box::default());
-            Box::new(Check { impi: impi.clone(), made: mono, subscription, nafs, services })
-        });
-        held.made = mono;
-        let allowed = |service: &String| match &subscription {
-            BroadcastSubscription::None => false,
-            BroadcastSubscription::All => true,
-            BroadcastSubscription::Services(ids) => ids.contains(service),
-        };
-        if !held.services.iter().all(allowed) {
-            held.services = std::mem::take(&mut held.services).into_iter().filter(allowed).collect();
+        let held = slot.or_put(|| Check { impi: impi.clone(), made: mono.into(), found: Arc::default() });
+        held.made = mono.into();
+        let new = wanted.services.iter().flatten().filter(|service| allows(&subscription, service));
+        if held.found.subscription == subscription
+            && (!subscription.is_subscribed() || held.found.covers(&wanted.naf, new))
+        {
+            return;
         }
-        if subscription.is_subscribed() {
-            let mut nafs = Box::from(&*held.nafs);
-            add(&mut nafs, std::slice::from_ref(&common(&wanted.naf)));
-            held.nafs = NAFS.with(|recent| recent.same(|one| *one == *nafs, || Arc::from(&*nafs)));
-            let new: Vec<String> = wanted.services.iter().flatten().filter(|id| allowed(id)).cloned().collect();
-            add(&mut held.services, &new);
-        } else {
-            held.nafs = Arc::default();
-        }
-        held.subscription = subscription;
+        let found = held.found.followed_by(wanted, subscription);
+        held.found = FOUND.with(|recent| recent.same(|one| **one == found, || Arc::new(found.clone())));
     }
 
     pub fn forget(&self, impi: &Impi) {
@@ -129,7 +155,7 @@ impl Checks {
 
     /// Gives the memory of old checks back; they count no more anyway.
     pub fn sweep(&self, mono: Duration) {
-        self.held.retain(|held| mono.saturating_sub(held.made) < KEPT);
+        self.held.retain(|held| mono.saturating_sub(held.made.get()) < KEPT);
     }
 }
 
@@ -203,7 +229,7 @@ mod tests {
         for n in 0..10_000 {
             checks.record(&alice, &wanted(&format!("n{n}"), &[&format!("s{n}")]), BroadcastSubscription::All, NOON);
         }
-        let held = checks.held.get("alice").unwrap().clone();
+        let held = checks.held.get("alice").unwrap().found.clone();
         assert!(held.nafs.len() <= COVERED_MAX && held.services.len() <= COVERED_MAX);
         assert!(checks.covers(&alice, &wanted("n9999", &["s9999"]), NOON));
         checks.sweep(NOON + KEPT);

@@ -4,12 +4,14 @@
 use super::registration::Registration;
 use crate::broadcast::forward::ThirdParty;
 use crate::broadcast::identify::Payload;
+use crate::clock::Time;
 use crate::gba::btid::Btid;
 use crate::gba::naf_id::NafId;
 use crate::hss::RegState;
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, Impus};
 use crate::policy::verdict::KeyMovement;
 use crate::shelf::{Named, Shelf};
+use arcstr::ArcStr;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +21,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leg {
     /// Configured name of the broadcast server.
-    pub server: Arc<str>,
+    pub server: ArcStr,
     pub naf: NafId,
     /// The public identity that the server knows the user by.
     pub impu: Impu,
@@ -59,7 +61,7 @@ struct Entry {
     leg: Option<Box<Leg>>,
     closed: u64,
     /// The time under which the expiry queue holds this entry, once; a refresh does not move it.
-    armed: Option<Duration>,
+    armed: Option<Time>,
 }
 
 impl Named for Entry {
@@ -73,7 +75,7 @@ impl Named for Entry {
 impl Entry {
     /// The time to put into the queue, if the entry must be looked at before the time it is armed for, and that time
     /// if there was one.
-    fn arm(&mut self) -> Option<(Duration, Option<Duration>)> {
+    fn arm(&mut self) -> Option<(Time, Option<Time>)> {
         let next = self.registration.bindings.iter().map(|b| b.until).min()?;
         if self.armed.is_some_and(|armed| armed <= next) {
             return None;
@@ -111,8 +113,8 @@ pub struct Expired {
 /// Quarters of a second: who is due in the same one stands in one row of the queue.
 type Quarter = u64;
 
-fn quarter(time: Duration) -> Quarter {
-    u64::try_from(time.as_millis() / 250).unwrap_or(u64::MAX)
+fn quarter(time: impl Into<Duration>) -> Quarter {
+    u64::try_from(time.into().as_millis() / 250).unwrap_or(u64::MAX)
 }
 
 #[derive(Default)]
@@ -146,7 +148,7 @@ impl Table {
     pub fn update<R>(
         &self,
         impi: &Impi,
-        impus: &Arc<[Impu]>,
+        impus: &Impus,
         change: impl FnOnce(&mut Registration) -> R,
     ) -> (R, Option<Leg>) {
         let mut slot = self.entries.slot(impi.as_str());
@@ -195,7 +197,7 @@ impl Table {
         self.by_impu.remove_if(impu.as_str(), |alias| alias.impi == *impi);
     }
 
-    fn requeue(&self, impi: &Impi, old: Option<Duration>, new: Option<Duration>) {
+    fn requeue(&self, impi: &Impi, old: Option<Time>, new: Option<Time>) {
         let (old, new) = (old.map(quarter), new.map(quarter));
         if old == new {
             return;
@@ -337,7 +339,7 @@ impl Table {
             let next = entry.arm().map(|(next, _)| next);
             let claimed = if next.is_none() { claim(&impi) } else { None };
             let Some(claimed) = claimed else {
-                let next = next.unwrap_or(mono + BUSY_PAUSE);
+                let next = next.unwrap_or(Time::from(mono + BUSY_PAUSE));
                 if entry.registration.bindings.is_empty() {
                     entry.registration = last; // as it was found
                     entry.armed = Some(next);

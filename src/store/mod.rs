@@ -23,6 +23,7 @@ pub use seal::{Seal, SealError};
 
 use crate::answer::Answer;
 use crate::clock::Now;
+use arcstr::ArcStr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,11 +97,11 @@ impl Class {
 pub struct Key {
     pub class: Class,
     /// At most [`MAX_NAME`] octets. Entities of one name lie on one shard, whatever their class.
-    pub name: Arc<str>,
+    pub name: ArcStr,
 }
 
 impl Key {
-    pub fn new(class: Class, name: impl Into<Arc<str>>) -> Self {
+    pub fn new(class: Class, name: impl Into<ArcStr>) -> Self {
         Key { class, name: name.into() }
     }
 }

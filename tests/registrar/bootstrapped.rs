@@ -23,10 +23,9 @@ fn over_ub(number: u8) -> Bootstrap {
         impi: Impi::from(ALICE),
         impus: [Impu::from("sip:alice@home1.net")].into(),
         ks: Ks([number; 32]),
-        rand,
         btid: Btid::new(&rand, "bsf.home1.net"),
         expires: 0,
-        created: 0,
+        created: Default::default(),
         made: Made::OverUb,
         holder: Holder::Uicc,
         subscription: BroadcastSubscription::All,
@@ -52,7 +51,7 @@ fn kept_sealed_and_found_by_its_btid_at_another_node() {
         assert_no_secrets(house.disk.text(Class::User, ALICE).as_bytes(), &[made.ks.0.to_vec()]);
         let node = house.another();
         let found = find(&node, &made.btid).unwrap().unwrap();
-        assert_eq!((found.ks.0, found.rand, &found.impi), (made.ks.0, made.rand, &made.impi));
+        assert_eq!((found.ks.0, found.rand(), &found.impi), (made.ks.0, made.rand(), &made.impi));
         assert_eq!((found.made, found.holder, &found.settings), (made.made, made.holder, &made.settings));
         assert_eq!((found.created, found.expires), (made.created, made.expires));
         let unknown = Btid::new(&Rand([9; 16]), "bsf.home1.net");

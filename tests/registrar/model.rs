@@ -1,7 +1,7 @@
 //! Bindings against a model of RFC 3261 §10.3, and the limits of the times granted, on random requests.
 
 use crate::network::{seconds, source};
-use imscript::identity::{Impi, Impu};
+use imscript::identity::{Impi, Impu, Impus};
 use imscript::registrar::registration::{BindingError, Plan};
 use imscript::registrar::table::Table;
 use imscript::registrar::{Limits, Registration};
@@ -9,7 +9,6 @@ use imscript::sip::Message;
 use imscript::sip::transaction::Transport;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 fn request(call: u8, cseq: u32, lines: &str) -> Message<'static> {
@@ -74,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let limits = Limits { min_expires: 60, default_expires: 3600, max_expires: 600_000, max_contacts: 3 };
-    let (impi, impus): (_, Arc<[Impu]>) = (Impi::from("a"), Arc::from([Impu::from("sip:a@h"), Impu::from("tel:+1")]));
+    let (impi, impus): (_, Impus) = (Impi::from("a"), [Impu::from("sip:a@h"), Impu::from("tel:+1")].into());
     let from = source(Transport::Udp, "127.0.0.1:1");
     let table = Table::default();
     // Contact → end, Call-ID, CSeq.
@@ -128,8 +127,9 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 fn check(table: &Table, model: &BTreeMap<u8, (Duration, u8, u32)>) -> Result<(), TestCaseError> {
-    let held: BTreeMap<String, Duration> =
-        table.get("a").map_or(BTreeMap::new(), |r| r.bindings.iter().map(|b| (b.uri().to_string(), b.until)).collect());
+    let held: BTreeMap<String, Duration> = table
+        .get("a")
+        .map_or(BTreeMap::new(), |r| r.bindings.iter().map(|b| (b.uri().to_string(), b.until.get())).collect());
     let wanted: BTreeMap<String, Duration> =
         model.iter().map(|(c, (until, ..))| (format!("sip:{c}@h"), *until)).collect();
     prop_assert_eq!(held, wanted);

@@ -1,6 +1,7 @@
 //! `imscript subscriber show` and `list`: what the HSS knows, keys left out unless asked for.
 
 use super::place::Place;
+use crate::clock::Date;
 use crate::hss::BroadcastSubscription;
 use crate::hss::embedded::{Credentials, Stored};
 use crate::identity::Impu;
@@ -97,12 +98,12 @@ fn json_of(stored: &Stored, secrets: bool) -> Value {
         "service": *subscriber.service,
         "ims": {
             "state": registration.ims.as_str(),
-            "since": registration.ims_since.map(rfc3339),
+            "since": registration.ims_since.map(|since| rfc3339(since.seconds())),
             "scscf": registration.serving.as_ref().map(|serving| serving.scscf.as_str()),
         },
         "broadcast_registration": {
             "state": broadcast.map(|b| b.state).unwrap_or_default().as_str(),
-            "since": broadcast.map(|b| rfc3339(b.since)),
+            "since": broadcast.map(|b| rfc3339(b.since.map_or(0, Date::seconds))),
             "server": broadcast.map(|b| &*b.server),
             "naf": broadcast.map(|b| &*b.naf_fqdn),
             "btid": broadcast.and_then(|b| b.btid.as_ref()).map(ToString::to_string),
@@ -144,14 +145,17 @@ fn text_of(stored: &Stored, secrets: bool) -> String {
     }
     let since = |since: Option<u64>| since.map(|since| format!(" since {}", rfc3339(since))).unwrap_or_default();
     let registration = &stored.registration;
-    line("ims", &format!("{}{}", registration.ims.as_str(), since(registration.ims_since)));
+    line("ims", &format!("{}{}", registration.ims.as_str(), since(registration.ims_since.map(Date::seconds))));
     if let Some(serving) = &registration.serving {
         line("s-cscf", &serving.scscf);
     }
     match &registration.broadcast {
         None => line("broadcast registration", "not_registered"),
         Some(broadcast) => {
-            line("broadcast registration", &format!("{}{}", broadcast.state.as_str(), since(Some(broadcast.since))));
+            line(
+                "broadcast registration",
+                &format!("{}{}", broadcast.state.as_str(), since(Some(broadcast.since.map_or(0, Date::seconds)))),
+            );
             line("server", &broadcast.server);
             line("naf", &broadcast.naf_fqdn);
             line("btid", &broadcast.btid.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string));

@@ -10,6 +10,7 @@ use crate::aka::resync;
 use crate::aka::{AkaVector, Auts, KeySet, Rand, Sqn, SqnError, SqnState, sqn};
 use crate::hss::HssError;
 use std::cell::RefCell;
+use std::num::NonZero;
 use std::time::Duration;
 
 /// Resynchronisations in [`RESYNC_WINDOW`]; a card that needs more is broken or a copy.
@@ -37,8 +38,9 @@ pub(super) struct Auc {
     sqn: StoredSqn,
     /// Whether the store has it.
     written: bool,
-    /// The generator; made when first needed, because only then it is known what time it is.
-    live: Option<SqnState>,
+    /// The least SEQ that may follow, as the generator says: with the offset of `sqn` that is all of it. It is made when
+    /// first needed, because only then it is known what time it is.
+    next: Option<NonZero<u64>>,
     /// The store has said something newer since the generator was made.
     reread: bool,
     /// The first octets of the last RANDs, 0: none.
@@ -63,7 +65,7 @@ impl Auc {
         Auc {
             sqn: newest,
             written: newest == sqn,
-            live: None,
+            next: None,
             reread: false,
             outstanding: [0; OUTSTANDING],
             resyncs: None,
@@ -76,7 +78,7 @@ impl Auc {
         self.written = row >= self.sqn;
         if row > self.sqn {
             if row.step - self.sqn.step >= PROVISIONING {
-                self.live = None; // another card, perhaps
+                self.next = None; // another card, perhaps
             }
             self.reread = true;
             self.sqn = row;
@@ -88,25 +90,32 @@ impl Auc {
         self.written |= self.sqn == row;
     }
 
-    fn generator(&mut self, at: &Moment) -> Result<&mut SqnState, SqnError> {
-        if self.live.is_none() || self.reread {
-            let mut state = self.sqn.resume(at.time, at.floor)?;
-            if let Some(mut live) = self.live {
-                live.adopt(state);
-                state = live;
-            }
-            self.reread = false;
-            self.live = Some(state);
-            if state.offset != self.sqn.offset {
-                self.learn(state, at);
-            }
+    fn generator(&mut self, at: &Moment) -> Result<SqnState, SqnError> {
+        let live = self.next.map(|next| SqnState { last_seq: next.get() - 1, offset: self.sqn.offset });
+        if let Some(live) = live.filter(|_| !self.reread) {
+            return Ok(live);
         }
-        self.live.as_mut().ok_or(SqnError::Exhausted)
+        let resumed = self.sqn.resume(at.time, at.floor)?;
+        let mut state = live.unwrap_or(resumed);
+        if live.is_some() {
+            state.adopt(resumed);
+        }
+        self.reread = false;
+        match state.offset == self.sqn.offset {
+            true => self.goes_on(state),
+            false => self.learn(state, at),
+        }
+        Ok(state)
+    }
+
+    /// With the offset of `sqn`.
+    fn goes_on(&mut self, state: SqnState) {
+        self.next = Some(NonZero::<u64>::MIN.saturating_add(state.last_seq));
     }
 
     fn learn(&mut self, state: SqnState, at: &Moment) {
         self.sqn = self.sqn.learnt(state.offset, sqn::ticks(at.time));
-        self.live = Some(state);
+        self.goes_on(state);
         self.written = false;
     }
 
@@ -123,10 +132,12 @@ impl Auc {
             return Err(Wanted::Offset(self.sqn));
         }
         let rand = random().map_err(Wanted::Refused)?;
-        let sqn = match self.generator(&at).map_err(refused)?.next(at.time, at.ind, at.mark) {
+        let mut state = self.generator(&at).map_err(refused)?;
+        let sqn = match state.next(at.time, at.ind, at.mark) {
             Err(SqnError::Lead) => return Err(self.rebase(at).map_or_else(refused, Wanted::Offset)),
             next => next.map_err(refused)?,
         };
+        self.goes_on(state);
         push(&mut self.outstanding, &rand);
         Ok(keys.generate(rand, sqn, subscriber.amf))
     }
@@ -161,7 +172,7 @@ impl Auc {
             return Err(HssError::NoVector("too many resynchronisations of this subscriber"));
         }
         let exhausted = |_| HssError::NoVector("the SQN range of this subscriber is used up");
-        let mut state = *self.generator(&at).map_err(exhausted)?;
+        let mut state = self.generator(&at).map_err(exhausted)?;
         state.resync(sqn_ms, at.time).map_err(exhausted)?;
         self.learn(state, &at);
         let resyncs = self.resyncs.get_or_insert_default();

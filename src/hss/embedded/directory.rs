@@ -8,10 +8,11 @@ use super::auc::Auc;
 use super::foreign::{self, Change, Observer};
 use super::local::Local;
 use super::subscriber::{Registration, Stored, StoredSqn, Subscriber, Watcher};
-use crate::clock::Now;
+use crate::clock::{Date, Now};
+use crate::few::Few;
 use crate::hss::{HssError, RegState};
 use crate::identity::{Impi, Impu};
-use crate::shelf::{Named, Shelf};
+use crate::shelf::{self, MappedMutexGuard, Named, Shelf};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,13 +22,17 @@ const FRESH: u64 = 3_000;
 /// And how long it is kept after it was last read; far longer than an SQN can be ahead of the clock.
 const KEPT: u64 = 600_000;
 
-/// What changes while a node runs. It outlives a change of the provisioned part.
+/// What changes while a node runs. It outlives a change of the provisioned part. A panic of who has it leaves nothing half
+/// done: each change is a single assignment.
+type Live = shelf::Mutex<(Auc, Registration)>;
+
+/// Where a record's live part is.
 #[derive(Debug)]
-struct Live {
-    auc: Mutex<Auc>,
-    registration: Mutex<Registration>,
-    /// What the writer has yet to write; it is in its queue if there is any.
-    queued: AtomicU8,
+enum Life {
+    /// With it, in one piece of memory.
+    Own(Live),
+    /// With the first one that there was of the subscriber.
+    Of(Arc<Record>),
 }
 
 /// Which of a subscriber's two registrations.
@@ -54,13 +59,15 @@ impl Which {
 #[derive(Debug)]
 pub(super) struct Record {
     pub subscriber: Subscriber,
-    /// When it was provisioned, in seconds since 1970.
-    pub changed: u64,
+    /// When it was provisioned.
+    pub changed: Option<Date>,
     /// Who is told over Sh when the subscriber's data change.
-    pub watchers: Arc<[Watcher]>,
-    live: Arc<Live>,
-    /// When it was read from the store, as [`Directory::present`].
-    read: u64,
+    pub watchers: Few<Watcher>,
+    life: Life,
+    /// What the writer has yet to write; it is in its queue if there is any. That of the record with the live part counts.
+    queued: AtomicU8,
+    /// When it was last read from the store, as [`Directory::present`].
+    read: AtomicU64,
 }
 
 impl Named for Record {
@@ -93,28 +100,55 @@ impl Alias {
     }
 }
 
-/// A panic of another holder leaves nothing half done here: each change is a single assignment.
+/// A panic of another holder leaves nothing half done here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Record {
-    pub(super) fn auc(&self) -> MutexGuard<'_, Auc> {
-        lock(&self.live.auc)
+    /// The one that has the live part, and that.
+    fn first(&self) -> (&Record, &Live) {
+        match &self.life {
+            Life::Own(live) => (self, live),
+            Life::Of(first) => first.first(),
+        }
     }
 
-    pub(super) fn registration(&self) -> MutexGuard<'_, Registration> {
-        lock(&self.live.registration)
+    fn live(&self) -> &Live {
+        self.first().1
+    }
+
+    fn queued(&self) -> &AtomicU8 {
+        &self.first().0.queued
+    }
+
+    /// With [`Record::registration`] under one lock: none may be asked for while the other is held.
+    pub(super) fn auc(&self) -> MappedMutexGuard<'_, Auc> {
+        shelf::MutexGuard::map(self.live().lock(), |(auc, _)| auc)
+    }
+
+    pub(super) fn registration(&self) -> MappedMutexGuard<'_, Registration> {
+        shelf::MutexGuard::map(self.live().lock(), |(_, registration)| registration)
+    }
+
+    /// Whether the provisioned part is this.
+    fn is(&self, subscriber: &Subscriber, changed: Option<Date>, watchers: &Few<Watcher>) -> bool {
+        let Subscriber { impi, impus, credentials, amf, sqn, broadcast, service } = &self.subscriber;
+        changed == self.changed
+            && *watchers == self.watchers
+            && credentials.is(&subscriber.credentials)
+            && (impi, impus, amf, sqn) == (&subscriber.impi, &subscriber.impus, &subscriber.amf, &subscriber.sqn)
+            && (broadcast, service) == (&subscriber.broadcast, &subscriber.service)
     }
 
     /// True if the caller has to put it into the writer's queue.
     pub(super) fn enqueue(&self, which: Which) -> bool {
-        self.live.queued.fetch_or(which.bits(), Ordering::AcqRel) == 0
+        self.queued().fetch_or(which.bits(), Ordering::AcqRel) == 0
     }
 
     /// Out of the queue: what changes from now on has to be written again.
     pub(super) fn dequeue(&self) -> (Registration, Which) {
-        let which = self.live.queued.swap(0, Ordering::AcqRel);
+        let which = self.queued().swap(0, Ordering::AcqRel);
         (self.registration().clone(), Which::of_bits(which))
     }
 }
@@ -194,7 +228,7 @@ impl Directory {
 
     /// Whether the record counts as what lies in the store.
     pub(super) fn is_fresh(&self, record: &Record) -> bool {
-        !self.shared || self.present().saturating_sub(record.read) < FRESH
+        !self.shared || self.present().saturating_sub(record.read.load(Ordering::Acquire)) < FRESH
     }
 
     pub(super) fn find(&self, sought: &Sought) -> Result<Arc<Record>, HssError> {
@@ -224,7 +258,7 @@ impl Directory {
 
     /// Whether this is still what the directory has of the subscriber.
     pub(super) fn has(&self, record: &Record) -> bool {
-        self.by_impi.get(record.name()).is_some_and(|held| Arc::ptr_eq(&held.live, &record.live))
+        self.by_impi.get(record.name()).is_some_and(|held| std::ptr::eq(held.live(), record.live()))
     }
 
     pub(super) fn remove(&self, impi: &Impi) {
@@ -270,7 +304,7 @@ impl Directory {
         let impi = stored.subscriber.impi.clone();
         let (record, old) = {
             let mut slot = self.by_impi.slot(impi.as_str());
-            let record = self.record(stored, slot.get().map(|old| &**old));
+            let record = self.record(stored, slot.get());
             (record.clone(), slot.put(record))
         };
         Alias::all(&record).for_each(|alias| drop(self.by_impu.insert(alias)));
@@ -284,15 +318,16 @@ impl Directory {
         record
     }
 
-    fn record(&self, stored: Stored, old: Option<&Record>) -> Arc<Record> {
+    fn record(&self, stored: Stored, old: Option<&Arc<Record>>) -> Arc<Record> {
         let Stored { subscriber, changed, sqn, registration, watchers } = stored;
         let sqn = sqn.unwrap_or(StoredSqn { step: 0, tick: 0, offset: 0 });
-        let live = match old {
+        let present = self.present();
+        let life = match old {
             Some(old) => {
                 old.auc().reload(sqn);
                 // Other nodes write states too; what this node has still to write is newer.
                 if self.shared {
-                    let mine = Which::of_bits(old.live.queued.load(Ordering::Acquire));
+                    let mine = Which::of_bits(old.queued().load(Ordering::Acquire));
                     let mut held = old.registration();
                     if !mine.ims {
                         (held.ims, held.ims_since) = (registration.ims, registration.ims_since);
@@ -302,15 +337,25 @@ impl Directory {
                         held.broadcast = registration.broadcast;
                     }
                 }
-                old.live.clone()
+                if old.is(&subscriber, changed, &watchers) {
+                    old.read.store(present, Ordering::Release);
+                    return old.clone();
+                }
+                Life::Of(match &old.life {
+                    Life::Own(_) => old.clone(),
+                    Life::Of(first) => first.clone(),
+                })
             }
-            None => Arc::new(Live {
-                auc: Mutex::new(Auc::new(sqn, self.local.offset(&subscriber.impi))),
-                registration: Mutex::new(registration),
-                queued: AtomicU8::new(0),
-            }),
+            None => Life::Own(Live::new((Auc::new(sqn, self.local.offset(&subscriber.impi)), registration))),
         };
-        Arc::new(Record { subscriber, changed, watchers, live, read: self.present() })
+        Arc::new(Record {
+            subscriber,
+            changed,
+            watchers,
+            life,
+            queued: AtomicU8::new(0),
+            read: AtomicU64::new(present),
+        })
     }
 
     fn drop_impus_but(&self, record: &Record, kept: &[Impu]) {
@@ -323,7 +368,9 @@ impl Directory {
     /// Lets go of what nobody has asked for in a while, of a shared store that answers.
     pub(super) fn sweep(&self) {
         let oldest = self.present().saturating_sub(KEPT);
-        let old = |record: &Record| record.read < oldest && record.live.queued.load(Ordering::Acquire) == 0;
+        let old = |record: &Record| {
+            record.read.load(Ordering::Acquire) < oldest && record.queued().load(Ordering::Acquire) == 0
+        };
         self.by_impi.retain(|record| !old(record));
         self.by_impu.retain(|alias| !old(&alias.record));
     }

@@ -14,6 +14,8 @@ use super::subscriber::{
 };
 use crate::aka::{Algorithm, Amf, KeySet};
 use crate::auth::digest::Password;
+use crate::clock::Date;
+use crate::few::Few;
 use crate::hss::{BroadcastSubscription, RegState};
 use crate::identity::{Impi, Impu, common};
 use crate::store::{Class, Entity, Key, Save, Seal, seal};
@@ -21,7 +23,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::ops::Not;
-use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub(super) const PROFILE: &str = "profile";
@@ -143,7 +144,8 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
             reassign: serving.reassign,
             restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
         });
-        let state = State { ims: registration.ims.as_str().into(), ims_since: registration.ims_since, serving };
+        let ims_since = registration.ims_since.map(Date::seconds);
+        let state = State { ims: registration.ims.as_str().into(), ims_since, serving };
         fields.push((STATE.into(), json(&state)));
     }
     if which.broadcast {
@@ -153,7 +155,7 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
                 server: b.server.to_string(),
                 naf: b.naf_fqdn.to_string(),
                 btid: b.btid.as_ref().map(Told::to_string),
-                since: b.since,
+                since: b.since.map_or(0, Date::seconds),
                 sequence: b.sequence,
             })
         });
@@ -186,7 +188,7 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     let Some(profile) = entity.field(PROFILE) else { return Ok(None) };
     let damaged = |what| EmbeddedError::Damaged { impi: impi.clone(), what };
     let profile: Profile = serde_json::from_slice(profile).map_err(|_| damaged("profile"))?;
-    let changed = profile.changed;
+    let changed = Date::new(profile.changed);
     let secret = seal.open(&place(impi), &profile.secret)?;
     let credentials = credentials(&profile.algorithm, &secret).ok_or_else(|| damaged("algorithm or keys"))?;
     let sqn = match &credentials {
@@ -208,9 +210,9 @@ pub(super) fn read(impi: &Impi, entity: &Entity, seal: &Seal) -> Result<Option<S
     Ok(Some(Stored { subscriber, sqn, changed, registration: registration(entity), watchers: watchers(entity) }))
 }
 
-pub(super) fn watchers(entity: &Entity) -> Arc<[Watcher]> {
+pub(super) fn watchers(entity: &Entity) -> Few<Watcher> {
     let watchers: Option<Vec<Watcher>> = entity.field(WATCHERS).and_then(|field| serde_json::from_slice(field).ok());
-    watchers.filter(|watchers| !watchers.is_empty()).map_or_else(Arc::default, Arc::from)
+    watchers.unwrap_or_default().into()
 }
 
 /// The field of all watchers.
@@ -257,13 +259,13 @@ pub(super) fn registration(entity: &Entity) -> Registration {
     let broadcast = broadcast.map(|Broadcast { state, server, naf, btid, since, sequence }| {
         let state = reg_state(&state);
         let (server, naf_fqdn, btid) = (common(&server), common(&naf), btid.as_deref().map(Told::read));
-        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since, sequence })
+        Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since: Date::new(since), sequence })
     });
     let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, restoration }| {
         let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());
         Box::new(Serving { scscf, host, realm, authenticating, reassign, restoration })
     });
-    Registration { ims: reg_state(&ims), ims_since, broadcast, serving }
+    Registration { ims: reg_state(&ims), ims_since: ims_since.and_then(Date::new), broadcast, serving }
 }
 
 fn place(impi: &Impi) -> String {

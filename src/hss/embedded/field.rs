@@ -6,9 +6,9 @@ use super::subscriber::{Credentials, Subscriber};
 use crate::aka::{Algorithm, Amf, KeySet, Sqn, sqn};
 use crate::auth::digest::Password;
 use crate::hss::BroadcastSubscription;
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, Impus};
 use crate::sip::Uri;
-use std::sync::Arc;
+use arcstr::ArcStr;
 use zeroize::Zeroizing;
 
 /// Longest identity taken, in octets.
@@ -133,7 +133,7 @@ pub fn impu(text: &str) -> Result<Impu, FieldError> {
     }
 }
 
-fn impus(text: &str) -> Result<Arc<[Impu]>, FieldError> {
+fn impus(text: &str) -> Result<Impus, FieldError> {
     let set = text.split_whitespace().map(impu).collect::<Result<Vec<_>, _>>()?;
     if set.is_empty() {
         return Err(wrong("impu", "missing"));
@@ -192,7 +192,7 @@ pub fn broadcast(text: &str) -> Result<BroadcastSubscription, FieldError> {
 }
 
 /// Name of a service profile.
-pub fn service(text: &str) -> Result<Arc<str>, FieldError> {
+pub fn service(text: &str) -> Result<ArcStr, FieldError> {
     if text.len() > 64 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Err(wrong("service", "a name of at most 64 letters, digits, \"-\", \"_\" and \".\" needed"));
     }

@@ -5,7 +5,7 @@ use super::directory::{Record, Sought, Which};
 use super::subscriber::Told;
 use super::{BroadcastRegistration, EmbeddedHss, Registration, Serving, Subscriber, TRIES, Watcher, entity, field};
 use crate::answer::Answer;
-use crate::clock::Now;
+use crate::clock::{Date, Now};
 use crate::hss::repository::{self, SERVICE};
 use crate::hss::{BroadcastState, HssError};
 use crate::identity::{Impi, Impu, common};
@@ -32,14 +32,14 @@ impl Entry {
 
     /// When it was provisioned, in seconds since 1970.
     pub fn changed(&self) -> u64 {
-        self.0.changed
+        self.0.changed.map_or(0, Date::seconds)
     }
 
     pub fn registration(&self) -> Registration {
         self.0.registration().clone()
     }
 
-    pub fn watchers(&self) -> &Arc<[Watcher]> {
+    pub fn watchers(&self) -> &[Watcher] {
         &self.0.watchers
     }
 }
@@ -90,7 +90,7 @@ pub(super) fn set_broadcast(registration: &mut Registration, new: BroadcastState
     let BroadcastState { state, server, naf_fqdn, btid } = new;
     let (server, naf_fqdn, btid) = (common(&server), common(&naf_fqdn), btid.as_deref().map(Told::read));
     let old = registration.broadcast.as_deref();
-    let since = old.filter(|old| old.state == state).map_or(now.unix.as_secs(), |old| old.since);
+    let since = old.filter(|old| old.state == state).map_or(Date::new(now.unix.as_secs()), |old| old.since);
     let sequence = old.map_or(0, |old| old.sequence);
     let mut new = Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since, sequence });
     if registration.broadcast.as_ref() == Some(&new) {

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
-use crate::clock::{Clock, Now};
+use crate::clock::{Clock, Date, Now};
 use crate::identity::{Impi, Impu};
 use crate::metrics::Metrics;
 use crate::store::{Memory, Nature, Save, Saved, Seal, SealError, Store, StoreError};
@@ -195,15 +195,15 @@ impl EmbeddedHss {
             let before = registration.clone();
             // An S-CSCF elsewhere keeps its users while this node is away.
             if registration.serving.is_none()
-                && registration.ims_since.is_none_or(|since| since < start)
+                && registration.ims_since < Date::new(start)
                 && registration.ims != RegState::NotRegistered
             {
-                (registration.ims, registration.ims_since) = (RegState::NotRegistered, Some(start));
+                (registration.ims, registration.ims_since) = (RegState::NotRegistered, Date::new(start));
             }
-            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since < start)
+            if let Some(broadcast) = registration.broadcast.as_mut().filter(|b| b.since < Date::new(start))
                 && broadcast.state != RegState::NotRegistered
             {
-                (broadcast.state, broadcast.since) = (RegState::NotRegistered, start);
+                (broadcast.state, broadcast.since) = (RegState::NotRegistered, Date::new(start));
             }
             let changed = *registration != before;
             drop(registration);
@@ -348,7 +348,8 @@ impl EmbeddedHss {
                 None
             }
         };
-        let profile = Profile::new(record.subscriber.impus.clone(), record.subscriber.broadcast.clone());
+        let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
+        let profile = Profile { impi: Some(impi.clone()), ..Profile::new(impus.clone(), broadcast.clone()) };
         let elsewhere = record.registration().serving.is_some();
         if let Some(state) = state.filter(|state| *state == RegState::Registered || !elsewhere) {
             let mut registration = record.registration();
@@ -357,7 +358,7 @@ impl EmbeddedHss {
             let changed = registration.ims != state || from.is_some();
             if changed {
                 registration.ims = state;
-                registration.ims_since = Some(now.unix.as_secs());
+                registration.ims_since = Date::new(now.unix.as_secs());
             }
             drop(registration);
             if let Some(from) = from {
@@ -449,13 +450,13 @@ impl Hss for EmbeddedHss {
 fn user_data(record: &Record) -> UserData {
     let Subscriber { impi, impus, broadcast, .. } = &record.subscriber;
     let registration = record.registration().clone();
-    let of_broadcast = |b: Box<BroadcastRegistration>| (b.state(), b.since);
+    let of_broadcast = |b: Box<BroadcastRegistration>| (b.state(), b.since.map_or(0, Date::seconds));
     UserData {
         impi: impi.clone(),
         impus: impus.clone(),
         broadcast: broadcast.clone(),
         ims: registration.ims,
-        ims_since: registration.ims_since,
+        ims_since: registration.ims_since.map(Date::seconds),
         registration: registration.broadcast.map(of_broadcast),
     }
 }

@@ -2,11 +2,13 @@
 
 use crate::aka::{Amf, KeySet, Sqn, SqnError, SqnState, sqn};
 use crate::auth::digest::Password;
+use crate::clock::Date;
+use crate::few::Few;
 use crate::gba::btid::Btid;
 use crate::hss::{BroadcastState, BroadcastSubscription, RegState};
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impus};
+use arcstr::ArcStr;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How a subscriber proves who it is.
@@ -34,6 +36,14 @@ impl Credentials {
             _ => false,
         }
     }
+
+    /// Whether it is what that is, so that nothing changes.
+    pub(super) fn is(&self, other: &Credentials) -> bool {
+        match (self, other) {
+            (Credentials::Digest(a), Credentials::Digest(b)) => a.as_bytes() == b.as_bytes(),
+            _ => self.same_keys(other),
+        }
+    }
 }
 
 /// What an operator provisions.
@@ -41,7 +51,7 @@ impl Credentials {
 pub struct Subscriber {
     pub impi: Impi,
     /// The implicit registration set, default identity first.
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     pub credentials: Credentials,
     pub amf: Amf,
     /// The highest SQN that the card has accepted; a fresh card's is 0. None when an existing
@@ -49,7 +59,7 @@ pub struct Subscriber {
     pub sqn: Option<Sqn>,
     pub broadcast: BroadcastSubscription,
     /// Which of the service profiles in the configuration is the subscriber's; empty: the one named `default`.
-    pub service: Arc<str>,
+    pub service: ArcStr,
 }
 
 /// A subscriber's SQN generator at rest: the next SEQ is above `tick + offset - 1`. The greater one is the newer one: by
@@ -101,11 +111,10 @@ impl StoredSqn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BroadcastRegistration {
     pub state: RegState,
-    pub server: Arc<str>,
-    pub naf_fqdn: Arc<str>,
+    pub server: ArcStr,
+    pub naf_fqdn: ArcStr,
     pub btid: Option<Told>,
-    /// Seconds since 1970.
-    pub since: u64,
+    pub since: Option<Date>,
     /// Of the repository data that application servers see (TS 29.328 §6.1.2).
     pub sequence: u16,
 }
@@ -187,8 +196,8 @@ pub struct Watcher {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Registration {
     pub ims: RegState,
-    /// When `ims` last changed, in seconds since 1970; None: it never did.
-    pub ims_since: Option<u64>,
+    /// When `ims` last changed; None: it never did.
+    pub ims_since: Option<Date>,
     pub broadcast: Option<Box<BroadcastRegistration>>,
     /// None: this node's own S-CSCF, if any.
     pub serving: Option<Box<Serving>>,
@@ -198,12 +207,12 @@ pub struct Registration {
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub subscriber: Subscriber,
-    /// When it was provisioned, in seconds since 1970.
-    pub changed: u64,
+    /// When it was provisioned.
+    pub changed: Option<Date>,
     /// None for `digest`.
     pub sqn: Option<StoredSqn>,
     pub registration: Registration,
-    pub watchers: Arc<[Watcher]>,
+    pub watchers: Few<Watcher>,
 }
 
 /// The text of a broadcast subscription: `no`, `yes`, or service ids separated by spaces.

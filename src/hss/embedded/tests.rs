@@ -184,7 +184,7 @@ fn states_are_kept_and_a_failed_authentication_leaves_them() {
     };
     block(hss.broadcast_update(&impu, state, at(3, 3))).unwrap();
     let live = hss.registration(&impi).unwrap();
-    assert_eq!((live.ims, live.ims_since), (RegState::Registered, Some(at(0, 1).unix.as_secs())));
+    assert_eq!((live.ims, live.ims_since), (RegState::Registered, Date::new(at(0, 1).unix.as_secs())));
     hss.flush();
     assert_eq!(bed.other().find("SIP:u@HOME1.NET").unwrap().unwrap().registration, live);
     kill(hss);
@@ -194,7 +194,33 @@ fn states_are_kept_and_a_failed_authentication_leaves_them() {
     block(hss.server_assignment(&impi, &impu, Assignment::TimeoutDeregistration, at(0, 9))).unwrap();
     drop(hss); // written on drop, too
     let found = bed.other().find(impi.as_str()).unwrap().unwrap().registration;
-    assert_eq!((found.ims, found.broadcast.unwrap().since), (RegState::NotRegistered, at(0, 3).unix.as_secs()));
+    assert_eq!(
+        (found.ims, found.broadcast.unwrap().since.map(Date::seconds)),
+        (RegState::NotRegistered, Some(at(0, 3).unix.as_secs()))
+    );
+}
+
+#[test]
+fn who_is_read_again_is_the_same_and_who_is_provisioned_anew_keeps_what_is_so() {
+    let bed = Bed::new(Nature::Durable);
+    let hss = bed.open(at(0, 0));
+    hss.add(subscriber("u", "")).unwrap();
+    let (impi, _) = ids();
+    let find = || hss.directory.find(&Sought::Impi(impi.clone())).unwrap();
+    let first = find();
+    hss.fetch(&impi);
+    assert!(Arc::ptr_eq(&first, &find()));
+    for (service, state) in [("gold", RegState::Registered), ("silver", RegState::NotRegistered)] {
+        let anew = Subscriber { service: service.into(), sqn: None, ..subscriber("u", "") };
+        assert!(bed.other().provision(&[anew], at(0, 1), true, &mut |_| {}).unwrap().is_empty());
+        hss.fetch(&impi);
+        let record = find();
+        assert_eq!(record.subscriber.service, service);
+        // Who has the one that was there before changes what is so of the user all the same.
+        first.registration().ims = state;
+        assert_eq!(record.registration().ims, state);
+        assert!(hss.directory.has(&first) && hss.directory.has(&record));
+    }
 }
 
 #[test]

@@ -7,23 +7,25 @@ pub mod subscription;
 pub use criteria::{ApplicationServer, Criterion, Match, Part, Trigger, TriggerPoint};
 pub use subscription::{ImsSubscription, NotAProfile, PublicIdentity, ServiceProfile};
 
-use crate::identity::Impu;
-use std::sync::Arc;
+use crate::few::Few;
+use crate::identity::{Impi, Impu, Impus};
 
 /// Cx user profile (TS 29.228 annex B), as far as the registrar needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
+    /// The private identity as the HSS keeps it, if it is here: one text serves all.
+    pub impi: Option<Impi>,
     /// The implicit registration set, default identity first (goes into P-Associated-URI).
-    pub impus: Arc<[Impu]>,
+    pub impus: Impus,
     /// Those of the set that can be registered and not told: barred from all else (TS 23.228 §5.2.1a).
-    pub barred: Arc<[Impu]>,
+    pub barred: Few<Impu>,
     pub broadcast: BroadcastSubscription,
 }
 
 impl Profile {
-    /// With no barred identity.
-    pub fn new(impus: impl Into<Arc<[Impu]>>, broadcast: BroadcastSubscription) -> Self {
-        Profile { impus: impus.into(), barred: Arc::default(), broadcast }
+    /// With no barred identity, and of an HSS elsewhere.
+    pub fn new(impus: impl Into<Impus>, broadcast: BroadcastSubscription) -> Self {
+        Profile { impi: None, impus: impus.into(), barred: Few::default(), broadcast }
     }
 
     /// Whether this public identity is of the set.
@@ -40,7 +42,7 @@ pub enum BroadcastSubscription {
     /// Every service.
     All,
     /// These service ids (`globalIDRef` of purchase items).
-    Services(Arc<[String]>),
+    Services(Few<String>),
 }
 
 impl BroadcastSubscription {

@@ -80,7 +80,7 @@ impl ImsSubscription {
                 list.push(impu);
             }
         }
-        Profile { impus: impus.into(), barred: barred.into(), broadcast: self.broadcast(is_broadcast) }
+        Profile { impi: None, impus: impus.into(), barred: barred.into(), broadcast: self.broadcast(is_broadcast) }
     }
 
     /// A filter criterion with a broadcast server is a subscription: to the services that its ServiceInfo names, divided

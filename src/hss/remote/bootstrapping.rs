@@ -9,8 +9,7 @@ use crate::diameter::fault::tgpp;
 use crate::diameter::zh::{MultimediaAuthAnswer, MultimediaAuthRequest};
 use crate::gba::guss::{Guss, MBMS};
 use crate::hss::{AuthItem, AuthScheme, Bootstrapping, BroadcastSubscription, Hss, HssError};
-use crate::identity::{Impi, Impu};
-use std::sync::Arc;
+use crate::identity::{Impi, Impu, Impus};
 
 impl RemoteHss {
     pub(super) async fn bootstrap(
@@ -65,7 +64,7 @@ impl RemoteHss {
 }
 
 /// What the settings call the user, as far as it is an identity of the IMS.
-fn identities(impi: &Impi, settings: &Guss) -> Arc<[Impu]> {
+fn identities(impi: &Impi, settings: &Guss) -> Impus {
     let named = settings.settings.iter().flat_map(|one| &one.uids);
     let mut impus: Vec<Impu> = Vec::new();
     for uid in named.filter(|uid| uid.starts_with("sip:") || uid.starts_with("tel:")) {

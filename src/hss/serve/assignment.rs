@@ -1,6 +1,6 @@
 //! Who serves a user (TS 29.228 §6.1.2): the rules alone.
 
-use crate::clock::Now;
+use crate::clock::{Date, Now};
 use crate::diameter::ResultCode;
 use crate::diameter::cx::ServerAssignment;
 use crate::diameter::fault::{base, tgpp};
@@ -131,7 +131,7 @@ pub(super) fn assign(
 fn set(registration: &mut Registration, state: RegState, now: Now) {
     if registration.ims != state {
         registration.ims = state;
-        registration.ims_since = Some(now.unix.as_secs());
+        registration.ims_since = Date::new(now.unix.as_secs());
     }
 }
 

@@ -6,13 +6,12 @@
 
 use super::{Users, user_key};
 use crate::hss::Assignment;
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impu, Impus};
 use crate::registrar::Registration;
 use crate::registrar::document::{CONTACTS, Contacts, LEG, LegDocument};
 use crate::registrar::scscf::Scscf;
 use crate::registrar::table::Leg;
 use crate::store::Entity;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// After so long another node tells it.
@@ -20,7 +19,7 @@ pub(super) const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
 /// An end that nobody has been told of.
 pub(super) struct Ending {
-    pub(super) impus: Arc<[Impu]>,
+    pub(super) impus: Impus,
     pub(super) leg: Option<Leg>,
     pub(super) cause: String,
     /// The save that is under way says it.
@@ -37,7 +36,7 @@ pub(super) fn number() -> u64 {
 }
 
 impl Users {
-    fn end(&self, impi: &Impi, impus: Arc<[Impu]>, leg: Option<Leg>, cause: &str) {
+    fn end(&self, impi: &Impi, impus: Impus, leg: Option<Leg>, cause: &str) {
         let cause = cause.to_owned();
         self.endings.insert(impi.clone(), Ending { impus, leg, cause, said: false, stored: false });
     }
@@ -50,7 +49,7 @@ impl Users {
         by_another: bool,
         stored: bool,
         registered: bool,
-        over: Option<(Arc<[Impu]>, Option<Leg>)>,
+        over: Option<(Impus, Option<Leg>)>,
     ) {
         match over {
             _ if registered => {
@@ -92,7 +91,7 @@ impl Scscf {
     }
 
     /// Nothing is left of a registration. On a shared store that is told when it is stored, by whoever has it stored.
-    pub(in crate::registrar) fn ended(&self, impi: &Impi, impus: &Arc<[Impu]>, leg: Option<Leg>, cause: &str) {
+    pub(in crate::registrar) fn ended(&self, impi: &Impi, impus: &Impus, leg: Option<Leg>, cause: &str) {
         if self.keeping().is_shared() {
             self.keeping().users.end(impi, impus.clone(), leg, cause);
         } else if let Some(leg) = leg {

@@ -14,8 +14,8 @@ fn binding(uri: &str, call_id: &str, cseq: u32, since: u64) -> Binding {
         reg_id: None,
         q: 1000,
         cseq,
-        until: Duration::from_secs(since + 600),
-        latest: Duration::from_secs(since + 600),
+        until: Duration::from_secs(since + 600).into(),
+        latest: Duration::from_secs(since + 600).into(),
         since: TIMES.to_store(Duration::from_secs(since)),
         origin: Origin::new(&source),
     }
@@ -23,8 +23,11 @@ fn binding(uri: &str, call_id: &str, cseq: u32, since: u64) -> Binding {
 
 fn whole(bindings: Vec<Binding>) -> Option<Whole> {
     let impi = Impi::from("a@home1.net");
-    let registration =
-        Registration { impus: Arc::new([Impu::from("sip:a@home1.net")]), bindings, ..Registration::none(&impi) };
+    let registration = Registration {
+        impus: [Impu::from("sip:a@home1.net")].into(),
+        bindings: bindings.into(),
+        ..Registration::none(&impi)
+    };
     Some(Whole { registration, leg: None, closed: 0 })
 }
 

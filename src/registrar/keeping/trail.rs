@@ -2,11 +2,10 @@
 //! not come back.
 
 use super::Users;
-use crate::identity::{Impi, Impu};
+use crate::identity::{Impi, Impus};
 use crate::registrar::binding::Binding;
 use crate::registrar::document::{Gone, Times, Untold};
 use crate::registrar::table::Leg;
-use std::sync::Arc;
 
 #[derive(Default)]
 pub(super) struct Trail {
@@ -46,7 +45,7 @@ impl Users {
 
     /// An end that has yet to be stored or told, for the save that is about to be made. It is nobody's to tell if the
     /// store has no contacts either: another node ended them.
-    pub(super) fn ending(&self, impi: &Impi, registered: bool) -> Option<(Untold, Arc<[Impu]>, Option<Leg>)> {
+    pub(super) fn ending(&self, impi: &Impi, registered: bool) -> Option<(Untold, Impus, Option<Leg>)> {
         let stored = self.trails.get(impi.as_str()).is_some_and(|trail| trail.stored);
         let mut ending = self.endings.get_mut(impi.as_str())?;
         ending.said = !registered && (stored || ending.stored);
@@ -69,6 +68,6 @@ pub(super) fn gone_of(contact: &Binding, times: Times) -> Gone {
         instance: contact.instance().map(str::to_owned),
         reg_id: contact.reg_id,
         at: contact.since,
-        until: times.to_store(contact.latest),
+        until: times.to_store(contact.latest.get()),
     }
 }

@@ -6,7 +6,7 @@ use super::time::integer;
 use crate::store::{Class, Due, Entity, Key, Save, Saved, StoreError};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use std::ops::ControlFlow;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Fields that take more octets than this get rows of their own, so that a change of one does not write the others.
@@ -391,7 +391,7 @@ pub(super) fn noted(connection: &Connection) -> rusqlite::Result<Vec<Key>> {
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let Some(class) = Class::parse(row.get_ref(0)?.as_str()?) else { continue };
-        found.push(Key { class, name: Arc::from(row.get_ref(1)?.as_str()?) });
+        found.push(Key { class, name: row.get_ref(1)?.as_str()?.into() });
     }
     connection.prepare_cached("DELETE FROM change")?.execute([])?;
     Ok(found)
