@@ -104,10 +104,11 @@ impl Worker {
         within: Duration,
     ) -> Result<Message<'static>, Failure> {
         let begun = self.now();
-        if to.transport != Transport::Udp && self.connections.find(to).is_none() {
-            if let Some(neighbour) = self.neighbours.with_connection(to) {
-                return neighbour.ask(to, request, within).await;
-            }
+        if to.transport != Transport::Udp
+            && self.connections.find(to).is_none()
+            && let Some(neighbour) = self.neighbours.with_connection(to)
+        {
+            return neighbour.ask(to, request, within).await;
         }
         let large = to.transport == Transport::Udp && request.len() + VIA > DATAGRAM;
         let again = large.then(|| request.clone());
