@@ -140,6 +140,14 @@ impl Origin {
         self.way.transport
     }
 
+    pub fn local(&self) -> SocketAddr {
+        self.way.local
+    }
+
+    pub fn peer_names(&self) -> &[String] {
+        &self.way.peer_names
+    }
+
     pub fn addr(&self) -> SocketAddr {
         match &self.addr {
             Address::V4(addr) => SocketAddr::V4(*addr),

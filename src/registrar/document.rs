@@ -26,6 +26,9 @@ use crate::store::seal::Seal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,12 +66,15 @@ impl Times {
     }
 }
 
+/// A text: what is written is borrowed from where it lies, what is read is owned.
+type Words<'a> = Cow<'a, str>;
+
 #[derive(Serialize, Deserialize)]
-pub(super) struct Contacts {
-    pub impus: Vec<String>,
+pub(super) struct Contacts<'a> {
+    pub impus: Vec<Words<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub barred: Vec<String>,
-    pub contacts: Vec<Contact>,
+    pub barred: Vec<Words<'a>>,
+    pub contacts: Vec<Contact<'a>>,
     /// Taken out before their time; kept until then, so that no other node brings them back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<Gone>,
@@ -93,30 +99,30 @@ fn is_zero(value: &u64) -> bool {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Contact {
-    uri: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    params: String,
+pub(super) struct Contact<'a> {
+    uri: Words<'a>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    params: Words<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    instance: Option<String>,
+    instance: Option<Words<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reg_id: Option<u32>,
     q: u16,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    path: Vec<String>,
+    path: Vec<Words<'a>>,
     /// Octet by octet: a Call-ID need not be UTF-8.
-    call_id: String,
+    call_id: Words<'a>,
     cseq: u32,
     pub until: u64,
     /// If it is later than `until`.
     #[serde(default, skip_serializing_if = "is_zero")]
     latest: u64,
     since: u64,
-    transport: String,
-    from: String,
-    local: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    peer_names: Vec<String>,
+    transport: Words<'a>,
+    from: SocketAddr,
+    local: SocketAddr,
+    #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+    peer_names: Cow<'a, [String]>,
 }
 
 /// A contact that was taken out, or has ended before an earlier REGISTER would have had it end.
@@ -147,25 +153,27 @@ impl Gone {
     }
 }
 
-impl Contact {
-    pub(super) fn of(binding: &Binding, times: Times) -> Self {
-        let source = binding.origin.source();
+impl<'a> Contact<'a> {
+    fn of(binding: &'a Binding, times: Times) -> Self {
         Contact {
-            uri: binding.uri().to_owned(),
-            params: binding.params().to_owned(),
-            instance: binding.instance().map(str::to_owned),
+            uri: binding.uri().into(),
+            params: binding.params().into(),
+            instance: binding.instance().map(Words::from),
             reg_id: binding.reg_id,
             q: binding.q,
-            path: binding.path().map(str::to_owned).collect(),
-            call_id: binding.call_id().iter().map(|octet| char::from(*octet)).collect(),
+            path: binding.path().map(Words::from).collect(),
+            call_id: match std::str::from_utf8(binding.call_id()) {
+                Ok(text) if text.is_ascii() => text.into(),
+                _ => binding.call_id().iter().map(|octet| char::from(*octet)).collect(),
+            },
             cseq: binding.cseq,
             until: times.to_store(binding.until.get()),
             latest: if binding.latest > binding.until { times.to_store(binding.latest.get()) } else { 0 },
             since: binding.since,
-            transport: source.transport.param().to_owned(),
-            from: source.addr.to_string(),
-            local: source.local.to_string(),
-            peer_names: source.peer_names.to_vec(),
+            transport: binding.origin.transport().param().into(),
+            from: binding.origin.addr(),
+            local: binding.origin.local(),
+            peer_names: binding.origin.peer_names().into(),
         }
     }
 
@@ -176,18 +184,14 @@ impl Contact {
             "tls" => Transport::Tls,
             _ => return Err(Unreadable::Value("unknown transport")),
         };
-        let address = |text: &str| text.parse().map_err(|_| Unreadable::Value("no address of a contact's source"));
         let octet = |c: char| u8::try_from(c).map_err(|_| Unreadable::Value("Call-ID is not octets"));
         let call_id: Vec<u8> = self.call_id.chars().map(octet).collect::<Result<_, _>>()?;
-        let source = Source {
-            transport,
-            addr: address(&self.from)?,
-            local: address(&self.local)?,
-            peer_names: self.peer_names.into(),
-        };
-        let (uri, params, instance) = (self.uri.as_str(), self.params.as_str(), self.instance.as_deref());
+        let source =
+            Source { transport, addr: self.from, local: self.local, peer_names: self.peer_names.into_owned().into() };
+        let (uri, params, instance) = (&*self.uri, &*self.params, self.instance.as_deref());
+        let path: Vec<String> = self.path.into_iter().map(Words::into_owned).collect();
         Ok(Binding {
-            text: Text::new(&Parts { uri, params, instance, call_id: &call_id, path: &self.path }),
+            text: Text::new(&Parts { uri, params, instance, call_id: &call_id, path: &path }),
             reg_id: self.reg_id,
             q: self.q,
             cseq: self.cseq,
@@ -199,7 +203,18 @@ impl Contact {
     }
 }
 
-impl Contacts {
+impl<'a> Contacts<'a> {
+    pub(super) fn of(registration: &'a Registration, closed: u64, times: Times) -> Self {
+        Contacts {
+            impus: registration.impus.iter().map(|impu| impu.as_str().into()).collect(),
+            barred: registration.barred.iter().map(|impu| impu.as_str().into()).collect(),
+            contacts: registration.bindings.iter().map(|binding| Contact::of(binding, times)).collect(),
+            gone: Vec::new(),
+            closed,
+            ending: None,
+        }
+    }
+
     pub(super) fn read(text: &[u8]) -> Result<Self, Unreadable> {
         Ok(serde_json::from_slice(text)?)
     }
@@ -215,47 +230,47 @@ impl Contacts {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct LegDocument {
-    server: String,
+pub(super) struct LegDocument<'a> {
+    server: Words<'a>,
     naf: String,
-    impu: String,
+    impu: Words<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     btid: Option<String>,
-    state: String,
+    state: Words<'a>,
     serial: u64,
     changes: u32,
-    call_id: String,
+    call_id: Words<'a>,
     cseq: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    outstanding: Option<OutstandingDocument>,
+    outstanding: Option<OutstandingDocument<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OutstandingDocument {
+struct OutstandingDocument<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    profile: Option<String>,
+    profile: Option<Words<'a>>,
     /// Content-Type, and the octets in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    payload: Option<(String, String)>,
-    key: String,
+    payload: Option<(Words<'a>, String)>,
+    key: Words<'a>,
 }
 
-impl LegDocument {
-    pub(super) fn of(leg: &Leg) -> Self {
-        let outstanding = |what: &Arc<Outstanding>| OutstandingDocument {
-            profile: what.profile.clone(),
-            payload: what.payload.as_ref().map(|p| (p.content_type.clone(), STANDARD.encode(&p.octets))),
-            key: what.key.as_str().to_owned(),
+impl<'a> LegDocument<'a> {
+    pub(super) fn of(leg: &'a Leg) -> Self {
+        let outstanding = |what: &'a Arc<Outstanding>| OutstandingDocument {
+            profile: what.profile.as_deref().map(Words::from),
+            payload: what.payload.as_ref().map(|p| (Words::from(&*p.content_type), STANDARD.encode(&p.octets))),
+            key: what.key.as_str().into(),
         };
         LegDocument {
-            server: leg.server.to_string(),
+            server: (&*leg.server).into(),
             naf: leg.naf.to_string(),
-            impu: leg.impu.to_string(),
+            impu: leg.impu.as_str().into(),
             btid: leg.btid.as_ref().map(|btid| btid.text()),
-            state: leg.state.as_str().to_owned(),
+            state: leg.state.as_str().into(),
             serial: leg.serial,
             changes: leg.changes,
-            call_id: leg.dialog.call_id(),
+            call_id: leg.dialog.call_id().into(),
             cseq: leg.dialog.cseq(),
             outstanding: leg.outstanding.as_ref().map(outstanding),
         }
@@ -267,11 +282,11 @@ impl LegDocument {
         let outstanding = outstanding.map(|what| -> Result<_, Unreadable> {
             let payload = what.payload.map(|(content_type, octets)| -> Result<_, Unreadable> {
                 let octets = STANDARD.decode(octets).map_err(|_| Unreadable::Value("payload is not base64"))?;
-                Ok(Payload { content_type, octets })
+                Ok(Payload { content_type: content_type.into_owned(), octets })
             });
             let key = KeyMovement::named(&what.key);
             Ok(Arc::new(Outstanding {
-                profile: what.profile,
+                profile: what.profile.map(Words::into_owned),
                 payload: payload.transpose()?,
                 key: key.ok_or(Unreadable::Value("unknown way of a key"))?,
             }))
@@ -299,11 +314,11 @@ fn read_btid(text: &str) -> Result<Btid, Unreadable> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeyOfUser {
+struct KeyOfUser<'a> {
     btid: String,
     ks: String,
     rand: String,
-    impus: Vec<String>,
+    impus: Vec<Words<'a>>,
     /// Seconds since 1970, as told to others.
     expires: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -314,9 +329,9 @@ struct KeyOfUser {
     #[serde(default, skip_serializing_if = "is_false")]
     on_card: bool,
     until: u64,
-    subscription: Subscription,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    settings: Vec<Uss>,
+    subscription: Subscription<'a>,
+    #[serde(default, skip_serializing_if = "<[Uss]>::is_empty")]
+    settings: Cow<'a, [Uss]>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -325,10 +340,10 @@ fn is_false(value: &bool) -> bool {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Subscription {
+enum Subscription<'a> {
     None,
     All,
-    Services(Vec<String>),
+    Services(Cow<'a, [String]>),
 }
 
 /// `context`: what Ks is sealed for.
@@ -337,13 +352,14 @@ pub(super) fn keys_text(
     seal: &Seal,
     context: &str,
     times: Times,
-) -> Result<Vec<u8>, Unreadable> {
-    let one = |(bootstrap, until): &(Arc<Bootstrap>, Duration)| -> Result<KeyOfUser, Unreadable> {
-        Ok(KeyOfUser {
+) -> Result<Box<[u8]>, Unreadable> {
+    let mut all = Vec::with_capacity(held.len());
+    for (bootstrap, until) in held {
+        all.push(KeyOfUser {
             btid: bootstrap.btid.text(),
             ks: seal.seal(context, &bootstrap.ks.0)?,
             rand: STANDARD.encode(bootstrap.rand().0),
-            impus: bootstrap.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
+            impus: bootstrap.impus.iter().map(|impu| impu.as_str().into()).collect(),
             expires: bootstrap.expires,
             created: bootstrap.created.map_or(0, Date::seconds),
             over_ub: bootstrap.made == Made::OverUb,
@@ -352,13 +368,25 @@ pub(super) fn keys_text(
             subscription: match &bootstrap.subscription {
                 BroadcastSubscription::None => Subscription::None,
                 BroadcastSubscription::All => Subscription::All,
-                BroadcastSubscription::Services(ids) => Subscription::Services(ids.to_vec()),
+                BroadcastSubscription::Services(ids) => Subscription::Services((&**ids).into()),
             },
-            settings: bootstrap.settings.to_vec(),
-        })
-    };
-    let all: Vec<KeyOfUser> = held.iter().map(one).collect::<Result<_, _>>()?;
-    Ok(serde_json::to_vec(&all)?)
+            settings: (&*bootstrap.settings).into(),
+        });
+    }
+    Ok(json(&all)?)
+}
+
+thread_local! {
+    static SPACE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// In a piece of its own length, without having grown to it.
+pub(super) fn json<T: Serialize>(value: &T) -> serde_json::Result<Box<[u8]>> {
+    SPACE.with_borrow_mut(|space| {
+        space.clear();
+        serde_json::to_writer(&mut *space, value)?;
+        Ok(space.as_slice().into())
+    })
 }
 
 /// `impus`: the implicit set, to be shared where it is the same.
@@ -370,8 +398,8 @@ pub(super) fn read_keys(
     context: &str,
     times: Times,
 ) -> Result<Vec<(Arc<Bootstrap>, Duration)>, Unreadable> {
-    let all: Vec<KeyOfUser> = serde_json::from_slice(text)?;
-    let one = |key: KeyOfUser| -> Result<_, Unreadable> {
+    let all: Vec<KeyOfUser<'_>> = serde_json::from_slice(text)?;
+    let one = |key: KeyOfUser<'_>| -> Result<_, Unreadable> {
         let ks = seal.open(context, &key.ks)?;
         let ks: [u8; 32] = ks.as_slice().try_into().map_err(|_| Unreadable::Value("Ks is not 32 octets"))?;
         let btid = read_btid(&key.btid)?;
@@ -380,7 +408,7 @@ pub(super) fn read_keys(
         }
         let bootstrap = Bootstrap {
             impi: impi.clone(),
-            impus: match impus.iter().map(Impu::as_str).eq(key.impus.iter().map(String::as_str)) {
+            impus: match impus.iter().map(Impu::as_str).eq(key.impus.iter().map(|impu| &**impu)) {
                 true => impus.clone(),
                 false => key.impus.into_iter().map(Impu::new).collect(),
             },
@@ -393,9 +421,9 @@ pub(super) fn read_keys(
             subscription: match key.subscription {
                 Subscription::None => BroadcastSubscription::None,
                 Subscription::All => BroadcastSubscription::All,
-                Subscription::Services(ids) => BroadcastSubscription::Services(ids.into()),
+                Subscription::Services(ids) => BroadcastSubscription::Services(ids.into_owned().into()),
             },
-            settings: key.settings.into(),
+            settings: key.settings.into_owned().into(),
         };
         Ok((Arc::new(bootstrap), times.to_mono(key.until)))
     };

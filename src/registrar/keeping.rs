@@ -8,7 +8,7 @@
 
 use super::Registration;
 use super::document::{
-    CONTACTS, Contact, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, keys_text, read_keys,
+    CONTACTS, Contacts, Gone, KEYS, LEG, LegDocument, Times, Unreadable, json, keys_text, read_keys,
 };
 use super::register::Busy;
 use super::scscf::{Refusal, Scscf, Shared};
@@ -172,84 +172,68 @@ impl Users {
     }
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Option<Box<[u8]>> {
-    serde_json::to_vec(value).ok().map(Vec::into_boxed_slice)
-}
-
 impl Kept for Users {
     fn describe(&self, key: &Key) -> Option<Save> {
         let impi = Impi::new(key.name.clone());
         let times = self.times();
         let now = times.to_store(times.mono);
-        let mut found = self.table.with_whole(impi.as_str(), |registration, leg, closed| {
-            let contacts = Contacts {
-                impus: registration.impus.iter().map(|impu| impu.as_str().to_owned()).collect(),
-                barred: registration.barred.iter().map(|impu| impu.as_str().to_owned()).collect(),
-                contacts: registration.bindings.iter().map(|b| Contact::of(b, times)).collect(),
-                gone: Vec::new(),
-                closed,
-                ending: None,
-            };
-            let present: Vec<Gone> = registration.bindings.iter().map(|b| gone_of(b, times)).collect();
-            let outstanding = leg.is_some_and(|leg| leg.outstanding.is_some());
-            (contacts, leg.map(LegDocument::of), present, outstanding)
-        });
+        let found = self.table.whole(impi.as_str());
+        let mut contacts = found.as_ref().map(|found| Contacts::of(&found.registration, found.closed, times));
+        let mut leg = found.as_ref().and_then(|found| found.leg.as_ref());
+        let ended;
         let held = self.bootstraps.held(&impi);
         let mut last = held.iter().map(|(_, until)| times.to_store(*until)).max().unwrap_or(0);
         let mut first = u64::MAX;
         if self.is_shared() {
-            let (present, closed) = match &mut found {
-                Some((contacts, _, present, outstanding)) => {
-                    first = contacts.contacts.iter().map(|contact| contact.until).min().unwrap_or(u64::MAX);
-                    if *outstanding {
-                        first = first.min(now + OUTSTANDING_FOR.as_millis() as u64);
-                    }
-                    (std::mem::take(present), contacts.closed)
-                }
-                None => (Vec::new(), 0),
-            };
+            let bindings = found.as_ref().map_or(&[][..], |found| &found.registration.bindings);
+            let present: Vec<Gone> = bindings.iter().map(|b| gone_of(b, times)).collect();
+            if let Some(contacts) = &contacts {
+                first = contacts.contacts.iter().map(|contact| contact.until).min().unwrap_or(u64::MAX);
+            }
+            if leg.is_some_and(|leg| leg.outstanding.is_some()) {
+                first = first.min(now + OUTSTANDING_FOR.as_millis() as u64);
+            }
             last = present.iter().map(|b| b.until).fold(last, u64::max);
             let ending = self.ending(&impi, found.is_some());
-            let ended = ending.as_ref().and_then(|(_, _, leg)| leg.as_ref()).map_or(0, |leg| leg.serial);
+            let serial = ending.as_ref().and_then(|(_, _, leg)| leg.as_ref()).map_or(0, |leg| leg.serial);
+            let closed = found.as_ref().map_or(0, |found| found.closed);
             let (gone, closed) = self.trail(&impi, present, closed, now);
-            let closed = closed.max(ended);
+            let closed = closed.max(serial);
             last = gone.iter().map(|gone| gone.until).fold(last, u64::max);
             if ending.is_some() {
                 first = now + ending::TOLD_WITHIN.as_millis() as u64;
                 last = last.max(first);
             }
-            match &mut found {
-                Some((contacts, ..)) => (contacts.gone, contacts.closed) = (gone, closed),
+            match &mut contacts {
+                Some(contacts) => (contacts.gone, contacts.closed) = (gone, closed),
                 None if !gone.is_empty() || ending.is_some() => {
-                    let (ending, impus, leg) = match ending {
+                    let (ending, impus, of_the_ended) = match ending {
                         Some((ending, impus, leg)) => (Some(ending), impus, leg),
                         None => (None, Impus::default(), None),
                     };
-                    let impus = impus.iter().map(|impu| impu.as_str().to_owned()).collect();
-                    let contacts = Contacts { impus, barred: Vec::new(), contacts: Vec::new(), gone, closed, ending };
-                    found = Some((contacts, leg.as_ref().map(LegDocument::of), Vec::new(), false));
+                    ended = (Registration { impus, ..Registration::none(&impi) }, of_the_ended);
+                    contacts = Some(Contacts { gone, ending, ..Contacts::of(&ended.0, closed, times) });
+                    leg = ended.1.as_ref();
                 }
                 None => {}
             }
         }
-        if found.is_none() && held.is_empty() {
+        if contacts.is_none() && held.is_empty() {
             self.trails.remove(impi.as_str());
             return None;
         }
         let keys = match held.is_empty() {
             true => None,
             false => match keys_text(&held, &self.seal, &seal::context(key, KEYS), times) {
-                Ok(text) => Some(text.into_boxed_slice()),
+                Ok(text) => Some(text),
                 Err(why) => {
                     tracing::error!(%impi, %why, "Ks is not stored");
                     None
                 }
             },
         };
-        let (contacts, leg) = match &found {
-            Some((contacts, leg, ..)) => (json(contacts), leg.as_ref().and_then(json)),
-            None => (None, None),
-        };
+        let contacts = contacts.and_then(|contacts| json(&contacts).ok());
+        let leg = leg.and_then(|leg| json(&LegDocument::of(leg)).ok());
         let save = Save::whole(key.clone(), vec![(CONTACTS.into(), contacts), (LEG.into(), leg), (KEYS.into(), keys)]);
         Some(match self.is_shared() {
             false => save,

@@ -263,6 +263,15 @@ impl Table {
         })
     }
 
+    /// A copy of all of a user.
+    pub(super) fn whole(&self, impi: &str) -> Option<Whole> {
+        self.with_whole(impi, |registration, leg, closed| Whole {
+            registration: registration.clone(),
+            leg: leg.cloned(),
+            closed,
+        })
+    }
+
     /// Reads all of a user in place.
     pub(super) fn with_whole<R>(
         &self,
