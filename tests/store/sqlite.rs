@@ -4,6 +4,7 @@ use crate::behaviour::{self, Bed, Over, key, load, made, put};
 use imscript::clock::{Clock, Hands, Now};
 use imscript::store::sqlite::{Boot, Boots, Durability, FILE_NAME, Options, Sqlite, SqliteError};
 use imscript::store::{Class, Due, Entity, Key, Save, Saved, Store};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -173,6 +174,23 @@ fn a_tool_gets_its_turn_beside_a_busy_node() {
             assert!(began.elapsed() < Duration::from_secs(30), "{durability:?}: {:?}", began.elapsed());
         });
     }
+}
+
+#[test]
+fn the_log_of_a_store_that_is_never_idle_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = node(dir.path());
+    let (mut under_way, page) = (VecDeque::new(), [7; 3900]);
+    for user in 0..60_000 {
+        let fields = vec![("state".into(), Some(page.into()))];
+        under_way.push_back(store.save(Save::whole(Key::new(Class::User, format!("user{}", user % 2000)), fields)));
+        if under_way.len() > 600 {
+            let answer = under_way.pop_front().unwrap().wait();
+            assert!(matches!(answer, Ok(Saved::Done(_))), "{answer:?}");
+        }
+    }
+    let log = store.files().iter().find(|(path, _)| path.to_string_lossy().ends_with("-wal")).unwrap().1;
+    assert!(log < 160 << 20, "{log} octets, of 250 million that were written");
 }
 
 #[test]

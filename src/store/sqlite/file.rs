@@ -15,8 +15,9 @@ const LOCK_NAME: &str = "node.lock";
 const BUSY: Duration = Duration::from_secs(5);
 /// What a connection keeps of the file in memory, in KiB.
 const CACHE: i64 = 65_536;
-/// To this size the write-ahead log shrinks again, in octets.
-const WAL_KEPT: i64 = 64 << 20;
+/// To this size the write-ahead log shrinks again, in octets. A node under steady load stays below it: to cut the file and have
+/// it grow again makes commits wait, for the disk to note where its new parts lie.
+const WAL_KEPT: i64 = 128 << 20;
 
 /// Where the database is, and through which of SQLite's file systems it is reached.
 #[derive(Clone)]

@@ -15,6 +15,9 @@ const CARRIED_AT: usize = 4000;
 /// Length of the log in pages at which the writer itself carries over what is left, so that the log begins anew: under
 /// steady load nobody else meets it without something left.
 const LONG: i64 = 16_384;
+/// How often what came meanwhile is carried over before that, and what is little of it, in pages.
+const PASSES: usize = 4;
+const LITTLE: i64 = 200;
 /// Rows that are looked at each second for whether they may go.
 const LOOKED_AT: usize = 2000;
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,12 +63,9 @@ impl Log {
     }
 }
 
-/// Length of the log in pages, and how many of them are not carried over yet.
-fn carry_over(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-        let (length, done): (i64, i64) = (row.get(1)?, row.get(2)?);
-        Ok((length, length - done))
-    })
+/// Carries over what is in the log now, and tells its length in pages; of what is written meanwhile it knows nothing.
+fn carry_over(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
 }
 
 pub(super) struct Upkeep {
@@ -100,13 +100,19 @@ impl Upkeep {
         }
     }
 
-    /// Twice, the second time what has come meanwhile.
+    /// If the log is long, again and again, each time what has come meanwhile, until that is little.
     fn carry(&self) -> rusqlite::Result<()> {
-        let (length, left) = carry_over(&self.connection)?;
-        if left > 0 && length >= LONG {
-            carry_over(&self.connection)?;
-            self.log.catch_up.store(true, Ordering::Relaxed);
+        let mut length = carry_over(&self.connection)?;
+        if length < LONG {
+            return Ok(());
         }
+        for _ in 0..PASSES {
+            let before = std::mem::replace(&mut length, carry_over(&self.connection)?);
+            if length - before < LITTLE {
+                break;
+            }
+        }
+        self.log.catch_up.store(true, Ordering::Relaxed);
         Ok(())
     }
 
