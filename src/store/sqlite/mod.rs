@@ -195,7 +195,7 @@ impl Sqlite {
     fn ask<T: 'static>(&self, job: impl FnOnce(Asked<T>) -> Job) -> Answered<T> {
         let (asked, answer) = Asked::new();
         self.queue.push(job(asked));
-        answered(answer)
+        Answer::later(async move { answer.await.map_or(Err(StoreError::Closed), |told| told.found) })
     }
 }
 

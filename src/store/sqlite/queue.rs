@@ -1,7 +1,7 @@
 //! What waits for the writer, in the order in which it was asked for.
 
 use super::rows::{self, Fault};
-use crate::store::{Class, Entity, Key, Save, Saved, StoreError};
+use crate::store::{Changes, Class, Entity, Key, Save, Saved, StoreError};
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -18,20 +18,28 @@ const PLACES: usize = 1 << 14;
 
 /// Somebody who asked, and what he will be told.
 pub(super) struct Asked<T> {
-    asker: Option<oneshot::Sender<Result<T, StoreError>>>,
+    asker: Option<oneshot::Sender<Told<T>>>,
     found: Option<Result<T, StoreError>>,
+    /// What the call carried, back to the thread that made it: what one thread makes and another throws away costs an
+    /// allocator more than both do.
+    spent: Changes,
+}
+
+pub(super) struct Told<T> {
+    pub(super) found: Result<T, StoreError>,
+    _spent: Changes,
 }
 
 impl<T> Asked<T> {
-    pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Told<T>>) {
         let (asker, answer) = oneshot::channel();
-        (Asked { asker: Some(asker), found: None }, answer)
+        (Asked { asker: Some(asker), found: None, spent: Changes::new() }, answer)
     }
 
     fn tell(&mut self) {
         if let (Some(asker), Some(found)) = (self.asker.take(), self.found.take()) {
             // Who does not wait any more need not be told.
-            let _ = asker.send(found);
+            let _ = asker.send(Told { found, _spent: std::mem::take(&mut self.spent) });
         }
     }
 
@@ -157,6 +165,14 @@ impl Job {
             Err(Fault::Sqlite(error)) => Err(error),
             Ok(()) | Err(Fault::Call(_)) => Ok(()),
         }
+    }
+
+    /// It is done for good, and not needed any more to do it again.
+    pub(super) fn end(&mut self) {
+        if let Job::Save(save, asked, _) = self {
+            asked.spent = std::mem::take(&mut save.fields);
+        }
+        self.tell();
     }
 
     pub(super) fn tell(&mut self) {

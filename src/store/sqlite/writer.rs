@@ -17,6 +17,11 @@ const MOST_OCTETS: usize = 16 << 20;
 /// the bound that is stated in [`Durability::WriteBehind`].
 const MOST_BEHIND: usize = 4096;
 const GATHERED: Duration = Duration::from_millis(50);
+/// How long a commit waits for company where the last one had some: a group of many costs a sync, and a change of threads
+/// there and back, as a single change does.
+const COMPANY: Duration = Duration::from_millis(2);
+/// So many are company.
+const SOME: usize = 4;
 /// After it, other processes get a chance to write.
 const DOOR_OPEN: Duration = Duration::from_millis(1);
 /// While the disk fails, it is tried so often for those who ask, and so often by itself.
@@ -75,11 +80,17 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         let mut jobs = Vec::new();
+        let mut busy = false;
         loop {
             let wait = if self.failed.is_some() { BY_ITSELF } else { IDLE };
             if !self.queue.take(&mut jobs, MOST_JOBS, MOST_OCTETS, wait) {
                 break;
             }
+            if busy && !self.tool && !self.is_behind() && jobs.len() < MOST_JOBS && !self.queue.is_closed() {
+                std::thread::sleep(COMPANY);
+                self.queue.take(&mut jobs, MOST_JOBS, MOST_OCTETS, Duration::ZERO);
+            }
+            busy = jobs.len() >= SOME;
             self.turn(&mut jobs);
             self.queue.ended(&jobs);
             jobs.clear();
@@ -111,7 +122,7 @@ impl Writer {
                     tracing::info!("the store can be written again");
                     self.state.writes(None);
                 }
-                jobs.iter_mut().for_each(Job::tell);
+                jobs.iter_mut().for_each(Job::end);
             }
             Err(error) => {
                 let why = self.fall(&error);
