@@ -124,6 +124,8 @@ pub struct Sqlite {
 struct Inside {
     writer: JoinHandle<()>,
     others: Vec<JoinHandle<()>>,
+    /// See [`Upkeep::file`].
+    _file: Arc<File>,
     /// Held while the node runs; the kernel lets it go even after a kill.
     lock: Option<File>,
 }
@@ -164,9 +166,12 @@ impl Sqlite {
         if !tool {
             time.beat(&writing).map_err(failed)?;
         }
+        let unopened = |cause| SqliteError::DataDir { path: place.path.clone(), cause };
+        let file = Arc::new(File::open(&place.path).map_err(unopened)?);
         let (queue, state, log) = <(Arc<Queue>, Arc<State>, Arc<Log>)>::default();
         let upkeep = Upkeep {
             connection: place.writing().map_err(failed)?,
+            file: file.clone(),
             queue: queue.clone(),
             time: time.clone(),
             log: log.clone(),
@@ -188,7 +193,7 @@ impl Sqlite {
         let writer = thread("store-writer", move || writer.run())?;
         let others =
             vec![thread("store-upkeep", move || upkeep.run())?, thread("store-reader", move || reader.run(asked))?];
-        let inside = Mutex::new(Some(Inside { writer, others, lock }));
+        let inside = Mutex::new(Some(Inside { writer, others, _file: file, lock }));
         Ok(Sqlite { place, tool, time, queue, state, log, inside, loads: Mutex::new(Some(loads)) })
     }
 
