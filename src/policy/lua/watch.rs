@@ -230,6 +230,9 @@ fn fall_back(why: &notify::Error) {
     );
 }
 
+/// How often folders that come and go are followed before their contents are looked at.
+const ROUNDS: usize = 8;
+
 fn run(
     roots: &[PathBuf],
     known: Digest,
@@ -242,16 +245,25 @@ fn run(
     let mut rest = Rest::new(timing, known);
     let mut touched = true;
     loop {
-        // Watches before contents: what happens after the contents were read is then an event.
-        let tree = Tree::look(roots);
-        if let Some(open) = &mut events {
+        let mut tree = Tree::look(roots);
+        for _ in 0..ROUNDS {
+            let Some(open) = &mut events else { break };
             signs.lock().names.clone_from(&tree.names);
+            let new = touched || open.watched != tree.folders;
             let fresh = open.follow(&tree.folders, touched);
             if !fresh || signs.lock().limited {
                 events = None;
             }
+            if !new {
+                break;
+            }
+            // Watches before contents: what happens after the contents were read is then an event. A folder that has come
+            // meanwhile is not watched yet.
+            let before = std::mem::replace(&mut tree, Tree::look(roots));
+            if before.folders == tree.folders {
+                break;
+            }
         }
-        let tree = if touched { Tree::look(roots) } else { tree };
         if let Next::Tell(digest) = rest.looked(tree.digest, start.elapsed()) {
             changed(digest);
         }
