@@ -3,7 +3,7 @@
 //! A key is a 128-bit digest under keys that only this process knows, so a table entry owns no text and nobody outside
 //! can construct two requests with the same key.
 
-use crate::sip::{HeaderError, HeaderName, Host, Message};
+use crate::sip::{HeaderError, HeaderName, Host, Message, Via};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 
@@ -58,7 +58,11 @@ impl Keying {
     /// them, while a client that uses one branch twice for different requests would otherwise be given an old answer.
     /// So is the peer's IP address: an answer kept for one host is never shown to another.
     pub fn key(&self, request: &Message<'_>, from: IpAddr) -> Result<Key, HeaderError> {
-        let via = request.top_via()?;
+        Ok(self.key_with(request, &request.top_via()?, from))
+    }
+
+    /// The same for who has read the top Via already.
+    pub fn key_with(&self, request: &Message<'_>, via: &Via<'_>, from: IpAddr) -> Key {
         let mut digest = Digest::new(self.0.build_hasher(), self.1.build_hasher());
         digest.address(from);
         digest.text(request.method());
@@ -89,7 +93,7 @@ impl Keying {
                 digest.optional(tag(request.header(HeaderName::To), request.to()).as_deref());
             }
         }
-        Ok(digest.key())
+        digest.key()
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::TIMEOUT;
 use super::key::{ByPrehashed, Key, Keying};
-use crate::sip::{HeaderError, Message};
+use crate::sip::{HeaderError, Message, Via};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -131,6 +131,11 @@ impl ServerTable {
     /// The key of `request`, see [`Keying::key`].
     pub fn key(&self, request: &Message<'_>, from: IpAddr) -> Result<Key, HeaderError> {
         self.keying.key(request, from)
+    }
+
+    /// See [`Keying::key_with`].
+    pub fn key_with(&self, request: &Message<'_>, via: &Via<'_>, from: IpAddr) -> Key {
+        self.keying.key_with(request, via, from)
     }
 
     pub fn on_request(&mut self, key: Key, now: Duration) -> Arrival<'_> {

@@ -56,12 +56,11 @@ impl Worker {
         if matches!(origin, Origin::Port(port) if port.is_egress) && !self.listening.is_empty() {
             return count(&self.counters.discarded);
         }
-        let known = self.server.borrow().key(&request, source.addr.ip());
-        let Some((key, to)) = known.ok().and_then(|key| Some((key, reply_address(&request.top_via().ok()?, source))))
-        else {
-            count(&self.counters.discarded);
-            return;
+        let Ok(via) = request.top_via() else {
+            return count(&self.counters.discarded);
         };
+        let key = self.server.borrow().key_with(&request, &via, source.addr.ip());
+        let to = reply_address(&via, source);
         if let Err(fault) = request.check() {
             return self.reply(origin, to, &self.refusal(&request, &fault, key, source));
         }
