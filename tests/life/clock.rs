@@ -6,7 +6,7 @@ use crate::support::{BINARY, wait_for};
 use imscript::cli::network::{Card, DOMAIN, free_address};
 use imscript::clock::{Clock, Wall};
 use imscript::config::Config;
-use imscript::server::Node;
+use imscript::server::{Node, StartError};
 use imscript::sip::HeaderName;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,8 +24,16 @@ fn imscript(dir: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// At addresses of its own each time: sockets of the one before may linger in this same process.
+/// At addresses of its own each time: sockets of the one before may linger in this same process. One that was free a moment
+/// ago may be another's by now.
 fn start(dir: &Path) -> (Node, SocketAddr) {
+    let started = (0..5)
+        .map(|_| try_start(dir))
+        .find(|started| !started.as_ref().is_err_and(|why| why.to_string().contains("in use")));
+    started.expect("a free address").unwrap()
+}
+
+fn try_start(dir: &Path) -> Result<(Node, SocketAddr), StartError> {
     let [ims, bsm] = [(); 2].map(|()| free_address([127, 0, 0, 1].into()).unwrap());
     let text = format!(
         "domain = \"{DOMAIN}\"\nroles = [\"scscf\", \"bsf\", \"hss\", \"bsm\"]\nlisten = [\"udp:{ims}\"]\nworkers = 1\n\
@@ -33,7 +41,7 @@ fn start(dir: &Path) -> (Node, SocketAddr) {
          [bsm]\nlisten = [\"udp:{bsm}\"]\nnaf = \"bsm.home1.net\"\n"
     );
     let config = Config::parse(&text, &dir.join("node.toml")).unwrap();
-    (Node::builder(config).clock(Clock::with_wall(&WALL)).start().unwrap(), ims)
+    Ok((Node::builder(config).clock(Clock::with_wall(&WALL)).start()?, ims))
 }
 
 /// A user with telephones; the one card would notice an SQN that it has had.
