@@ -271,6 +271,10 @@ impl fmt::Display for Ext {
 /// Writes a quoted-string (RFC 3261 §25.1); control characters become blanks.
 pub(super) fn write_quoted(out: &mut impl fmt::Write, text: &str) -> fmt::Result {
     out.write_str("\"")?;
+    if text.bytes().all(|octet| matches!(octet, b' '..=b'~') && !matches!(octet, b'"' | b'\\')) {
+        out.write_str(text)?;
+        return out.write_str("\"");
+    }
     for piece in text.split_inclusive(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
         match piece.chars().next_back() {
             Some(last) if matches!(last, '"' | '\\') || last.is_control() => {
