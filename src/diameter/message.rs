@@ -108,10 +108,13 @@ impl<'a> Message<'a> {
         if let Some(fault) = unsupported {
             return Err(fault);
         }
-        for def in ONCE {
-            let mut found = self.avps().filter(|avp| avp.is(def));
-            if let (Some(_), Some(second)) = (found.next(), found.next()) {
-                return Err(Fault::TooMany { name: def.name, octets: second.quoted() });
+        let mut seen = [false; ONCE.len()];
+        for avp in self.avps() {
+            let which = ONCE.iter().zip(&mut seen).find(|(def, _)| avp.is(def));
+            if let Some((def, seen)) = which
+                && std::mem::replace(seen, true)
+            {
+                return Err(Fault::TooMany { name: def.name, octets: avp.quoted() });
             }
         }
         Ok(())
@@ -135,7 +138,7 @@ impl<'a> Message<'a> {
 }
 
 /// What no message has twice.
-static ONCE: &[&Def] = &[
+const ONCE: [&Def; 9] = [
     &SESSION_ID,
     &ORIGIN_HOST,
     &ORIGIN_REALM,

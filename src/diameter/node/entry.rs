@@ -6,6 +6,7 @@ use super::waiting::Pending;
 use super::{Endpoint, PeerView};
 use crate::diameter::peer::{Peer, Side};
 use crate::metrics::Metrics;
+use crate::shelf::Hasher;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub(super) struct Entry {
     pub(super) links: [Option<Rc<Link>>; 2],
     pub(super) dialling: Option<AbortHandle>,
     /// By Hop-by-Hop Identifier.
-    pub(super) pending: HashMap<u32, Pending>,
+    pub(super) pending: HashMap<u32, Pending, Hasher>,
     pub(super) serving: usize,
     pub(super) heard: Duration,
     pub(super) doubtful: bool,
@@ -45,7 +46,7 @@ impl Entry {
             label,
             links: [None, None],
             dialling: None,
-            pending: HashMap::new(),
+            pending: HashMap::default(),
             serving: 0,
             heard: now,
             doubtful: false,

@@ -4,6 +4,7 @@ use crate::diameter::ResultCode;
 use crate::diameter::dictionary::{application, command};
 use crate::diameter::peer::Standing;
 use crate::metrics::{Counter, Gauge, Histogram, Metrics, SECONDS};
+use crate::shelf::Hasher;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,8 @@ pub(super) struct Meters {
     standing: Gauge,
     waiting: Gauge,
     connects: Counter,
-    sent: HashMap<Command, (Counter, Histogram)>,
-    results: HashMap<(bool, Command, Option<ResultCode>), Counter>,
+    sent: HashMap<Command, (Counter, Histogram), Hasher>,
+    results: HashMap<(bool, Command, Option<ResultCode>), Counter, Hasher>,
     pub(super) totals: Totals,
 }
 
@@ -43,7 +44,7 @@ impl Meters {
         let waiting = metrics.gauge("imscript_diameter_waiting", help, &labels).unwrap_or_default();
         let help = "Diameter connections that were opened, either way";
         let connects = metrics.counter("imscript_diameter_connects_total", help, &labels).unwrap_or_default();
-        let (sent, results) = (HashMap::new(), HashMap::new());
+        let (sent, results) = (HashMap::default(), HashMap::default());
         Meters { peer: peer.to_owned(), metrics, standing, waiting, connects, sent, results, totals: Totals::default() }
     }
 

@@ -27,9 +27,9 @@ use crate::aka::vector::{Auts, Rand};
 use crate::answer::Answer;
 use crate::auth::digest::{Algorithm, Password};
 use crate::clock::Now;
-use crate::diameter::cx::{self, Given, Maa, Mar, Saa, Sar, Scheme, ServerAssignment, SipDigest};
+use crate::diameter::cx::{self, Given, Maa, Mar, Sar, Scheme, ServerAssignment, SipDigest};
 use crate::diameter::dictionary::application::CX;
-use crate::diameter::dictionary::command;
+use crate::diameter::dictionary::{USER_DATA, command};
 use crate::diameter::exchange::{Destination, Exchange, Reply};
 use crate::diameter::{Origin, Writer, request};
 use crate::identity::{Impi, Impu};
@@ -256,7 +256,8 @@ impl RemoteHss {
         if !registers && kind != Assignment::UnregisteredUser {
             return Ok(Profile::new([impu.clone()], BroadcastSubscription::None));
         }
-        let mut profile = match (Saa::read(answer.avps())?.user_data, held) {
+        // All of the answer that counts here.
+        let mut profile = match (answer.avps().octets(&USER_DATA), held) {
             (Some(document), _) => self.read_profile(document)?,
             (None, Some(held)) => Profile::clone(&held),
             (None, None) => return Err(HssError::Garbled("no user profile".to_owned())),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::aka::vector::{AkaVector, Autn, Key128, Res};
-use crate::diameter::cx::{AuthItem as Item, Capabilities, Ppr, Reason, Rtr, Uaa, Uar};
+use crate::diameter::cx::{AuthItem as Item, Capabilities, Ppr, Reason, Rtr, Saa, Uaa, Uar};
 use crate::diameter::dictionary::{SIP_AUTHENTICATION_SCHEME, USER_DATA_ALREADY_AVAILABLE, application};
 use crate::diameter::exchange::{Failure, Request, Serve};
 use crate::diameter::fault::{ResultCode, base, tgpp};
