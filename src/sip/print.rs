@@ -372,11 +372,11 @@ impl RequestWriter {
 
 /// Puts a Via line right after the start line of a written request.
 pub fn insert_via(request: &[u8], via: &str) -> Vec<u8> {
-    let (start, rest) = request.split_at(first_line(request));
     let mut out = Vec::with_capacity(request.len() + via.len() + 8);
-    out.extend_from_slice(start);
-    push_known(&mut out, HeaderName::Via, via.as_bytes());
-    out.extend_from_slice(rest);
+    out.extend_from_slice(request);
+    put_via(&mut out, |line| {
+        line.text(via);
+    });
     out
 }
 
@@ -384,13 +384,8 @@ pub fn insert_via(request: &[u8], via: &str) -> Vec<u8> {
 pub(super) fn put_via(request: &mut Vec<u8>, write: impl FnOnce(&mut Line<'_>)) {
     let mut line = Vec::with_capacity(128);
     write(&mut Line::begin(&mut line, HeaderName::Via));
-    let at = first_line(request);
+    let at = find_any(request, 0, [b'\n']).map_or(request.len(), |i| i + 1);
     request.splice(at..at, line);
-}
-
-/// Octets of the start line, its end among them.
-fn first_line(message: &[u8]) -> usize {
-    find_any(message, 0, [b'\n']).map_or(message.len(), |i| i + 1)
 }
 
 /// A quoted-string: quotes around, `"` and `\` escaped, line ends and NUL made blanks (RFC 3261 §25.1).

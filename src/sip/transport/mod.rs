@@ -303,7 +303,7 @@ impl Transports {
             }
         };
         let _ = tokio::time::timeout(within, graceful).await;
-        worker.ports.iter().for_each(|port| worker.send_answers(port));
+        worker.ports.iter().chain(worker.egress.ports()).for_each(|port| worker.send_answers(port));
         for task in worker.running.take() {
             task.abort();
         }
