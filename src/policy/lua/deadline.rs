@@ -2,35 +2,29 @@
 //!
 //! Luau calls its interrupt at every call, return and loop edge and inside pattern matching, in coroutines and under
 //! `pcall` as well; [`Deadline::passed`] is asked there. Reading the clock each time would triple the price of a loop,
-//! and reading it at every n-th time gives an attacker n long library calls. So a thread of the process counts
-//! milliseconds while calls run, and the clock is read when that count has moved: no call into the VM from another
-//! thread, no signal, and nothing to take back when a VM is dropped.
+//! and reading it at every n-th time gives an attacker n library calls. So the system's coarse clock is looked at, which
+//! moves with its timer (every 4 ms on most systems) and costs a load or two, and the clock proper only once that has moved:
+//! no thread, no signal, and nothing to take back when a VM is dropped.
 //!
 //! Time in which the thread was ready but had no processor is not the script's: on a busy machine it would be stopped
 //! for what others do.
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::cell::{Cell, RefCell};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Should the counting thread not get a processor, the clock is read after so many interrupts all the same.
+/// However coarse it is, the clock proper is read after so many.
 const INTERRUPTS_PER_CLOCK: u32 = 1024;
 /// Once a call has taken long enough for the clock to be read: it is not to have a whole tick more.
 const INTERRUPTS_OF_A_LONG_CALL: u32 = 16;
-/// Each is a waking. One a millisecond was a fifteenth of what a node of 2 500 registrations a second took.
-const TICK: Duration = Duration::from_millis(2);
 /// So many times its limit a call may take at most, whoever had the processor.
 const PATIENCE: u32 = 10;
-/// Ticks without a call after which the counting thread sleeps until there is one.
-const QUIET: u32 = 500;
 
 thread_local! {
     static DEADLINE: Deadline = const { Deadline {
         within: Cell::new(None),
         began: Cell::new(None),
-        tick: Cell::new(0),
+        tick: Cell::new(Timespec { tv_sec: 0, tv_nsec: 0 }),
         interrupts: Cell::new(0),
         expired: Cell::new(false),
         place: RefCell::new(String::new()),
@@ -42,7 +36,7 @@ pub(super) struct Deadline {
     within: Cell<Option<Duration>>,
     /// Read at the first tick after the call began: most calls end before it and never read the clock.
     began: Cell<Option<Began>>,
-    tick: Cell<u64>,
+    tick: Cell<Timespec>,
     interrupts: Cell<u32>,
     /// Set once the time is up; stays until the call has ended, so that no `pcall` gets past it.
     expired: Cell<bool>,
@@ -99,7 +93,7 @@ impl Deadline {
         let Some(within) = self.within.get() else { return false };
         let interrupts = self.interrupts.get().wrapping_add(1);
         self.interrupts.set(interrupts);
-        let tick = TICKS.load(Ordering::Relaxed);
+        let tick = tick();
         let most = if self.began.get().is_some() { INTERRUPTS_OF_A_LONG_CALL } else { INTERRUPTS_PER_CLOCK };
         if tick == self.tick.get() && !interrupts.is_multiple_of(most) {
             return false;
@@ -128,51 +122,16 @@ fn waited() -> Duration {
     Duration::from_nanos(nanos.unwrap_or_default())
 }
 
-static TICKS: AtomicU64 = AtomicU64::new(0);
-/// A call has begun since the last tick.
-static BUSY: AtomicBool = AtomicBool::new(false);
-static ASLEEP: AtomicBool = AtomicBool::new(false);
-static COUNTER: OnceLock<Option<Thread>> = OnceLock::new();
-
-/// The present tick; keeps the counting thread awake.
-fn tick() -> u64 {
-    if !BUSY.load(Ordering::Relaxed) {
-        BUSY.store(true, Ordering::SeqCst);
-        // Without the thread, which only a process out of threads lacks, the interrupts are counted.
-        let counter = COUNTER.get_or_init(|| {
-            let thread = std::thread::Builder::new().name("policy-clock".to_owned()).spawn(count);
-            thread.ok().map(|handle| handle.thread().clone())
-        });
-        if ASLEEP.swap(false, Ordering::SeqCst)
-            && let Some(counter) = counter
-        {
-            counter.unpark();
-        }
-    }
-    TICKS.load(Ordering::Relaxed)
-}
-
-fn count() {
-    let mut quiet = 0;
-    loop {
-        std::thread::sleep(TICK);
-        TICKS.fetch_add(1, Ordering::Relaxed);
-        quiet = if BUSY.swap(false, Ordering::SeqCst) { 0 } else { quiet + 1 };
-        if quiet > QUIET {
-            quiet = 0;
-            ASLEEP.store(true, Ordering::SeqCst);
-            // A call that began before it could see that store is seen here.
-            while ASLEEP.load(Ordering::SeqCst) && !BUSY.load(Ordering::SeqCst) {
-                std::thread::park();
-            }
-            ASLEEP.store(false, Ordering::SeqCst);
-        }
-    }
+/// The coarse clock: another value once the system's timer has run.
+fn tick() -> Timespec {
+    clock_gettime(ClockId::MonotonicCoarse)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SHORT: Duration = Duration::from_millis(2);
 
     fn spin(most: Duration) -> bool {
         let start = Instant::now();
@@ -186,10 +145,10 @@ mod tests {
 
     #[test]
     fn a_long_call_is_stopped_and_stays_so_and_a_short_one_is_not() {
-        let (stopped, expired) = limited(Duration::from_millis(5), || spin(Duration::from_secs(20)) && spin(TICK));
+        let (stopped, expired) = limited(Duration::from_millis(5), || spin(Duration::from_secs(20)) && spin(SHORT));
         assert!(stopped);
         assert_eq!(expired.and_then(|expired| expired.place).as_deref(), Some("here:1"));
-        let (stopped, expired) = limited(Duration::from_secs(60), || spin(TICK));
+        let (stopped, expired) = limited(Duration::from_secs(60), || spin(SHORT));
         assert!(!stopped && expired.is_none());
         assert!(!passed(|_| unreachable!("no call is in progress")));
     }
@@ -199,7 +158,7 @@ mod tests {
         let (_, outer) = limited(Duration::from_secs(60), || {
             let (_, inner) = limited(Duration::ZERO, || spin(Duration::from_secs(20)));
             assert!(inner.is_some());
-            assert!(!spin(TICK));
+            assert!(!spin(SHORT));
         });
         assert!(outer.is_none());
     }
