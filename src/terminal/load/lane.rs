@@ -110,18 +110,14 @@ impl Lane {
     }
 
     /// What was asked for, or what can be done of it over this server's connection.
-    /// `pace`: when the first is due, and how many a second.
-    pub(super) async fn run(&mut self, work: Work, pace: Option<(Instant, f64)>) -> LoadReport {
+    /// `pacer`: says when each is due, in an open loop.
+    pub(super) async fn run(&mut self, work: Work, pacer: Option<Pacer>) -> LoadReport {
         self.work = work;
         self.end = match work {
             Work::Until(duration) => Some(Instant::now() + duration),
             _ => None,
         };
-        self.pacer = pace.and_then(|(first, rate)| Pacer::new(first, rate));
-        if pace.is_some() && self.pacer.is_none() {
-            self.report.error("no thread for the pace");
-            return std::mem::take(&mut self.report);
-        }
+        self.pacer = pacer;
         let rounds = match work {
             Work::RegisterOnce => 1,
             Work::Cycles(rounds) => rounds,
@@ -138,6 +134,7 @@ impl Lane {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reopenings = 0;
         loop {
+            let beat = self.pacer.as_ref().map(Pacer::beat);
             let mut outcome = self.fill().await;
             if outcome.is_ok() {
                 if self.free.len() == self.places.len() && !self.may_start() {
@@ -145,8 +142,8 @@ impl Lane {
                 }
                 let (room, more) = (!self.free.is_empty(), self.may_start());
                 let due = async {
-                    match &self.pacer {
-                        Some(pacer) if room && more => pacer.wait().await,
+                    match beat {
+                        Some(beat) if room && more => beat.await,
                         _ => std::future::pending().await,
                     }
                 };

@@ -12,6 +12,7 @@ pub use process::Usage;
 pub use stats::LoadReport;
 
 use self::lane::{Lane, Plan};
+use self::pacer::Pace;
 use super::connection::{Link, Server, Tls};
 use super::identifiers::Identifiers;
 use super::register::{Account, Portion};
@@ -108,13 +109,22 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
 async fn all(lanes: Vec<Lane>, work: Work, rate: Option<f64>) -> (Vec<Lane>, LoadReport) {
     let local = LocalSet::new();
     let mut running = JoinSet::new();
-    // They take turns.
-    let (now, number) = (Instant::now(), lanes.len() as f64);
+    let pace = match rate {
+        Some(rate) => match Pace::new(rate) {
+            Some(pace) => Some(pace),
+            None => {
+                let mut report = LoadReport::default();
+                report.error("no thread for the pace");
+                return (lanes, report);
+            }
+        },
+        None => None,
+    };
+    let number = lanes.len();
     for (index, mut lane) in lanes.into_iter().enumerate() {
-        let first = |rate: f64| Duration::try_from_secs_f64(index as f64 / rate).map_or(now, |later| now + later);
-        let pace = rate.map(|rate| (first(rate), rate / number));
+        let pacer = pace.as_ref().map(|pace| pace.share(index, number));
         let run = async move {
-            let report = lane.run(work, pace).await;
+            let report = lane.run(work, pacer).await;
             (lane, report)
         };
         running.spawn_local_on(run, &local);
