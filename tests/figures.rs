@@ -352,3 +352,41 @@ fn figures_3_and_7_push_the_terminals_own_key() {
         assert_eq!(document.naf.fqdn(), NAF);
     }
 }
+
+/// `imscript load` of so many terminals as this figure has them; its exit code and result.
+fn load(figure: u8, naf: &str, users: u8) -> (Bed, Option<i32>, Value) {
+    let bed = Bed::start(&Plan { policy: Some(figure_policy(figure)), ..Plan::default() });
+    let users = users.to_string();
+    bed.imscript_ok(&["load", "--users", &users, "--domain", "home1.net", "--write-subscribers", "load.csv"]);
+    bed.imscript_ok(&["subscriber", "import", "load.csv", "--data-dir", "ims-data"]);
+    let (server, http) = (format!("udp:{}", bed.ims), format!("http://{}/", bed.bsm_http));
+    let figure = figure.to_string();
+    let mut args = vec!["load", "--server", &server, "--from", "load.csv", "--json", "--timeout", "60"];
+    args.extend(["--figure", &figure, "--naf-id", naf]);
+    if matches!(&*figure, "5" | "6") {
+        args.extend(["--bsm-http", &http]);
+    }
+    let output = bed.imscript(&args).unwrap();
+    let result = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (bed, output.status.code(), result)
+}
+
+#[test]
+fn load_does_what_the_terminal_of_each_figure_does() {
+    for figure in 3..=8 {
+        let (bed, code, result) = load(figure, NAF, 20);
+        assert_eq!((code, &result["registrations"]), (Some(0), &20.into()), "figure {figure}: {result}");
+        let told = if matches!(figure, 3 | 4) { "pending" } else { "registered" };
+        assert_eq!(result["broadcast"][told], 20, "figure {figure}: {result}");
+        let list = std::fs::read_to_string(bed.path("load.csv")).unwrap();
+        let last = list.lines().last().and_then(|line| line.split(',').next()).unwrap();
+        bed.assert_states(last, "registered", "registered");
+    }
+}
+
+#[test]
+fn load_counts_as_failed_whom_the_broadcast_server_does_not_know() {
+    let (_, code, result) = load(5, "other.home1.net", 3);
+    assert_eq!((code, &result["registrations"], &result["errors"]), (Some(1), &0.into(), &3.into()), "{result}");
+    assert_eq!(result["broadcast"]["failed"], 3, "{result}");
+}

@@ -4,7 +4,7 @@ use crate::gba::naf_id::NafId;
 use crate::terminal::application::sample_service_request;
 use crate::terminal::connection::{TIMER_F, Tls};
 use crate::terminal::load::subscribers::Proof;
-use crate::terminal::load::{self, LoadOptions, LoadReport, Usage, Work, subscribers};
+use crate::terminal::load::{self, Asks, LoadOptions, LoadReport, Usage, Work, subscribers};
 use crate::terminal::register::Figure;
 use crate::terminal::tls::{TlsFiles, client_config};
 use crate::terminal::{Portion, Server};
@@ -61,9 +61,14 @@ pub struct LoadArgs {
     /// Register with this broadcast server too
     #[arg(long, value_name = "FQDN[;UAID]")]
     naf_id: Option<String>,
-    /// Write the REGISTER of this figure of the patent: 3 and 7 with the NAF alone, 4 and 8 with a service request too
-    #[arg(long, value_name = "N", requires = "naf_id", value_parser = ["3", "4", "7", "8"])]
-    figure: Option<String>,
+    /// Do what the terminal of this figure of the patent does: 3 and 7 name the NAF, 4 and 8 send a service request
+    /// too; in 5 and 6 the terminal, once registered, asks the broadcast server at --bsm-http, and counts as registered
+    /// when that has answered
+    #[arg(long, value_name = "N", requires = "naf_id", value_parser = clap::value_parser!(u8).range(3..=8))]
+    figure: Option<u8>,
+    /// HTTP side of the broadcast server, for figures 5 and 6
+    #[arg(long, value_name = "http://HOST:PORT/", requires = "figure")]
+    bsm_http: Option<String>,
     /// Every terminal registers once and stays registered (the default)
     #[arg(long, conflicts_with_all = ["cycles", "duration"])]
     register_only: bool,
@@ -150,10 +155,16 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
     }
     let window = args.window.unwrap_or(if args.rate.is_some() { 10_000 } else { 50 });
     let naf = args.naf_id.as_deref().map(NafId::parse).transpose()?;
-    let figure = args.figure.as_deref().and_then(|number| Figure::new(number.parse().ok()?));
-    let payload = figure
-        .is_some_and(Figure::has_payload)
-        .then(|| Arc::from(sample_service_request("load", &format!("sip:load@{domain}"))));
+    let figure = args.figure.and_then(Figure::new);
+    let asks_itself = figure.is_some_and(Figure::asks_broadcast_server);
+    if asks_itself != args.bsm_http.is_some() {
+        bail!("figures 5 and 6 need --bsm-http, and only they do");
+    }
+    let service_request = sample_service_request("load", &format!("sip:load@{domain}"));
+    let payload = figure.is_some_and(Figure::has_payload).then(|| Arc::from(&*service_request));
+    let asks = args.bsm_http.clone().zip(naf.clone());
+    let asks = asks.map(|(url, naf)| Asks { url, naf, payload: service_request });
+    let naf = naf.filter(|_| figure.is_none_or(Figure::names_naf));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(async {
         let options = LoadOptions {
@@ -167,6 +178,7 @@ pub fn run(args: LoadArgs) -> anyhow::Result<ExitCode> {
             warm_up: args.warm_up,
             anonymous: args.auth == Auth::None,
             portion: Portion { naf, payload, ..Portion::default() },
+            asks,
             expires: args.expires,
             timeout: Duration::try_from_secs_f64(args.timeout).context("--timeout")?,
             pause: Duration::from_millis(args.pause),

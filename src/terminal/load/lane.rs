@@ -3,18 +3,22 @@
 
 use super::pacer::Pacer;
 use super::stats::LoadReport;
-use super::{Work, kind};
+use super::{Asks, Work, kind};
+use crate::gba::kdf;
 use crate::sip::Message;
 use crate::sip::print::insert_via;
+use crate::terminal::application::ask_http;
 use crate::terminal::connection::{Link, T1, T2, Tls};
+use crate::terminal::http::Http;
 use crate::terminal::identifiers::Identifiers;
 use crate::terminal::register::{Account, Contact, Flow, Portion, Start, Step};
 use crate::terminal::registration::{BroadcastState, Registration};
-use crate::terminal::{client, connection::ConnectionError};
+use crate::terminal::{TerminalError, client, connection::ConnectionError};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often timers are looked at; retransmissions may be late by this.
@@ -26,6 +30,7 @@ pub(super) struct Plan {
     pub(super) tls: Option<Tls>,
     pub(super) window: usize,
     pub(super) portion: Portion,
+    pub(super) asks: Option<Rc<Asks>>,
     pub(super) anonymous: bool,
     pub(super) expires: u32,
     pub(super) timeout: Duration,
@@ -56,6 +61,8 @@ struct Place {
     began: Instant,
     /// The answer to a challenge waits until then.
     held: Option<(Instant, Vec<u8>)>,
+    /// Registered; the broadcast server is being asked.
+    asking: bool,
     again: Instant,
     interval: Duration,
     deadline: Instant,
@@ -75,6 +82,14 @@ pub(super) struct Lane {
     work: Work,
     end: Option<Instant>,
     pacer: Option<Pacer>,
+    /// What the broadcast server said, by transaction.
+    answers: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
+}
+
+struct Asked {
+    place: usize,
+    transaction: u64,
+    outcome: Result<(), TerminalError>,
 }
 
 impl Lane {
@@ -106,6 +121,7 @@ impl Lane {
             work: Work::RegisterOnce,
             end: None,
             pacer: None,
+            answers: mpsc::unbounded_channel(),
         }
     }
 
@@ -152,6 +168,7 @@ impl Lane {
                         Ok(bytes) => self.received(bytes).await,
                         Err(error) => Err(error),
                     },
+                    Some(asked) = self.answers.1.recv() => self.asked(asked).await,
                     () = due => Ok(()),
                     _ = tick.tick() => self.timers().await,
                 };
@@ -227,6 +244,7 @@ impl Lane {
             request: Vec::new(),
             began,
             held: None,
+            asking: false,
             again: now,
             interval: T1,
             deadline: now,
@@ -264,7 +282,7 @@ impl Lane {
             return Ok(());
         };
         let Some(taken) = self.places.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
-        if taken.held.is_some() {
+        if taken.held.is_some() || taken.asking {
             self.report.strays += 1;
             return Ok(());
         }
@@ -285,16 +303,52 @@ impl Lane {
                 Ok(())
             }
             Step::Registered(done) => {
-                let checked = if taken.ends { Ok(()) } else { check(&done, self.plan.portion.naf.is_some()) };
-                if !taken.ends {
-                    let state = self.report.broadcast.entry(done.broadcast.state.as_str()).or_default();
-                    *state = state.saturating_add(1);
-                    self.report.resynchronisations += u64::from(done.resynchronised);
+                if taken.ends {
+                    return self.end(place, Ok(())).await;
                 }
-                self.end(place, checked.map_err(str::to_owned)).await
+                self.report.resynchronisations += u64::from(done.resynchronised);
+                let checked = check(&done, self.plan.portion.naf.is_some());
+                match self.plan.asks.clone().filter(|_| checked.is_ok()) {
+                    Some(asks) => self.ask(place, asks, &done).await,
+                    None => {
+                        self.report.broadcast(done.broadcast.state);
+                        self.end(place, checked.map_err(str::to_owned)).await
+                    }
+                }
             }
             Step::Failed(error) => self.end(place, Err(kind(&error))).await,
         }
+    }
+
+    /// Asks the broadcast server, beside all else that this lane does.
+    async fn ask(&mut self, place: usize, asks: Rc<Asks>, done: &Registration) -> Result<(), ConnectionError> {
+        let Some(taken) = self.places.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
+        let Some(ue) = self.terminals.get(taken.terminal) else { return Ok(()) };
+        let (Some(keys), Some(btid)) = (&done.keys, &done.btid) else {
+            return self.end(place, Err("no key for the broadcast server: no AKA run".to_owned())).await;
+        };
+        taken.asking = true;
+        let key = kdf::ks_naf(&keys.ks, &keys.rand, ue.account.impi.as_str(), &asks.naf);
+        let (btid, cnonce, transaction) = (btid.text(), self.identifiers.fresh(), taken.transaction);
+        let http = Http { timeout: self.plan.timeout, observer: None };
+        let answers = self.answers.0.clone();
+        tokio::task::spawn_local(async move {
+            let asked = ask_http(&http, &asks.url, &asks.naf, &btid, &key, &asks.payload, cnonce).await;
+            // The lane may have gone.
+            let _ = answers.send(Asked { place, transaction, outcome: asked.map(|_| ()) });
+        });
+        Ok(())
+    }
+
+    /// The broadcast server has answered, or not in time.
+    async fn asked(&mut self, asked: Asked) -> Result<(), ConnectionError> {
+        let waits = |place: &Place| place.asking && place.transaction == asked.transaction;
+        if !self.places.get(asked.place).and_then(Option::as_ref).is_some_and(waits) {
+            return Ok(()); // lost with its connection
+        }
+        let failed = asked.outcome.is_err();
+        self.report.broadcast(if failed { BroadcastState::Failed } else { BroadcastState::Registered });
+        self.end(asked.place, asked.outcome.map_err(|error| kind(&error))).await
     }
 
     /// The place whose outstanding transaction this response answers.
@@ -341,7 +395,9 @@ impl Lane {
         let repeats = !self.link.server().transport.is_reliable();
         for index in 0..self.places.len() {
             let Some(taken) = self.places.get_mut(index).and_then(Option::as_mut) else { continue };
-            if taken.held.is_some() {
+            if taken.asking {
+                // It has its own time.
+            } else if taken.held.is_some() {
                 if let Some((_, request)) = taken.held.take_if(|(until, _)| *until <= now) {
                     self.send(index, request).await?;
                 }
@@ -357,7 +413,7 @@ impl Lane {
         Ok(())
     }
 
-    fn lose_all(&mut self, error: &crate::terminal::TerminalError) {
+    fn lose_all(&mut self, error: &TerminalError) {
         for (index, place) in self.places.iter_mut().enumerate() {
             let Some(over) = place.take() else { continue };
             self.report.error(kind(error));

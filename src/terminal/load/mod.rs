@@ -17,6 +17,7 @@ use super::connection::{Link, Server, Tls};
 use super::identifiers::Identifiers;
 use super::register::{Account, Portion};
 use super::{ConnectionError, TerminalError};
+use crate::gba::naf_id::NafId;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,6 +33,14 @@ pub enum Work {
     Cycles(u32),
     /// Register again and again until the time is over.
     Until(Duration),
+}
+
+/// A request for service over HTTP, with the key that the registration left behind.
+#[derive(Clone)]
+pub struct Asks {
+    pub url: String,
+    pub naf: NafId,
+    pub payload: Vec<u8>,
 }
 
 pub struct LoadOptions {
@@ -50,6 +59,8 @@ pub struct LoadOptions {
     /// No Authorization header: for registrars that do not authenticate.
     pub anonymous: bool,
     pub portion: Portion,
+    /// What a terminal asks the broadcast server itself once it is registered (figures 5 and 6).
+    pub asks: Option<Asks>,
     pub expires: u32,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -79,6 +90,7 @@ pub async fn run(options: LoadOptions) -> Result<LoadReport, TerminalError> {
             tls: options.tls.clone(),
             window: options.window / lanes + usize::from(index < options.window % lanes),
             portion: options.portion.clone(),
+            asks: options.asks.clone().map(Rc::new),
             anonymous: options.anonymous,
             expires: options.expires,
             timeout: options.timeout,

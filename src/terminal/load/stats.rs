@@ -1,6 +1,7 @@
 //! What a load run measured.
 
 use super::process::Usage;
+use crate::terminal::registration::BroadcastState;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,9 +20,9 @@ pub struct LoadReport {
     pub resynchronisations: u64,
     /// Responses that answer nothing outstanding: repetitions, or late ones.
     pub strays: u64,
-    /// Broadcast states of the 200s.
+    /// Broadcast states of the 200s; where terminals ask the broadcast server themselves, what came of it.
     pub broadcast: BTreeMap<&'static str, u64>,
-    /// From the first REGISTER, or from when it was due, to its 200, µs.
+    /// From the first REGISTER, or from when it was due, to its 200 or the broadcast server's answer, µs.
     pub latency: Option<Histogram<u64>>,
     pub elapsed: Duration,
     /// Registrations that failed before anything was measured.
@@ -54,6 +55,11 @@ impl Default for LoadReport {
 impl LoadReport {
     pub(super) fn error(&mut self, kind: impl Into<String>) {
         let count = self.errors.entry(kind.into()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    pub(super) fn broadcast(&mut self, state: BroadcastState) {
+        let count = self.broadcast.entry(state.as_str()).or_default();
         *count = count.saturating_add(1);
     }
 
