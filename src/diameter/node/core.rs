@@ -252,6 +252,12 @@ impl Core {
                 }
                 Output::Accept => self.with(id, |entry| *entry.link(Side::Responder) = link.cloned()),
                 Output::Send(side, octets) => self.with(id, |entry| {
+                    // Of what the peer's life sends, only a refusal is of an application.
+                    if let Ok(sent) = Message::parse(&octets)
+                        && sent.header().application != application::BASE
+                    {
+                        entry.meters.served((sent.header().application, sent.header().command), sent.result().ok());
+                    }
                     if let Some(link) = entry.link(side) {
                         link.send(&octets, self.settings.unsent);
                     }
