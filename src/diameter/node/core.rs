@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Requests of the workers taken at a time.
@@ -46,6 +46,8 @@ pub(super) struct Core {
     pub(super) rearm: Notify,
     pub(super) duplicates: RefCell<Duplicates>,
     pub(super) accepted: Cell<usize>,
+    /// Accepted connections that have not yet said whose they are, in the order in which they came.
+    pub(super) doorstep: RefCell<BTreeMap<u64, AbortHandle>>,
     stopping: Cell<bool>,
     /// A request was answered, or a connection has ended.
     pub(super) changed: Notify,
@@ -91,9 +93,14 @@ impl Core {
             rearm: Notify::new(),
             duplicates: RefCell::default(),
             accepted: Cell::new(0),
+            doorstep: RefCell::default(),
             stopping: Cell::new(false),
             changed: Notify::new(),
         })
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get() + 1)
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -393,7 +400,7 @@ impl Core {
         let is_it = |entry: &Entry| entry.host().is_some_and(|own| own.eq_ignore_ascii_case(&host));
         let known = self.peers.borrow().iter().find(|(_, entry)| is_it(entry)).map(|(id, _)| *id);
         let id = known.unwrap_or_else(|| {
-            let id = self.next_id.replace(self.next_id.get() + 1);
+            let id = self.next_id();
             let entry = Entry::new(new(), None, host.to_string(), self.now(), self.metrics.clone());
             self.peers.borrow_mut().insert(id, entry);
             id
@@ -452,10 +459,13 @@ impl Core {
 pub(super) struct Slot(Rc<Core>);
 
 impl Slot {
+    /// With all places taken, the connection that has stood at the door longest makes way: those who come and say nothing
+    /// keep nobody out.
     pub(super) fn take(core: &Rc<Core>) -> Option<Slot> {
         let taken = core.accepted.get();
         if taken >= core.settings.connections {
-            return None;
+            let (_, longest) = core.doorstep.borrow_mut().pop_first()?;
+            longest.abort();
         }
         core.accepted.set(taken + 1);
         Some(Slot(core.clone()))
@@ -465,5 +475,24 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.accepted.set(self.0.accepted.get().saturating_sub(1));
+    }
+}
+
+/// A connection's stay at the door, until it has said whose it is, or is gone.
+pub(super) struct Door(Rc<Core>, u64);
+
+impl Door {
+    pub(super) fn reach(core: &Rc<Core>) -> Door {
+        Door(core.clone(), core.next_id())
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.1
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.doorstep.borrow_mut().remove(&self.1);
     }
 }

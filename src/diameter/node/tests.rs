@@ -566,6 +566,22 @@ fn who_may_connect_is_configured() {
 }
 
 #[test]
+fn those_who_connect_and_say_nothing_keep_nobody_out() {
+    let echo = Echo::new("hss.home1.net");
+    let server = server_with(Settings { connections: 3, ..quick("hss.home1.net") }, &echo);
+    let at = &server.listening()[0];
+    let mut first = Raw::greet(at, "one.home1.net");
+    let mut silent: Vec<_> = (0..8).map(|_| Raw::of(TcpStream::connect(at.addr).unwrap())).collect();
+    let mut second = Raw::greet(at, "two.home1.net");
+    assert_eq!(silent[0].read(), None, "it made way");
+    // Who has said who he is stays.
+    for (raw, name) in [(&mut first, "one.home1.net"), (&mut second, "two.home1.net")] {
+        raw.write(base_request(command::DEVICE_WATCHDOG, name));
+        assert_eq!(raw.result(), 2001, "{name}");
+    }
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_given_up() {
     let (listener, first) = Raw::listening();
     let greeted = std::thread::spawn(move || Raw::accept(&listener, "raw.home1.net"));
