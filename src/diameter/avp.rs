@@ -239,7 +239,9 @@ pub(super) fn quoted_head(rest: &[u8]) -> Quoted {
         Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
         _ => 0,
     };
-    let least = super::dictionary::find(number(0), number(8)).map_or(0, |def| def.kind.least());
+    // Of what is no whole header nobody can tell the kind.
+    let def = if rest.len() < whole { None } else { super::dictionary::find(number(0), number(8)) };
+    let least = def.map_or(0, |def| def.kind.least());
     head[5..8].copy_from_slice(&[0, 0, (whole + least) as u8]);
     head.resize(whole + least, 0);
     Quoted(head)

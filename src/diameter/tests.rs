@@ -146,7 +146,7 @@ fn wrong_lengths_are_5014_and_quoted_with_a_right_one() {
             &[0, 0, 2, 0x6f, 0xc0, 0, 0, 99, 0, 0, 0x28, 0xaf, 0, 0, 0, 1][..],
             &[0, 0, 2, 0x6f, 0xc0, 0, 0, 16, 0, 0, 0x28, 0xaf, 0, 0, 0, 0][..],
         ),
-        (&[0, 0, 1, 7][..], &[0, 0, 1, 7, 0, 0, 0, 8][..]),
+        (&[0, 0, 1, 1][..], &[0, 0, 1, 1, 0, 0, 0, 8][..]),
     ] {
         assert_eq!(fault(&with_avps(octets)).failed_avp(), Some(quoted), "{octets:?}");
     }
