@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::diameter::dictionary::application::{CX, SH};
-use crate::diameter::dictionary::{DESTINATION_HOST, DESTINATION_REALM, USER_NAME, command};
+use crate::diameter::dictionary::{DESTINATION_HOST, DESTINATION_REALM, REDIRECT_HOST, USER_NAME, command};
 use crate::diameter::exchange::Request;
 use crate::diameter::fault::{ResultCode, base};
 use crate::diameter::message::{ERROR, REQUEST, RETRANSMITTED};
@@ -367,6 +367,31 @@ fn a_peer_that_is_busy_or_cannot_deliver_leads_to_the_next() {
         let answer = format!("busy.home1.net {} alice", code.number());
         assert_eq!(ask(&alone, Destination::any(CX), "alice"), Ok(answer));
     }
+}
+
+#[test]
+fn one_that_redirects_leads_to_whom_it_names() {
+    let (listener, agent) = Raw::listening();
+    let greeted = std::thread::spawn(move || Raw::accept(&listener, "slf.home1.net"));
+    let ((first, echo), (second, _)) = (server("hss1.home1.net"), server("hss2.home1.net"));
+    let client = client(&[&agent, &first.listening()[0], &second.listening()[0]]);
+    let mut agent = greeted.join().unwrap();
+    let asked = |agent: &mut Raw, uris: &[&str]| {
+        let exchange = client.exchange();
+        let sent = std::thread::spawn(move || exchange.send(Destination::any(CX), mar("alice")).wait());
+        let octets = agent.read().unwrap();
+        let request = Message::parse(&octets).unwrap();
+        let mut answer = answer_to(&request, base::REDIRECT_INDICATION, &origin("slf.home1.net"));
+        uris.iter().for_each(|uri| drop(answer.text(&REDIRECT_HOST, uri)));
+        agent.write(answer);
+        sent.join().unwrap().map(|reply| said(&reply))
+    };
+    let there = asked(&mut agent, &["aaa://gone.home1.net", "aaa://HSS2.home1.net:3868;transport=tcp"]);
+    assert_eq!(there, Ok("hss2.home1.net 2001 alice".into()));
+    for uris in [&["aaa://gone.home1.net"][..], &["aaa://slf.home1.net"], &["hss2.home1.net", "aaa://;x"], &[]] {
+        assert_eq!(asked(&mut agent, uris), Ok("slf.home1.net 3006 -".into()), "{uris:?}");
+    }
+    assert_eq!(echo.served.load(Ordering::Relaxed), 0);
 }
 
 #[test]
