@@ -219,7 +219,6 @@ fn numbered(flags: u8, command: u32, hop_by_hop: u32, end_to_end: u32, name: &st
         .text(&crate::diameter::dictionary::SESSION_ID, "raw;1;1")
         .text(&crate::diameter::dictionary::ORIGIN_HOST, "raw.home1.net")
         .text(&crate::diameter::dictionary::ORIGIN_REALM, "home1.net")
-        .text(&DESTINATION_REALM, "home1.net")
         .text(&USER_NAME, name);
     writer
 }
@@ -539,19 +538,16 @@ fn what_is_not_for_us_or_too_much_is_refused() {
     let echo = Echo::new("hss.home1.net");
     let server = server_with(Settings { max_serving: 1, ..quick("hss.home1.net") }, &echo);
     let mut raw = Raw::greet(&server.listening()[0], "raw.home1.net");
-    let to = |host: &str| {
+    let to = |def, text: &str| {
         let mut writer = numbered(REQUEST, 303, 1, 1, "a");
-        writer.text(&DESTINATION_HOST, host);
+        writer.text(def, text);
         writer
     };
-    raw.write(to("other.home1.net"));
+    raw.write(to(&DESTINATION_HOST, "other.home1.net"));
     assert_eq!(raw.result(), 3002);
-    let header = Header { flags: REQUEST, command: 303, application: CX, hop_by_hop: 1, end_to_end: 1 };
-    let mut elsewhere = Writer::new(header);
-    elsewhere.text(&DESTINATION_REALM, "home2.net");
-    raw.write(elsewhere);
+    raw.write(to(&DESTINATION_REALM, "home2.net"));
     assert_eq!(raw.result(), 3003);
-    raw.write(to("HSS.home1.NET"));
+    raw.write(to(&DESTINATION_HOST, "HSS.home1.NET"));
     assert_eq!(raw.result(), 2001);
     raw.write(numbered(REQUEST, 999, 1, 2, "a"));
     let octets = raw.read().unwrap();

@@ -13,7 +13,7 @@ pub(super) fn refusal(local: &Local, request: &Message<'_>, closing: bool) -> Op
     if let Some(code) = not_ours(local, request, closing) {
         return Some(answer_to(request, code, &local.origin));
     }
-    let fault = request.check().and_then(|()| routed(request)).err()?;
+    let fault = request.check().and_then(|()| complete(request)).err()?;
     Some(refusal_of(request, &fault, &local.origin))
 }
 
@@ -40,12 +40,12 @@ fn not_ours(local: &Local, request: &Message<'_>, closing: bool) -> Option<Resul
     })
 }
 
-/// What every such request must have, whatever it asks. Vendor-Specific-Application-Id and Auth-Session-State are not
-/// insisted on: the header says the one, and nobody here keeps a session.
-fn routed(request: &Message<'_>) -> Result<(), Fault> {
+/// What every such request must have, whatever it asks. The others of TS 29.229 §6.1 are not insisted on: one without
+/// Destination-Realm is for whom it reaches (RFC 6733 §6.1.4), Vendor-Specific-Application-Id is said in the header too,
+/// and nobody here keeps a session.
+fn complete(request: &Message<'_>) -> Result<(), Fault> {
     request.identity(&SESSION_ID)?;
-    introduced(request)?;
-    request.identity(&DESTINATION_REALM).map(drop)
+    introduced(request)
 }
 
 /// Who sent it, which requests of the base protocol say too.

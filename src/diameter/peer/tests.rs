@@ -109,9 +109,6 @@ fn plain(flags: u8, application: u32, command: u32) -> Writer {
         writer.text(&SESSION_ID, "a.home1.net;1;1");
     }
     writer.text(&ORIGIN_HOST, "a.home1.net").text(&ORIGIN_REALM, "home1.net");
-    if application != 0 {
-        writer.text(&DESTINATION_REALM, "home1.net");
-    }
     writer
 }
 
@@ -485,7 +482,6 @@ fn what_cannot_be_served_is_answered_here() {
         (CX, 303, &SESSION_ID),
         (CX, 303, &ORIGIN_HOST),
         (CX, 303, &ORIGIN_REALM),
-        (CX, 303, &DESTINATION_REALM),
         (0, command::DEVICE_WATCHDOG, &ORIGIN_HOST),
         (0, command::DISCONNECT_PEER, &ORIGIN_REALM),
     ] {
