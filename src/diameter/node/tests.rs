@@ -381,7 +381,7 @@ fn one_that_redirects_leads_to_whom_it_names() {
         let octets = agent.read().unwrap();
         let request = Message::parse(&octets).unwrap();
         let mut answer = answer_to(&request, base::REDIRECT_INDICATION, &origin("slf.home1.net"));
-        uris.iter().for_each(|uri| drop(answer.text(&REDIRECT_HOST, uri)));
+        uris.iter().for_each(|uri| _ = answer.text(&REDIRECT_HOST, uri));
         agent.write(answer);
         sent.join().unwrap().map(|reply| said(&reply))
     };

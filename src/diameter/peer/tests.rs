@@ -244,7 +244,7 @@ fn a_cer_that_does_not_fit_is_told_why_and_closed() {
     // Who wants TLS after CER and CEA gets none; who would do without it may.
     let secured = |ids: &[u32]| {
         let mut cer = local("a.home1.net", &[CX]).cer(1, LOCAL);
-        ids.iter().for_each(|id| drop(cer.number(&INBAND_SECURITY_ID, *id)));
+        ids.iter().for_each(|id| _ = cer.number(&INBAND_SECURITY_ID, *id));
         cer.finish().unwrap()
     };
     assert_eq!(accepting().cer(&secured(&[1])), ["reject CEA 5017"]);
@@ -488,7 +488,7 @@ fn what_cannot_be_served_is_answered_here() {
         let whole = plain(REQUEST, application, code).finish().unwrap();
         let whole = Message::parse(&whole).unwrap();
         let mut without = Writer::new(*whole.header());
-        whole.avps().filter(|avp| !avp.is(def)).for_each(|avp| drop(without.copy(&avp)));
+        whole.avps().filter(|avp| !avp.is(def)).for_each(|avp| _ = without.copy(&avp));
         assert_eq!(answered(&without.finish().unwrap()), (5005, false, Some(def.code)));
     }
     assert_eq!(bench.from(Side::Responder, &plain(REQUEST, CX, 303).finish().unwrap()), ["request"]);
