@@ -27,6 +27,7 @@ impl Core {
         if pending.is_given_up() {
             return;
         }
+        pending.unanswered |= matches!(otherwise, Err(Failure::Lost | Failure::Timeout));
         let mut peers = self.peers.borrow_mut();
         loop {
             let id = match self.choose(&peers, &pending, None) {

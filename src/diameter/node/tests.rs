@@ -369,6 +369,39 @@ fn a_peer_that_is_busy_or_cannot_deliver_leads_to_the_next() {
 }
 
 #[test]
+fn after_a_refusal_there_is_no_t_flag_since_nobody_has_acted() {
+    let ((one, first), (two, second), (three, third)) = (Raw::listening(), Raw::listening(), Raw::listening());
+    let greeted = std::thread::spawn(move || {
+        [(&one, "one.home1.net"), (&two, "two.home1.net"), (&three, "three.home1.net")]
+            .map(|(listener, host)| Raw::accept(listener, host))
+    });
+    let client = client(&[&first, &second, &third]);
+    let [mut one, mut two, mut three] = greeted.join().unwrap();
+    for code in [base::UNABLE_TO_DELIVER, base::TOO_BUSY, base::REDIRECT_INDICATION] {
+        let sent = client.exchange().send(Destination::any(CX), mar("alice"));
+        let before = one.read().unwrap();
+        let mut refusal = answer_to(&Message::parse(&before).unwrap(), code, &origin("one.home1.net"));
+        refusal.text(&REDIRECT_HOST, "aaa://two.home1.net");
+        one.write(refusal);
+        let after = two.read().unwrap();
+        let (before, then) = (*Message::parse(&before).unwrap().header(), *Message::parse(&after).unwrap().header());
+        assert_eq!((before.end_to_end, before.flags), (then.end_to_end, then.flags), "{code}");
+        two.answer(&after);
+        assert!(sent.wait().is_ok());
+    }
+    // Where one has not answered, a refusal by the next does not take the flag away.
+    let sent = client.exchange().send(Destination::any(CX), mar("alice"));
+    one.read().unwrap();
+    drop(one);
+    let octets = two.read().unwrap();
+    two.write(answer_to(&Message::parse(&octets).unwrap(), base::TOO_BUSY, &origin("two.home1.net")));
+    let octets = three.read().unwrap();
+    assert_ne!(Message::parse(&octets).unwrap().header().flags & RETRANSMITTED, 0);
+    three.answer(&octets);
+    assert!(sent.wait().is_ok());
+}
+
+#[test]
 fn one_that_redirects_leads_to_whom_it_names() {
     let (listener, agent) = Raw::listening();
     let greeted = std::thread::spawn(move || Raw::accept(&listener, "slf.home1.net"));
