@@ -99,7 +99,7 @@ impl Core {
         })
     }
 
-    fn next_id(&self) -> u64 {
+    pub(super) fn next_id(&self) -> u64 {
         self.next_id.replace(self.next_id.get() + 1)
     }
 
@@ -421,9 +421,17 @@ impl Core {
         let is_it = |endpoint: &Endpoint, ip: IpAddr| endpoint.name.is_none() && endpoint.addr.ip() == ip;
         let configured = |ip: IpAddr| self.settings.peers.iter().any(|peer| is_it(&peer.endpoint, ip));
         let ip = link.remote.ip();
-        let from = accept.addresses.contains(&ip)
-            || configured(ip)
-            || link.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let shows = |own: &str| link.names.iter().any(|name| name.eq_ignore_ascii_case(own));
+        // Whom we ask over TLS only, nobody else becomes by an address.
+        let tls_name = self.peers.borrow().values().find_map(|entry| {
+            let tls_name = entry.endpoint.as_ref()?.tls_name.clone()?;
+            entry.host()?.eq_ignore_ascii_case(host).then_some(tls_name)
+        });
+        let from = shows(host)
+            || match tls_name {
+                Some(tls_name) => shows(&tls_name),
+                None => accept.addresses.contains(&ip) || configured(ip),
+            };
         named && from && !host.eq_ignore_ascii_case(&self.local.origin.host)
     }
 
@@ -452,47 +460,5 @@ impl Core {
             self.drive(id, Input::Broken(side), Some(link));
         }
         self.changed.notify_one();
-    }
-}
-
-/// An accepted connection's place among those that there are.
-pub(super) struct Slot(Rc<Core>);
-
-impl Slot {
-    /// With all places taken, the connection that has stood at the door longest makes way: those who come and say nothing
-    /// keep nobody out.
-    pub(super) fn take(core: &Rc<Core>) -> Option<Slot> {
-        let taken = core.accepted.get();
-        if taken >= core.settings.connections {
-            let (_, longest) = core.doorstep.borrow_mut().pop_first()?;
-            longest.abort();
-        }
-        core.accepted.set(taken + 1);
-        Some(Slot(core.clone()))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.accepted.set(self.0.accepted.get().saturating_sub(1));
-    }
-}
-
-/// A connection's stay at the door, until it has said whose it is, or is gone.
-pub(super) struct Door(Rc<Core>, u64);
-
-impl Door {
-    pub(super) fn reach(core: &Rc<Core>) -> Door {
-        Door(core.clone(), core.next_id())
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.1
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.0.doorstep.borrow_mut().remove(&self.1);
     }
 }

@@ -1,8 +1,9 @@
 //! Opening and accepting connections, TLS included.
 
 use super::Endpoint;
-use super::core::{Core, Door, Slot};
+use super::core::Core;
 use super::link::{self, Link, Whose};
+use super::places::{Door, Slot};
 use crate::sip::transport::subject_names;
 use rustls::pki_types::ServerName;
 use std::io;

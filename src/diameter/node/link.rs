@@ -1,6 +1,7 @@
 //! One connection: messages cut out of the octets, and octets queued for a peer that may read slowly.
 
-use super::core::{Core, Door};
+use super::core::Core;
+use super::places::Door;
 use crate::diameter::frame_len;
 use crate::diameter::peer::Side;
 use bytes::BytesMut;

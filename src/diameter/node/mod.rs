@@ -15,6 +15,7 @@ mod duplicates;
 mod entry;
 mod link;
 mod meters;
+mod places;
 mod route;
 mod sending;
 mod serving;

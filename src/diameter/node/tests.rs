@@ -776,6 +776,31 @@ fn over_tls_a_peer_is_who_its_certificate_says() {
 }
 
 #[test]
+fn whom_we_ask_over_tls_nobody_becomes_by_his_address() {
+    let authority = Authority::new();
+    let (_listener, away) = Raw::listening();
+    let away = Endpoint { tls_name: Some("diameter.home1.net".into()), ..away };
+    let mut settings = to_peers(&[&away], quick("scscf.home1.net"));
+    settings.peers[0].host = Some("hss.home1.net".into());
+    settings.listen = vec!["tcp:127.0.0.1:0".parse().unwrap(), "tls:127.0.0.1:0".parse().unwrap()];
+    let node = Prepared::new(settings, authority.tls("scscf.home1.net"), Arc::default()).unwrap().start().unwrap();
+    let (plain, secured) = (node.listening()[0].clone(), node.listening()[1].clone());
+    let mut raw = Raw::of(TcpStream::connect(plain.addr).unwrap());
+    raw.write(cer("HSS.home1.net"));
+    assert_eq!(raw.result(), 3010);
+    Raw::greet(&plain, "as.home1.net");
+    // By its certificate it may come itself.
+    let echo = Echo::new("hss.home1.net");
+    let at = Endpoint { tls_name: Some("scscf.home1.net".into()), ..secured };
+    let settings = to_peers(&[&at], quick("hss.home1.net"));
+    let mut hss = Prepared::new(settings, authority.tls("diameter.home1.net"), Arc::default()).unwrap();
+    hss.serve(echo);
+    let _hss = hss.start().unwrap();
+    until(|| node.peers()[0].standing == "up");
+    assert_eq!(ask(&node, Destination::any(CX), "alice"), Ok("hss.home1.net 2001 alice".into()));
+}
+
+#[test]
 fn what_happens_is_counted() {
     let metrics: Arc<Metrics> = Arc::default();
     let (server, _) = server("hss.home1.net");
