@@ -148,6 +148,10 @@ fn messages_are_told_in_words() {
     decode.stdin.take().unwrap().write_all(spaced.as_bytes()).unwrap();
     let text = out(&decode.wait_with_output().unwrap());
     assert!(text.starts_with("Device-Watchdog (DWR), base, flags R,"), "{text}");
+    let colons: Vec<_> = unhex(hex("DWR")).iter().map(|octet| format!("{octet:02X}")).collect();
+    for written in [format!("0x{}", hex("DWR")), colons.join(":")] {
+        assert_eq!(out(&imscript(&["diameter", "decode", &written])), text);
+    }
 }
 
 #[test]

@@ -27,6 +27,17 @@ pub enum Kind {
     Grouped,
 }
 
+impl Kind {
+    /// Fewest octets of its data.
+    fn least(self) -> usize {
+        match self {
+            Kind::Unsigned32 | Kind::Enumerated | Kind::Time => 4,
+            Kind::Address => 6,
+            _ => 0,
+        }
+    }
+}
+
 /// An AVP of the dictionary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Def {
@@ -42,13 +53,8 @@ pub struct Def {
 impl Def {
     /// An AVP of this kind with nothing in it, for Failed-AVP (RFC 6733 §7.5).
     pub(super) fn example(&self) -> Quoted {
-        let least = match self.kind {
-            Kind::Unsigned32 | Kind::Enumerated | Kind::Time => 4,
-            Kind::Address => 6,
-            _ => 0,
-        };
         let mut octets = Vec::new();
-        super::write::put_avp(&mut octets, self, &[0; 6][..least]);
+        super::write::put_avp(&mut octets, self, &[0; 6][..self.kind.least()]);
         Quoted(octets)
     }
 
@@ -223,11 +229,20 @@ impl<'a> Iterator for Avps<'a> {
     }
 }
 
-/// The header of an AVP whose length is wrong, with a length that is right (RFC 6733 §7.5).
-fn quoted_head(rest: &[u8]) -> Quoted {
+/// The header of an AVP that cannot be quoted as it is, with a length that is right and the fewest data that its kind has,
+/// all zeros (RFC 6733 §7.1.5, DIAMETER_INVALID_AVP_LENGTH).
+pub(super) fn quoted_head(rest: &[u8]) -> Quoted {
     let mut head = rest.get(..rest.len().min(12)).unwrap_or_default().to_vec();
     let whole = if rest.get(4).is_some_and(|flags| flags & V != 0) { 12 } else { 8 };
     head.resize(whole, 0);
-    head[5..8].copy_from_slice(&[0, 0, whole as u8]);
+    let number = |at: usize| match head.get(at..at + 4) {
+        Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
+        _ => 0,
+    };
+    // Of what is no whole header nobody can tell the kind.
+    let def = if rest.len() < whole { None } else { super::dictionary::find(number(0), number(8)) };
+    let least = def.map_or(0, |def| def.kind.least());
+    head[5..8].copy_from_slice(&[0, 0, (whole + least) as u8]);
+    head.resize(whole + least, 0);
     Quoted(head)
 }

@@ -108,11 +108,18 @@ macro_rules! avps {
 
 // Constant, code, vendor, M flag when sent, type, name.
 avps! {
-    // RFC 6733, RFC 4740, RFC 4590
+    // RFC 6733, RFC 7155, RFC 4740, RFC 4590
     USER_NAME = 1, 0, M, Utf8, "User-Name";
+    FRAMED_IP_ADDRESS = 8, 0, M, OctetString, "Framed-IP-Address";
     CLASS = 25, 0, M, OctetString, "Class";
     SESSION_TIMEOUT = 27, 0, M, Unsigned32, "Session-Timeout";
     PROXY_STATE = 33, 0, M, OctetString, "Proxy-State";
+    ACCT_SESSION_ID = 44, 0, M, OctetString, "Acct-Session-Id";
+    ACCT_MULTI_SESSION_ID = 50, 0, M, Utf8, "Acct-Multi-Session-Id";
+    EVENT_TIMESTAMP = 55, 0, M, Time, "Event-Timestamp";
+    ACCT_INTERIM_INTERVAL = 85, 0, M, Unsigned32, "Acct-Interim-Interval";
+    FRAMED_INTERFACE_ID = 96, 0, M, OctetString, "Framed-Interface-Id";
+    FRAMED_IPV6_PREFIX = 97, 0, M, OctetString, "Framed-IPv6-Prefix";
     DIGEST_REALM = 104, 0, M, Utf8, "Digest-Realm";
     DIGEST_QOP = 110, 0, M, Utf8, "Digest-QoP";
     DIGEST_ALGORITHM = 111, 0, M, Utf8, "Digest-Algorithm";
@@ -131,7 +138,11 @@ avps! {
     RESULT_CODE = 268, 0, M, Unsigned32, "Result-Code";
     PRODUCT_NAME = 269, 0, O, Utf8, "Product-Name";
     SESSION_BINDING = 270, 0, M, Unsigned32, "Session-Binding";
+    SESSION_SERVER_FAILOVER = 271, 0, M, Enumerated, "Session-Server-Failover";
+    MULTI_ROUND_TIME_OUT = 272, 0, M, Unsigned32, "Multi-Round-Time-Out";
     DISCONNECT_CAUSE = 273, 0, M, Enumerated, "Disconnect-Cause";
+    AUTH_REQUEST_TYPE = 274, 0, M, Enumerated, "Auth-Request-Type";
+    AUTH_GRACE_PERIOD = 276, 0, M, Unsigned32, "Auth-Grace-Period";
     AUTH_SESSION_STATE = 277, 0, M, Enumerated, "Auth-Session-State";
     ORIGIN_STATE_ID = 278, 0, M, Unsigned32, "Origin-State-Id";
     FAILED_AVP = 279, 0, M, Grouped, "Failed-AVP";
@@ -140,6 +151,9 @@ avps! {
     ROUTE_RECORD = 282, 0, M, Identity, "Route-Record";
     DESTINATION_REALM = 283, 0, M, Identity, "Destination-Realm";
     PROXY_INFO = 284, 0, M, Grouped, "Proxy-Info";
+    RE_AUTH_REQUEST_TYPE = 285, 0, M, Enumerated, "Re-Auth-Request-Type";
+    ACCOUNTING_SUB_SESSION_ID = 287, 0, M, OctetString, "Accounting-Sub-Session-Id";
+    AUTHORIZATION_LIFETIME = 291, 0, M, Unsigned32, "Authorization-Lifetime";
     REDIRECT_HOST = 292, 0, M, Uri, "Redirect-Host";
     DESTINATION_HOST = 293, 0, M, Identity, "Destination-Host";
     ERROR_REPORTING_HOST = 294, 0, O, Identity, "Error-Reporting-Host";
@@ -148,6 +162,9 @@ avps! {
     EXPERIMENTAL_RESULT = 297, 0, M, Grouped, "Experimental-Result";
     EXPERIMENTAL_RESULT_CODE = 298, 0, M, Unsigned32, "Experimental-Result-Code";
     INBAND_SECURITY_ID = 299, 0, M, Unsigned32, "Inband-Security-Id";
+    ACCOUNTING_RECORD_TYPE = 480, 0, M, Enumerated, "Accounting-Record-Type";
+    ACCOUNTING_REALTIME_REQUIRED = 483, 0, M, Enumerated, "Accounting-Realtime-Required";
+    ACCOUNTING_RECORD_NUMBER = 485, 0, M, Unsigned32, "Accounting-Record-Number";
     // Zh and Zn: TS 29.109 §6.3
     GBA_USERSECSETTINGS = 400, TGPP, M, OctetString, "GBA-UserSecSettings";
     TRANSACTION_IDENTIFIER = 401, TGPP, M, OctetString, "Transaction-Identifier";

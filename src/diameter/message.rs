@@ -2,8 +2,11 @@
 
 use super::avp::{Avp, Avps, Def, Kind};
 use super::dictionary::{
-    AUTH_SESSION_STATE, DESTINATION_HOST, DESTINATION_REALM, EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE,
-    ORIGIN_HOST, ORIGIN_REALM, RESULT_CODE, SESSION_ID, USER_NAME, VENDOR_ID, VENDOR_SPECIFIC_APPLICATION_ID,
+    AUTH_SESSION_STATE, DEREGISTRATION_REASON, DESTINATION_HOST, DESTINATION_REALM, DISCONNECT_CAUSE,
+    EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE, EXPIRY_TIME, GUSS_TIMESTAMP, NAF_ID, ORIGIN_HOST, ORIGIN_REALM,
+    ORIGIN_STATE_ID, PRODUCT_NAME, RESULT_CODE, SERVER_ASSIGNMENT_TYPE, SERVER_NAME, SESSION_ID, SIP_NUMBER_AUTH_ITEMS,
+    SUBS_REQ_TYPE, TRANSACTION_IDENTIFIER, USER_AUTHORIZATION_TYPE, USER_DATA_ALREADY_AVAILABLE, USER_IDENTITY,
+    USER_NAME, VENDOR_ID, VENDOR_SPECIFIC_APPLICATION_ID, VISITED_NETWORK_IDENTIFIER,
 };
 use super::fault::{Fault, ResultCode};
 use super::{MAX_AVPS, MAX_DEPTH, MAX_MESSAGE};
@@ -98,7 +101,7 @@ impl<'a> Message<'a> {
     /// Structure, counts, and the values of known AVPs; what must be known and is not, is a fault of a request.
     /// An answer's unknown AVPs are left alone: it cannot be refused to anybody.
     pub fn check(&self) -> Result<(), Fault> {
-        if self.header.is_request() && self.header.flags & super::message::ERROR != 0 {
+        if self.header.is_request() && self.header.flags & ERROR != 0 {
             return Err(Fault::HeaderBits(self.header.flags));
         }
         let mut budget = MAX_AVPS;
@@ -108,9 +111,10 @@ impl<'a> Message<'a> {
         if let Some(fault) = unsupported {
             return Err(fault);
         }
-        let mut seen = [false; ONCE.len()];
+        let asked = if self.header.is_request() { &ONCE_ASKED[..] } else { &[] };
+        let mut seen = [false; ONCE.len() + ONCE_ASKED.len()];
         for avp in self.avps() {
-            let which = ONCE.iter().zip(&mut seen).find(|(def, _)| avp.is(def));
+            let which = ONCE.iter().chain(asked).zip(&mut seen).find(|(def, _)| avp.is(def));
             if let Some((def, seen)) = which
                 && std::mem::replace(seen, true)
             {
@@ -148,6 +152,26 @@ const ONCE: [&Def; 9] = [
     &EXPERIMENTAL_RESULT,
     &AUTH_SESSION_STATE,
     &USER_NAME,
+];
+
+/// What no request has twice: of two that differ nobody could say which is meant. Of an answer the first counts.
+const ONCE_ASKED: [&Def; 16] = [
+    &ORIGIN_STATE_ID,
+    &PRODUCT_NAME,
+    &DISCONNECT_CAUSE,
+    &VISITED_NETWORK_IDENTIFIER,
+    &SERVER_NAME,
+    &USER_AUTHORIZATION_TYPE,
+    &SIP_NUMBER_AUTH_ITEMS,
+    &SERVER_ASSIGNMENT_TYPE,
+    &USER_DATA_ALREADY_AVAILABLE,
+    &DEREGISTRATION_REASON,
+    &USER_IDENTITY,
+    &SUBS_REQ_TYPE,
+    &EXPIRY_TIME,
+    &TRANSACTION_IDENTIFIER,
+    &NAF_ID,
+    &GUSS_TIMESTAMP,
 ];
 
 fn check_all(

@@ -5,11 +5,12 @@
 //! that does not step; [`Peer::due`] tells when to call again with [`Input::Time`].
 
 mod capabilities;
+mod screening;
 mod watchdog;
 
 pub use capabilities::{Capabilities, Local};
 
-use super::dictionary::{DISCONNECT_CAUSE, application, command};
+use super::dictionary::{DISCONNECT_CAUSE, INBAND_SECURITY_ID, application, command};
 use super::fault::base;
 use super::{Fault, Message, ResultCode, TooLong, Writer, answer_to, refusal_of};
 use std::net::IpAddr;
@@ -130,7 +131,7 @@ pub enum Output {
     Send(Side, Vec<u8>),
     /// Closes, once what was sent has left; gives up connecting.
     Close(Side),
-    /// The message just received is a request for the application, checked.
+    /// The message just received is a request for the application, checked, and for this node.
     Request,
     /// The message just received answers a request of an application.
     Answer,
@@ -361,6 +362,8 @@ impl Peer {
             base::UNKNOWN_PEER
         } else if !remote.has_common_with(&self.local) {
             base::NO_COMMON_APPLICATION
+        } else if wants_other_security(&cer) {
+            base::NO_COMMON_SECURITY
         } else if self.held.is_some() || self.open().is_some() && !self.watchdog.is_suspect() {
             base::ELECTION_LOST
         } else {
@@ -495,23 +498,21 @@ impl Peer {
         }
         let origin = &self.local.origin;
         let answer = match (base, header.command) {
-            (true, command::DEVICE_WATCHDOG | command::DISCONNECT_PEER) => match message.check() {
-                Ok(()) if header.command == command::DEVICE_WATCHDOG => self.local.dwa(message),
-                Ok(()) => {
-                    let cause = message.avps().enumerated(&DISCONNECT_CAUSE).ok().flatten();
-                    send(side, answer_to(message, base::SUCCESS, origin).finish(), out);
-                    return self.dismissed(now, cause);
+            (true, command::DEVICE_WATCHDOG | command::DISCONNECT_PEER) => {
+                match message.check().and_then(|()| screening::introduced(message)) {
+                    Ok(()) if header.command == command::DEVICE_WATCHDOG => self.local.dwa(message),
+                    Ok(()) => {
+                        let cause = message.avps().enumerated(&DISCONNECT_CAUSE).ok().flatten();
+                        send(side, answer_to(message, base::SUCCESS, origin).finish(), out);
+                        return self.dismissed(now, cause);
+                    }
+                    Err(fault) => refusal_of(message, &fault, origin),
                 }
-                Err(fault) => refusal_of(message, &fault, origin),
-            },
-            (true, _) => answer_to(message, base::COMMAND_UNSUPPORTED, origin),
-            (false, _) if !self.local.served.contains(&header.application) => {
-                answer_to(message, base::APPLICATION_UNSUPPORTED, origin)
             }
-            (false, _) if self.state == State::Closing => answer_to(message, base::TOO_BUSY, origin),
-            (false, _) => match message.check() {
-                Ok(()) => return out.push(Output::Request),
-                Err(fault) => refusal_of(message, &fault, origin),
+            (true, _) => answer_to(message, base::COMMAND_UNSUPPORTED, origin),
+            (false, _) => match screening::refusal(&self.local, message, self.state == State::Closing) {
+                Some(answer) => answer,
+                None => return out.push(Output::Request),
             },
         };
         send(side, answer.finish(), out);
@@ -615,6 +616,12 @@ impl Peer {
     fn open(&self) -> Option<Side> {
         self.active().filter(|_| self.state != State::Closing)
     }
+}
+
+/// TLS after CER and CEA (RFC 6733 §6.10) is not for us: who wants only that would be served in the clear.
+fn wants_other_security(cer: &Message<'_>) -> bool {
+    let mut named = cer.avps().all(&INBAND_SECURITY_ID).peekable();
+    named.peek().is_some() && !named.any(|avp| avp.number() == Ok(0))
 }
 
 /// What a base message needs fits always: its texts are configuration's or a fault's.

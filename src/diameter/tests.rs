@@ -93,6 +93,10 @@ fn an_answer_takes_identifiers_session_and_proxies_along() {
     assert_eq!(answer.avps().get(&PROXY_INFO).unwrap().octets(), request.avps().get(&PROXY_INFO).unwrap().octets());
     let busy = answer_to(&request, base::TOO_BUSY, &origin).finish().unwrap();
     assert_eq!(Message::parse(&busy).unwrap().header().flags, PROXIABLE | 0x20, "a protocol error has its bit");
+    let reserved = Writer::new(header(application::CX, command::MULTIMEDIA_AUTH, REQUEST | PROXIABLE | 0x0f));
+    let reserved = reserved.finish().unwrap();
+    let answer = answer_to(&Message::parse(&reserved).unwrap(), base::SUCCESS, &origin).finish().unwrap();
+    assert_eq!(Message::parse(&answer).unwrap().header().flags, PROXIABLE, "bits without a meaning are not sent");
 }
 
 #[test]
@@ -134,6 +138,32 @@ fn wrong_lengths_are_5014_and_quoted_with_a_right_one() {
         let quoted = fault.failed_avp().unwrap();
         assert!(super::avp::Avps::of(quoted).step().unwrap().is_ok(), "{why}: what is quoted can be read");
     }
+    // The header and the fewest data that the kind has, zeros (RFC 6733 §7.1.5).
+    for (octets, quoted) in [
+        (&[0, 0, 1, 0x15, 0x40, 0, 1, 0xf4, 0, 0, 0, 1][..], &[0, 0, 1, 0x15, 0x40, 0, 0, 12, 0, 0, 0, 0][..]),
+        (&[0, 0, 1, 7, 0x40, 0, 0, 7][..], &[0, 0, 1, 7, 0x40, 0, 0, 8][..]),
+        (
+            &[0, 0, 2, 0x6f, 0xc0, 0, 0, 99, 0, 0, 0x28, 0xaf, 0, 0, 0, 1][..],
+            &[0, 0, 2, 0x6f, 0xc0, 0, 0, 16, 0, 0, 0x28, 0xaf, 0, 0, 0, 0][..],
+        ),
+        (&[0, 0, 1, 1][..], &[0, 0, 1, 1, 0, 0, 0, 8][..]),
+    ] {
+        assert_eq!(fault(&with_avps(octets)).failed_avp(), Some(quoted), "{octets:?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_an_answer_is_quoted_by_its_header() {
+    let mut long = Writer::new(header(application::CX, command::USER_AUTHORIZATION, REQUEST));
+    long.text(&SESSION_ID, "s;1;1").octets(&Def { code: 9999, ..USER_NAME }, &vec![7; MAX_MESSAGE - 60]);
+    let octets = long.finish().unwrap();
+    let origin = Origin { host: "hss".into(), realm: "r".into() };
+    let answer = refusal_of(&Message::parse(&octets).unwrap(), &fault(&octets), &origin).finish().unwrap();
+    let answer = Message::parse(&answer).unwrap();
+    answer.check().unwrap();
+    assert_eq!(answer.result(), Ok(base::AVP_UNSUPPORTED));
+    let failed = answer.avps().get(&FAILED_AVP).unwrap().group().next().unwrap();
+    assert_eq!((failed.code, failed.data), (9999, &[][..]));
 }
 
 #[test]
@@ -141,6 +171,12 @@ fn values_counts_and_depth_are_checked() {
     let mut twice = Writer::new(header(application::CX, command::USER_AUTHORIZATION, REQUEST));
     twice.text(&SESSION_ID, "a").text(&SESSION_ID, "b");
     assert_eq!(fault(&twice.finish().unwrap()).code(), base::AVP_OCCURS_TOO_MANY_TIMES);
+    for (flags, sound) in [(REQUEST, false), (0, true)] {
+        let mut twice = Writer::new(header(application::CX, command::SERVER_ASSIGNMENT, flags));
+        twice.text(&SERVER_NAME, "sip:a").text(&SERVER_NAME, "sip:b");
+        let twice = twice.finish().unwrap();
+        assert_eq!(Message::parse(&twice).unwrap().check().is_ok(), sound, "an answer is taken as it is");
+    }
     let mut latin = Writer::new(header(application::CX, command::USER_AUTHORIZATION, REQUEST));
     latin.octets(&USER_NAME, b"\xe9");
     assert_eq!(fault(&latin.finish().unwrap()).code(), base::INVALID_AVP_VALUE);

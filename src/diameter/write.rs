@@ -1,14 +1,14 @@
 //! Building messages.
 
 use super::MAX_MESSAGE;
-use super::avp::{Avp, Def, M, V};
+use super::avp::{Avp, Def, M, V, quoted_head};
 use super::dictionary::{
     AUTH_APPLICATION_ID, AUTH_SESSION_STATE, ERROR_MESSAGE, EXPERIMENTAL_RESULT, EXPERIMENTAL_RESULT_CODE, FAILED_AVP,
     ORIGIN_HOST, ORIGIN_REALM, PROXY_INFO, RESULT_CODE, SESSION_ID, TGPP, VENDOR_ID, VENDOR_SPECIFIC_APPLICATION_ID,
     application,
 };
 use super::fault::{Fault, ResultCode};
-use super::message::{ERROR, Header, Message, PROXIABLE, REQUEST, RETRANSMITTED};
+use super::message::{ERROR, Header, Message, PROXIABLE, REQUEST};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -133,8 +133,7 @@ pub fn request(application: u32, command: u32, session: &str, origin: &Origin) -
 pub fn answer_to(request: &Message<'_>, code: ResultCode, origin: &Origin) -> Writer {
     let header = request.header();
     let error = if code.is_protocol_error() { ERROR } else { 0 };
-    let mut writer =
-        Writer::new(Header { flags: header.flags & !(REQUEST | RETRANSMITTED | ERROR) | error, ..*header });
+    let mut writer = Writer::new(Header { flags: header.flags & PROXIABLE | error, ..*header });
     if let Some(session) = request.avps().get(&SESSION_ID) {
         writer.copy(&session);
     }
@@ -153,8 +152,11 @@ pub fn refusal_of(request: &Message<'_>, fault: &Fault, origin: &Origin) -> Writ
     let mut writer = answer_to(request, fault.code(), origin);
     writer.text(&ERROR_MESSAGE, &fault.to_string());
     if let Some(failed) = fault.failed_avp() {
+        // One that would make the answer too long is quoted by its header.
+        let fits = writer.octets.len() + padded(failed.len()) + 8 <= MAX_MESSAGE;
+        let head = if fits { None } else { Some(quoted_head(failed)) };
         writer.group(&FAILED_AVP, |group| {
-            group.raw(failed);
+            group.raw(head.as_ref().map_or(failed, |head| &head.0));
         });
     }
     writer

@@ -23,7 +23,8 @@ const MAX_INPUT: u64 = 64 << 20;
   imscript diameter decode capture.hex --json
   xxd -r -p capture.hex | imscript diameter decode -")]
 pub(super) struct DecodeArgs {
-    /// Hexadecimal digits, or a file of them or of the octets themselves; "-": standard input
+    /// Hexadecimal digits (0x before them, blanks and colons between them), or a file of them or of the octets themselves;
+    /// "-": standard input
     #[arg(required = true, value_name = "HEX|FILE")]
     input: Vec<String>,
     /// Print a JSON array
@@ -92,7 +93,7 @@ fn octets(input: &[String]) -> Result<Vec<u8>> {
     };
     let octets = if is_hex(&octets) {
         let digits: String =
-            octets.iter().filter(|octet| !octet.is_ascii_whitespace()).map(|o| char::from(*o)).collect();
+            digits(&octets).iter().filter(|octet| !is_between(**octet)).map(|o| char::from(*o)).collect();
         unhex("the message", &digits)?
     } else {
         octets
@@ -104,5 +105,16 @@ fn octets(input: &[String]) -> Result<Vec<u8>> {
 }
 
 fn is_hex(octets: &[u8]) -> bool {
-    octets.iter().all(|octet| octet.is_ascii_hexdigit() || octet.is_ascii_whitespace())
+    digits(octets).iter().all(|octet| octet.is_ascii_hexdigit() || is_between(*octet))
+}
+
+/// Without the `0x` that may stand before them.
+fn digits(octets: &[u8]) -> &[u8] {
+    let octets = octets.trim_ascii_start();
+    octets.strip_prefix(b"0x").or_else(|| octets.strip_prefix(b"0X")).unwrap_or(octets)
+}
+
+/// As other programs write octets apart.
+fn is_between(octet: u8) -> bool {
+    octet.is_ascii_whitespace() || octet == b':'
 }

@@ -55,7 +55,8 @@ fn avp(avp: &Avp<'_>, keys: bool, depth: usize) -> Value {
     let flags: String = flags.iter().filter(|(bit, _)| avp.flags & bit != 0).map(|(_, letter)| *letter).collect();
     fields.insert("flags".into(), flags.into());
     match def {
-        Some(def) if !keys && KEYS.contains(&def) => {
+        // What lies too deep to be told AVP by AVP may hold a key.
+        Some(def) if !keys && (KEYS.contains(&def) || def.kind == Kind::Grouped && depth >= MAX_DEPTH) => {
             fields.insert("hidden".into(), format!("{} octets", avp.data.len()).into());
         }
         Some(def) if def.kind == Kind::Grouped && depth < MAX_DEPTH => {
@@ -222,6 +223,15 @@ Multimedia-Auth (MAA), Cx, flags none, hop-by-hop 00000001, end-to-end 00000002,
             assert_eq!(shown(&octets, true).matches("secret-key").count(), 2, "{}", def.name);
             assert!(!message(&Message::parse(&octets).unwrap(), false).to_string().contains("secret-key"));
         }
+        let octets = answer(|writer| nested(writer, MAX_DEPTH + 1));
+        assert!(!shown(&octets, false).contains("secret-key"));
+    }
+
+    fn nested(writer: &mut Writer, depth: usize) {
+        match depth {
+            0 => writer.octets(&CONFIDENTIALITY_KEY, b"secret-key"),
+            _ => writer.group(&SIP_AUTH_DATA_ITEM, |group| nested(group, depth - 1)),
+        };
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Requests of the workers taken at a time.
@@ -46,6 +46,8 @@ pub(super) struct Core {
     pub(super) rearm: Notify,
     pub(super) duplicates: RefCell<Duplicates>,
     pub(super) accepted: Cell<usize>,
+    /// Accepted connections that have not yet said whose they are, in the order in which they came.
+    pub(super) doorstep: RefCell<BTreeMap<u64, AbortHandle>>,
     stopping: Cell<bool>,
     /// A request was answered, or a connection has ended.
     pub(super) changed: Notify,
@@ -91,9 +93,14 @@ impl Core {
             rearm: Notify::new(),
             duplicates: RefCell::default(),
             accepted: Cell::new(0),
+            doorstep: RefCell::default(),
             stopping: Cell::new(false),
             changed: Notify::new(),
         })
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.replace(self.next_id.get() + 1)
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -252,6 +259,12 @@ impl Core {
                 }
                 Output::Accept => self.with(id, |entry| *entry.link(Side::Responder) = link.cloned()),
                 Output::Send(side, octets) => self.with(id, |entry| {
+                    // Of what the peer's life sends, only a refusal is of an application.
+                    if let Ok(sent) = Message::parse(&octets)
+                        && sent.header().application != application::BASE
+                    {
+                        entry.meters.served((sent.header().application, sent.header().command), sent.result().ok());
+                    }
                     if let Some(link) = entry.link(side) {
                         link.send(&octets, self.settings.unsent);
                     }
@@ -387,7 +400,7 @@ impl Core {
         let is_it = |entry: &Entry| entry.host().is_some_and(|own| own.eq_ignore_ascii_case(&host));
         let known = self.peers.borrow().iter().find(|(_, entry)| is_it(entry)).map(|(id, _)| *id);
         let id = known.unwrap_or_else(|| {
-            let id = self.next_id.replace(self.next_id.get() + 1);
+            let id = self.next_id();
             let entry = Entry::new(new(), None, host.to_string(), self.now(), self.metrics.clone());
             self.peers.borrow_mut().insert(id, entry);
             id
@@ -408,9 +421,17 @@ impl Core {
         let is_it = |endpoint: &Endpoint, ip: IpAddr| endpoint.name.is_none() && endpoint.addr.ip() == ip;
         let configured = |ip: IpAddr| self.settings.peers.iter().any(|peer| is_it(&peer.endpoint, ip));
         let ip = link.remote.ip();
-        let from = accept.addresses.contains(&ip)
-            || configured(ip)
-            || link.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+        let shows = |own: &str| link.names.iter().any(|name| name.eq_ignore_ascii_case(own));
+        // Whom we ask over TLS only, nobody else becomes by an address.
+        let tls_name = self.peers.borrow().values().find_map(|entry| {
+            let tls_name = entry.endpoint.as_ref()?.tls_name.clone()?;
+            entry.host()?.eq_ignore_ascii_case(host).then_some(tls_name)
+        });
+        let from = shows(host)
+            || match tls_name {
+                Some(tls_name) => shows(&tls_name),
+                None => accept.addresses.contains(&ip) || configured(ip),
+            };
         named && from && !host.eq_ignore_ascii_case(&self.local.origin.host)
     }
 
@@ -439,25 +460,5 @@ impl Core {
             self.drive(id, Input::Broken(side), Some(link));
         }
         self.changed.notify_one();
-    }
-}
-
-/// An accepted connection's place among those that there are.
-pub(super) struct Slot(Rc<Core>);
-
-impl Slot {
-    pub(super) fn take(core: &Rc<Core>) -> Option<Slot> {
-        let taken = core.accepted.get();
-        if taken >= core.settings.connections {
-            return None;
-        }
-        core.accepted.set(taken + 1);
-        Some(Slot(core.clone()))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.accepted.set(self.0.accepted.get().saturating_sub(1));
     }
 }

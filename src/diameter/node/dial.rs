@@ -1,8 +1,9 @@
 //! Opening and accepting connections, TLS included.
 
 use super::Endpoint;
-use super::core::{Core, Slot};
-use super::link::{self, Link};
+use super::core::Core;
+use super::link::{self, Link, Whose};
+use super::places::{Door, Slot};
 use crate::sip::transport::subject_names;
 use rustls::pki_types::ServerName;
 use std::io;
@@ -33,7 +34,7 @@ impl Core {
                 let (local, remote, stream) = timeout(within, connecting).await.map_err(late)??;
                 let link = Link::new(remote, local, Arc::from([]));
                 self.connected(id, &link);
-                link::run(self, link, stream, Some(id)).await;
+                link::run(self, link, stream, Whose::Peer(id)).await;
             }
             Some(name) => {
                 let config = self.tls.client().ok_or_else(|| io::Error::other("no authority to verify it with"))?;
@@ -45,7 +46,7 @@ impl Core {
                 let (local, remote, stream) = timeout(within, connecting).await.map_err(late)??;
                 let link = Link::new(remote, local, Arc::from([name.clone()]));
                 self.connected(id, &link);
-                link::run(self, link, stream, Some(id)).await;
+                link::run(self, link, stream, Whose::Peer(id)).await;
             }
         }
         Ok(())
@@ -64,13 +65,15 @@ impl Core {
                         tracing::warn!(%remote, "too many Diameter connections");
                         continue;
                     };
-                    let (core, tls) = (self.clone(), endpoint.is_tls());
-                    spawn_local(async move {
-                        if let Err(why) = core.accepted(tls, stream, remote).await {
+                    let (core, tls, door) = (self.clone(), endpoint.is_tls(), Door::reach(&self));
+                    let number = door.number();
+                    let task = spawn_local(async move {
+                        if let Err(why) = core.accepted(tls, stream, remote, door).await {
                             tracing::debug!(%remote, %why, "Diameter connection");
                         }
                         drop(slot);
                     });
+                    self.doorstep.borrow_mut().insert(number, task.abort_handle());
                 }
                 Err(why) => {
                     tracing::debug!(%endpoint, %why, "cannot accept");
@@ -80,18 +83,18 @@ impl Core {
         }
     }
 
-    async fn accepted(self: Rc<Self>, tls: bool, stream: TcpStream, remote: SocketAddr) -> io::Result<()> {
+    async fn accepted(self: Rc<Self>, tls: bool, stream: TcpStream, remote: SocketAddr, door: Door) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?.ip();
         if !tls {
-            link::run(self, Link::new(remote, local, Arc::from([])), stream, None).await;
+            link::run(self, Link::new(remote, local, Arc::from([])), stream, Whose::Nobodys(door)).await;
             return Ok(());
         }
         let config = self.tls.server().ok_or_else(|| io::Error::other("no TLS certificate"))?;
         let handshake = TlsAcceptor::from(config).accept(stream);
         let stream = timeout(self.settings.timing.connect_within, handshake).await??;
         let names = subject_names(stream.get_ref().1.peer_certificates());
-        link::run(self, Link::new(remote, local, names), stream, None).await;
+        link::run(self, Link::new(remote, local, names), stream, Whose::Nobodys(door)).await;
         Ok(())
     }
 }

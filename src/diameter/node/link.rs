@@ -1,6 +1,7 @@
 //! One connection: messages cut out of the octets, and octets queued for a peer that may read slowly.
 
 use super::core::Core;
+use super::places::Door;
 use crate::diameter::frame_len;
 use crate::diameter::peer::Side;
 use bytes::BytesMut;
@@ -86,11 +87,22 @@ impl Link {
     }
 }
 
-/// Carries a connection to its end. `of`: the peer that it was opened to; an accepted one has to say first who it is.
-pub(super) async fn run<S: AsyncRead + AsyncWrite>(core: Rc<Core>, link: Rc<Link>, stream: S, of: Option<u64>) {
+/// Whose a connection is.
+pub(super) enum Whose {
+    /// It was opened to this peer.
+    Peer(u64),
+    /// It was accepted, and has to say first who it is.
+    Nobodys(Door),
+}
+
+/// Carries a connection to its end.
+pub(super) async fn run<S: AsyncRead + AsyncWrite>(core: Rc<Core>, link: Rc<Link>, stream: S, of: Whose) {
     let (reading, writing) = tokio::io::split(stream);
-    let side = if of.is_some() { Side::Initiator } else { Side::Responder };
-    let carried = Carried { core, link, side, peer: Cell::new(of) };
+    let (side, peer, door) = match of {
+        Whose::Peer(id) => (Side::Initiator, Some(id), None),
+        Whose::Nobodys(door) => (Side::Responder, None, Some(door)),
+    };
+    let carried = Carried { core, link, side, peer: Cell::new(peer), door: Cell::new(door) };
     let mut written = pin!(write(&carried.link, writing));
     tokio::select! {
         () = &mut written => {}
@@ -109,6 +121,7 @@ struct Carried {
     side: Side,
     /// None until it has said who it is.
     peer: Cell<Option<u64>>,
+    door: Cell<Option<Door>>,
 }
 
 impl Drop for Carried {
@@ -155,7 +168,10 @@ impl Carried {
             match self.peer.get() {
                 Some(peer) => self.core.received(peer, self.side, &self.link, octets),
                 None => match self.core.greeted(&self.link, &octets) {
-                    Some(id) => self.peer.set(Some(id)),
+                    Some(id) => {
+                        self.peer.set(Some(id));
+                        self.door.take();
+                    }
                     None => return false,
                 },
             }

@@ -6,7 +6,7 @@
 //! 3. [`Prepared::start`] starts the thread; [`Node::stop`] says goodbye to the peers and ends it.
 //!
 //! A request goes to the first peer of the list that is up and speaks its application ([`route`]); where one fails, to the
-//! next, with the T flag (RFC 6733 §5.5.4).
+//! next, with the T flag if there was no answer (RFC 6733 §5.5.4).
 
 mod address;
 mod core;
@@ -15,6 +15,7 @@ mod duplicates;
 mod entry;
 mod link;
 mod meters;
+mod places;
 mod route;
 mod sending;
 mod serving;

@@ -6,12 +6,13 @@ use super::entry::Entry;
 use super::route::{self, Candidate, Choice};
 use super::waiting::{Pending, Sending};
 use crate::diameter::Message;
-use crate::diameter::dictionary::ORIGIN_HOST;
+use crate::diameter::dictionary::{ORIGIN_HOST, REDIRECT_HOST};
 use crate::diameter::exchange::{Destination, Failure, Reply};
 use crate::diameter::fault::{ResultCode, base};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Core {
@@ -26,6 +27,7 @@ impl Core {
         if pending.is_given_up() {
             return;
         }
+        pending.unanswered |= matches!(otherwise, Err(Failure::Lost | Failure::Timeout));
         let mut peers = self.peers.borrow_mut();
         loop {
             let id = match self.choose(&peers, &pending, None) {
@@ -127,18 +129,43 @@ impl Core {
             let from = message.identity(&ORIGIN_HOST).unwrap_or_default();
             return tracing::debug!(from, command = header.command, "Diameter answer to nothing that waits");
         }
-        let Some(pending) = entry.take(header.hop_by_hop) else { return };
+        let Some(mut pending) = entry.take(header.hop_by_hop) else { return };
         let result = message.result().ok();
         entry.meters.answered(pending.command, result, now.saturating_sub(pending.sent));
+        let again = elsewhere(result) || self.redirected(&peers, &mut pending, &message);
         drop(peers);
         let reply = Reply::new(octets).ok_or(Failure::Garbled);
-        if elsewhere(result) {
+        if again {
             self.send(pending, reply);
         } else {
             pending.settle(reply);
         }
         self.changed.notify_one();
     }
+
+    /// A redirect agent names those who have the answer, in TS 29.228 an SLF the HSS of a user (RFC 6733 §6.12): the first
+    /// of them that is a peer of ours is asked.
+    fn redirected(&self, peers: &BTreeMap<u64, Entry>, pending: &mut Pending, answer: &Message<'_>) -> bool {
+        if answer.result() != Ok(base::REDIRECT_INDICATION) {
+            return false;
+        }
+        let before = pending.to.host.take();
+        for uri in answer.avps().all(&REDIRECT_HOST).filter_map(|avp| avp.text().ok()) {
+            pending.to.host = host_of(uri).map(Arc::from);
+            if pending.to.host.is_some() && matches!(self.choose(peers, pending, None), Choice::Peer(_)) {
+                return true;
+            }
+        }
+        pending.to.host = before;
+        false
+    }
+}
+
+/// Of a DiameterURI, `aaa://hss.home1.net:3868;transport=tcp` (RFC 6733 §4.3.1).
+fn host_of(uri: &str) -> Option<&str> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let is_one = scheme.eq_ignore_ascii_case("aaa") || scheme.eq_ignore_ascii_case("aaas");
+    rest.split([':', ';']).next().filter(|host| is_one && !host.is_empty())
 }
 
 /// Whether another peer may do better (RFC 6733 §7.1.3).

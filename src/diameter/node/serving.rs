@@ -1,14 +1,12 @@
-//! Requests of peers: whom they are for, whether they came before, who answers them, and that one of them that takes
-//! long holds up no other.
+//! Requests of peers: whether they came before, who answers them, and that one of them that takes long holds up no other.
 
 use super::core::Core;
 use super::duplicates::{Found, Key};
 use super::link::Link;
 use super::waiting::identify;
 use crate::answer::Answer;
-use crate::diameter::dictionary::{DESTINATION_HOST, DESTINATION_REALM};
 use crate::diameter::exchange::{Request, Serve};
-use crate::diameter::fault::{ResultCode, base};
+use crate::diameter::fault::base;
 use crate::diameter::{Header, Message, TooLong, Writer, answer_to};
 use std::rc::Rc;
 use tokio::task::spawn_local;
@@ -26,7 +24,7 @@ struct Served {
 }
 
 impl Core {
-    /// `octets`: a request, checked, of an application that is served.
+    /// `octets`: a request, checked, of an application that is served, and for this node.
     pub(super) fn serve(self: &Rc<Self>, peer: u64, link: &Rc<Link>, octets: Vec<u8>) {
         let Ok(request) = Message::parse(&octets) else { return };
         let (header, key) = (*request.header(), Key::of(&request));
@@ -35,9 +33,9 @@ impl Core {
         else {
             return;
         };
-        let refused = self.misdirected(&request).or((serving >= self.settings.max_serving).then_some(base::TOO_BUSY));
-        if let Some(code) = refused {
-            return self.reply(peer, link, &header, answer_to(&request, code, &self.local.origin).finish());
+        if serving >= self.settings.max_serving {
+            let busy = answer_to(&request, base::TOO_BUSY, &self.local.origin);
+            return self.reply(peer, link, &header, busy.finish());
         }
         if let Some(key) = &key {
             let asker = (peer, header.hop_by_hop);
@@ -55,21 +53,6 @@ impl Core {
         match self.applications.clone().serve(Request { octets, peer: host }) {
             Answer::Now(Some(answer)) => served.finish(answer),
             later => drop(spawn_local(async move { served.finish(later.await) })),
-        }
-    }
-
-    /// It is for another host or another realm, and we are no relay.
-    fn misdirected(&self, request: &Message<'_>) -> Option<ResultCode> {
-        let origin = &self.local.origin;
-        let other = |def, own: &str| {
-            request.avps().text(def).ok().flatten().is_some_and(|named| !named.eq_ignore_ascii_case(own))
-        };
-        if other(&DESTINATION_REALM, &origin.realm) {
-            Some(base::REALM_NOT_SERVED)
-        } else if other(&DESTINATION_HOST, &origin.host) {
-            Some(base::UNABLE_TO_DELIVER)
-        } else {
-            None
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::diameter::dictionary::application::{CX, SH};
-use crate::diameter::dictionary::{DESTINATION_HOST, DESTINATION_REALM, USER_NAME, command};
+use crate::diameter::dictionary::{DESTINATION_HOST, DESTINATION_REALM, REDIRECT_HOST, USER_NAME, command};
 use crate::diameter::exchange::Request;
 use crate::diameter::fault::{ResultCode, base};
 use crate::diameter::message::{ERROR, REQUEST, RETRANSMITTED};
@@ -369,6 +369,64 @@ fn a_peer_that_is_busy_or_cannot_deliver_leads_to_the_next() {
 }
 
 #[test]
+fn after_a_refusal_there_is_no_t_flag_since_nobody_has_acted() {
+    let ((one, first), (two, second), (three, third)) = (Raw::listening(), Raw::listening(), Raw::listening());
+    let greeted = std::thread::spawn(move || {
+        [(&one, "one.home1.net"), (&two, "two.home1.net"), (&three, "three.home1.net")]
+            .map(|(listener, host)| Raw::accept(listener, host))
+    });
+    let client = client(&[&first, &second, &third]);
+    let [mut one, mut two, mut three] = greeted.join().unwrap();
+    for code in [base::UNABLE_TO_DELIVER, base::TOO_BUSY, base::REDIRECT_INDICATION] {
+        let sent = client.exchange().send(Destination::any(CX), mar("alice"));
+        let before = one.read().unwrap();
+        let mut refusal = answer_to(&Message::parse(&before).unwrap(), code, &origin("one.home1.net"));
+        refusal.text(&REDIRECT_HOST, "aaa://two.home1.net");
+        one.write(refusal);
+        let after = two.read().unwrap();
+        let (before, then) = (*Message::parse(&before).unwrap().header(), *Message::parse(&after).unwrap().header());
+        assert_eq!((before.end_to_end, before.flags), (then.end_to_end, then.flags), "{code}");
+        two.answer(&after);
+        assert!(sent.wait().is_ok());
+    }
+    // Where one has not answered, a refusal by the next does not take the flag away.
+    let sent = client.exchange().send(Destination::any(CX), mar("alice"));
+    one.read().unwrap();
+    drop(one);
+    let octets = two.read().unwrap();
+    two.write(answer_to(&Message::parse(&octets).unwrap(), base::TOO_BUSY, &origin("two.home1.net")));
+    let octets = three.read().unwrap();
+    assert_ne!(Message::parse(&octets).unwrap().header().flags & RETRANSMITTED, 0);
+    three.answer(&octets);
+    assert!(sent.wait().is_ok());
+}
+
+#[test]
+fn one_that_redirects_leads_to_whom_it_names() {
+    let (listener, agent) = Raw::listening();
+    let greeted = std::thread::spawn(move || Raw::accept(&listener, "slf.home1.net"));
+    let ((first, echo), (second, _)) = (server("hss1.home1.net"), server("hss2.home1.net"));
+    let client = client(&[&agent, &first.listening()[0], &second.listening()[0]]);
+    let mut agent = greeted.join().unwrap();
+    let asked = |agent: &mut Raw, uris: &[&str]| {
+        let exchange = client.exchange();
+        let sent = std::thread::spawn(move || exchange.send(Destination::any(CX), mar("alice")).wait());
+        let octets = agent.read().unwrap();
+        let request = Message::parse(&octets).unwrap();
+        let mut answer = answer_to(&request, base::REDIRECT_INDICATION, &origin("slf.home1.net"));
+        uris.iter().for_each(|uri| _ = answer.text(&REDIRECT_HOST, uri));
+        agent.write(answer);
+        sent.join().unwrap().map(|reply| said(&reply))
+    };
+    let there = asked(&mut agent, &["aaa://gone.home1.net", "aaa://HSS2.home1.net:3868;transport=tcp"]);
+    assert_eq!(there, Ok("hss2.home1.net 2001 alice".into()));
+    for uris in [&["aaa://gone.home1.net"][..], &["aaa://slf.home1.net"], &["hss2.home1.net", "aaa://;x"], &[]] {
+        assert_eq!(asked(&mut agent, uris), Ok("slf.home1.net 3006 -".into()), "{uris:?}");
+    }
+    assert_eq!(echo.served.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn one_that_has_connected_is_asked_by_its_name() {
     let (server, _) = server("hss.home1.net");
     let echo = Echo::new("scscf.home1.net");
@@ -562,6 +620,22 @@ fn who_may_connect_is_configured() {
 }
 
 #[test]
+fn those_who_connect_and_say_nothing_keep_nobody_out() {
+    let echo = Echo::new("hss.home1.net");
+    let server = server_with(Settings { connections: 3, ..quick("hss.home1.net") }, &echo);
+    let at = &server.listening()[0];
+    let mut first = Raw::greet(at, "one.home1.net");
+    let mut silent: Vec<_> = (0..8).map(|_| Raw::of(TcpStream::connect(at.addr).unwrap())).collect();
+    let mut second = Raw::greet(at, "two.home1.net");
+    assert_eq!(silent[0].read(), None, "it made way");
+    // Who has said who he is stays.
+    for (raw, name) in [(&mut first, "one.home1.net"), (&mut second, "two.home1.net")] {
+        raw.write(base_request(command::DEVICE_WATCHDOG, name));
+        assert_eq!(raw.result(), 2001, "{name}");
+    }
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_given_up() {
     let (listener, first) = Raw::listening();
     let greeted = std::thread::spawn(move || Raw::accept(&listener, "raw.home1.net"));
@@ -699,6 +773,31 @@ fn over_tls_a_peer_is_who_its_certificate_says() {
     };
     assert!(matches!(none("tls:127.0.0.1:0", &[]), Some(NodeError::NoCertificate(_))));
     assert!(matches!(none("", &[&at("hss.home1.net")]), Some(NodeError::NoAuthority(_))));
+}
+
+#[test]
+fn whom_we_ask_over_tls_nobody_becomes_by_his_address() {
+    let authority = Authority::new();
+    let (_listener, away) = Raw::listening();
+    let away = Endpoint { tls_name: Some("diameter.home1.net".into()), ..away };
+    let mut settings = to_peers(&[&away], quick("scscf.home1.net"));
+    settings.peers[0].host = Some("hss.home1.net".into());
+    settings.listen = vec!["tcp:127.0.0.1:0".parse().unwrap(), "tls:127.0.0.1:0".parse().unwrap()];
+    let node = Prepared::new(settings, authority.tls("scscf.home1.net"), Arc::default()).unwrap().start().unwrap();
+    let (plain, secured) = (node.listening()[0].clone(), node.listening()[1].clone());
+    let mut raw = Raw::of(TcpStream::connect(plain.addr).unwrap());
+    raw.write(cer("HSS.home1.net"));
+    assert_eq!(raw.result(), 3010);
+    Raw::greet(&plain, "as.home1.net");
+    // By its certificate it may come itself.
+    let echo = Echo::new("hss.home1.net");
+    let at = Endpoint { tls_name: Some("scscf.home1.net".into()), ..secured };
+    let settings = to_peers(&[&at], quick("hss.home1.net"));
+    let mut hss = Prepared::new(settings, authority.tls("diameter.home1.net"), Arc::default()).unwrap();
+    hss.serve(echo);
+    let _hss = hss.start().unwrap();
+    until(|| node.peers()[0].standing == "up");
+    assert_eq!(ask(&node, Destination::any(CX), "alice"), Ok("hss.home1.net 2001 alice".into()));
 }
 
 #[test]

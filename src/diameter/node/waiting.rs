@@ -40,6 +40,9 @@ pub(super) struct Pending {
     pub(super) end_to_end: u32,
     /// Peers that have had it.
     pub(super) tried: Vec<u64>,
+    /// One of them may have acted on it, and was not heard of: from then on it has the T flag, which it must not have after
+    /// nothing but refusals (RFC 6733 §3).
+    pub(super) unanswered: bool,
     /// Of the try that is on.
     pub(super) command: (u32, u32),
     pub(super) sent: Duration,
@@ -57,6 +60,7 @@ impl Pending {
             _place: sending.place,
             end_to_end,
             tried: Vec::new(),
+            unanswered: false,
             command: (0, 0),
             sent: now,
             try_until: until,
@@ -78,7 +82,7 @@ impl Pending {
         writer.text(&dictionary::DESTINATION_REALM, self.to.realm.as_deref().unwrap_or(realm));
         let mut octets = writer.finish()?;
         identify(&mut octets, hop_by_hop, self.end_to_end);
-        if let (false, Some(flags)) = (self.tried.is_empty(), octets.get_mut(4)) {
+        if let (true, Some(flags)) = (self.unanswered, octets.get_mut(4)) {
             *flags |= message::RETRANSMITTED;
         }
         let number = |at: usize| octets.get(at..at + 4).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes);

@@ -7,7 +7,7 @@ use crate::diameter::dictionary::{
 };
 use crate::diameter::fault::base;
 use crate::diameter::message::{self, REQUEST};
-use crate::diameter::{Fault, Header, Message, Origin, ResultCode, Writer, answer_to};
+use crate::diameter::{Def, Fault, Header, Message, Origin, ResultCode, Writer, answer_to};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -114,6 +114,16 @@ pub struct Capabilities {
     pub applications: Vec<u32>,
 }
 
+/// Longest name of a host or a realm, which are names of the DNS.
+const MAX_NAME: usize = 255;
+
+/// It is written to logs, metrics and terminals.
+fn name<'a>(message: &Message<'a>, def: &Def) -> Result<&'a str, Fault> {
+    let name = message.identity(def)?;
+    let is_name = name.len() <= MAX_NAME && name.bytes().all(|octet| octet.is_ascii_graphic());
+    if is_name { Ok(name) } else { Err(message.avps().require(def)?.bad_value()) }
+}
+
 impl Capabilities {
     /// Of a CER or CEA. Host-IP-Address, Vendor-Id and Product-Name are not insisted on: nothing hangs on them.
     pub fn of(message: &Message<'_>) -> Result<Self, Fault> {
@@ -124,8 +134,8 @@ impl Capabilities {
         applications.sort_unstable();
         applications.dedup();
         Ok(Capabilities {
-            host: message.identity(&ORIGIN_HOST)?.into(),
-            realm: message.identity(&ORIGIN_REALM)?.into(),
+            host: name(message, &ORIGIN_HOST)?.into(),
+            realm: name(message, &ORIGIN_REALM)?.into(),
             product: message.avps().text(&PRODUCT_NAME)?.map(str::to_owned),
             state_id: message.avps().number(&ORIGIN_STATE_ID)?,
             applications,

@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::diameter::dictionary::application::{CX, RELAY, SH};
-use crate::diameter::dictionary::{FAILED_AVP, HOST_IP_ADDRESS, ORIGIN_HOST, ORIGIN_STATE_ID, USER_NAME};
+use crate::diameter::dictionary::{
+    DESTINATION_HOST, DESTINATION_REALM, FAILED_AVP, HOST_IP_ADDRESS, INBAND_SECURITY_ID, ORIGIN_HOST, ORIGIN_REALM,
+    ORIGIN_STATE_ID, SESSION_ID, USER_NAME,
+};
 use crate::diameter::message::{ERROR, REQUEST};
-use crate::diameter::{Header, Origin, Writer, request};
+use crate::diameter::{Def, Header, Origin, Writer};
 use proptest::prelude::*;
 
 const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -102,7 +105,10 @@ fn cea_of(host: &str, applications: &[u32], code: ResultCode) -> Vec<u8> {
 
 fn plain(flags: u8, application: u32, command: u32) -> Writer {
     let mut writer = Writer::new(Header { flags, application, command, hop_by_hop: 5, end_to_end: 6 });
-    writer.text(&ORIGIN_HOST, "a.home1.net").text(&crate::diameter::dictionary::ORIGIN_REALM, "home1.net");
+    if application != 0 {
+        writer.text(&SESSION_ID, "a.home1.net;1;1");
+    }
+    writer.text(&ORIGIN_HOST, "a.home1.net").text(&ORIGIN_REALM, "home1.net");
     writer
 }
 
@@ -229,9 +235,20 @@ fn a_cer_that_does_not_fit_is_told_why_and_closed() {
         (cer_of("a.home1.net", &[SH]), "reject CEA 5010"),
         (cer_of("a.home1.net", &[]), "reject CEA 5010"),
         (nameless.finish().unwrap(), "reject CEA 5005"),
+        (cer_of("a home1.net", &[CX]), "reject CEA 5004"),
+        (cer_of("a\n.home1.net", &[CX]), "reject CEA 5004"),
+        (cer_of(&"a".repeat(256), &[CX]), "reject CEA 5004"),
     ] {
         assert_eq!(accepting().cer(&octets), [answer]);
     }
+    // Who wants TLS after CER and CEA gets none; who would do without it may.
+    let secured = |ids: &[u32]| {
+        let mut cer = local("a.home1.net", &[CX]).cer(1, LOCAL);
+        ids.iter().for_each(|id| _ = cer.number(&INBAND_SECURITY_ID, *id));
+        cer.finish().unwrap()
+    };
+    assert_eq!(accepting().cer(&secured(&[1])), ["reject CEA 5017"]);
+    assert_eq!(accepting().cer(&secured(&[1, 0])), ["accept", "Responder CEA 2001", "up"]);
     let mut bench = accepting();
     bench.peer.host = Some("hss.home1.net".into());
     assert_eq!(bench.cer(&cer_of("a.home1.net", &[CX])), ["reject CEA 3010"]);
@@ -322,13 +339,7 @@ fn any_message_is_a_sign_of_life() {
     for _ in 0..10 {
         bench.now += Duration::from_secs(20);
         assert_eq!(bench.put(Input::Time), [""; 0]);
-        assert_eq!(
-            bench.from(
-                Side::Initiator,
-                &request(CX, 304, "a;1;1", &Origin { host: "a".into(), realm: "r".into() }).finish().unwrap()
-            ),
-            ["request"]
-        );
+        assert_eq!(bench.from(Side::Initiator, &plain(REQUEST, CX, 304).finish().unwrap()), ["request"]);
     }
     assert_eq!(bench.wait(), ["Initiator DWR"]);
     assert_eq!(bench.from(Side::Initiator, &dwa()), [""; 0]);
@@ -362,10 +373,10 @@ fn after_a_failure_three_watchdogs_in_order_are_needed() {
     let mut bench = reopened();
     assert_eq!(bench.wait(), [""; 0]);
     assert_eq!(bench.wait(), ["close Initiator", "down"]);
-    // One that comes late begins anew.
+    // One that comes late begins anew, and counts for nothing itself.
     let mut bench = reopened();
     assert_eq!(bench.wait(), [""; 0]);
-    for _ in 0..2 {
+    for _ in 0..3 {
         assert_eq!(bench.from(Side::Initiator, &dwa()), [""; 0]);
         assert_eq!(bench.wait(), ["Initiator DWR"]);
     }
@@ -453,6 +464,33 @@ fn what_cannot_be_served_is_answered_here() {
     let at = short.len() - 5;
     short[at] = 99;
     assert_eq!(answered(&short), (5014, false, Some(1)));
+    // What it is and whom it is for comes before what is in it.
+    let mut bad = with(9999, 0x40, &[0; 4]);
+    bad[5..8].copy_from_slice(&[0, 3, 231]);
+    assert_eq!(answered(&bad), (3001, true, None));
+    let to = |def: &Def, text: &str| {
+        let mut writer =
+            Writer::new(Header { flags: REQUEST, application: CX, command: 303, hop_by_hop: 1, end_to_end: 1 });
+        writer.text(def, text).octets(&Def { code: 9999, ..USER_NAME }, b"");
+        writer.finish().unwrap()
+    };
+    assert_eq!(answered(&to(&DESTINATION_REALM, "home2.net")), (3003, true, None));
+    assert_eq!(answered(&to(&DESTINATION_HOST, "c.home1.net")), (3002, true, None));
+    assert_eq!(answered(&to(&DESTINATION_HOST, "B.HOME1.net")), (5001, false, Some(9999)));
+    // What every request has is missed in this one.
+    for (application, code, def) in [
+        (CX, 303, &SESSION_ID),
+        (CX, 303, &ORIGIN_HOST),
+        (CX, 303, &ORIGIN_REALM),
+        (0, command::DEVICE_WATCHDOG, &ORIGIN_HOST),
+        (0, command::DISCONNECT_PEER, &ORIGIN_REALM),
+    ] {
+        let whole = plain(REQUEST, application, code).finish().unwrap();
+        let whole = Message::parse(&whole).unwrap();
+        let mut without = Writer::new(*whole.header());
+        whole.avps().filter(|avp| !avp.is(def)).for_each(|avp| _ = without.copy(&avp));
+        assert_eq!(answered(&without.finish().unwrap()), (5005, false, Some(def.code)));
+    }
     assert_eq!(bench.from(Side::Responder, &plain(REQUEST, CX, 303).finish().unwrap()), ["request"]);
 }
 

@@ -11,7 +11,7 @@ enum Health {
     Suspect,
     /// The connection broke or was given up.
     Down,
-    /// Connected again after a failure, with so many watchdogs answered; −1: one was not.
+    /// Connected again after a failure, with so many watchdogs answered; −1: one was not, and its late answer is none.
     Reopen(i8),
 }
 
@@ -78,7 +78,7 @@ impl Watchdog {
                 self.set(now);
             }
             Health::Reopen(answered) if awaited => {
-                let answered = answered.max(0) + 1;
+                let answered = answered + 1;
                 self.health = if answered >= PROBATION { Health::Okay } else { Health::Reopen(answered) };
             }
             Health::Reopen(_) | Health::Down => {}
