@@ -258,13 +258,14 @@ impl EmbeddedHss {
         record: Arc<Record>,
         scheme: AuthScheme,
         resync: Option<(Rand, Auts)>,
+        foreign: bool,
         now: Now,
     ) -> Answer<'a, Result<AuthItem, HssError>> {
         match (&record.subscriber.credentials, scheme) {
             (Credentials::Aka(keys), AuthScheme::DigestAka | AuthScheme::Unknown) => {
                 if let Some(resync) = resync {
                     // Of a shared store the RAND may be another node's; that it is this user's, the S-CSCF knows.
-                    let foreign = self.shared;
+                    let foreign = foreign || self.shared;
                     let resync = |at| record.auc().resync(keys, resync, at, now.mono, foreign);
                     if let Err(error) = self.issuer.moment(now).and_then(resync) {
                         return Answer::now(Err(error));
@@ -405,7 +406,7 @@ impl Hss for EmbeddedHss {
     ) -> Answer<'a, Result<AuthItem, HssError>> {
         self.directory.tell(now);
         let sought = Sought::Both(impi.clone(), impu.clone());
-        self.look_up(sought, true, move |record| self.authenticate(record, scheme, resync, now))
+        self.look_up(sought, true, move |record| self.authenticate(record, scheme, resync, false, now))
     }
 
     fn server_assignment<'a>(

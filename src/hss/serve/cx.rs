@@ -7,12 +7,12 @@ use crate::diameter::cx::{
     AuthItem, Authorization, Capabilities, Features, Given, Lia, Lir, Maa, Mar, Saa, Sar, Scheme, ServerAssignment,
     SipDigest, Uaa, Uar,
 };
-use crate::diameter::dictionary::TGPP;
+use crate::diameter::dictionary::{PUBLIC_IDENTITY, TGPP, USER_NAME};
 use crate::diameter::fault::{base, tgpp};
-use crate::diameter::{Message, ResultCode, Writer};
+use crate::diameter::{Fault, Message, ResultCode, Writer};
 use crate::hss::embedded::Registration;
 use crate::hss::embedded::foreign::{Change, Entry};
-use crate::hss::{self, AuthScheme, Hss, RegState};
+use crate::hss::{self, AuthScheme, RegState};
 use crate::identity::{Impi, Impu};
 
 /// Vectors given at a time.
@@ -71,7 +71,8 @@ impl HssServer {
     pub(super) async fn authorize(&self, uar: &Uar<'_>) -> Result<Found<'_>, Refusal> {
         let entry = self.hss.entry(Some(uar.impi), Some(uar.impu), self.clock.now()).await?;
         let subscriber = entry.subscriber();
-        if uar.kind != Authorization::Deregistration && !self.settings.may_visit(subscriber, uar.visited_network) {
+        let roams = uar.kind != Authorization::Deregistration && !uar.emergency;
+        if roams && !self.settings.may_visit(subscriber, uar.visited_network) {
             return Err(tgpp::ROAMING_NOT_ALLOWED.into());
         }
         let capabilities = || self.settings.capabilities(subscriber);
@@ -142,7 +143,7 @@ impl HssServer {
         let mut resync = mar.resync;
         let mut items = Vec::new();
         for number in 1..=mar.items.clamp(1, VECTORS) {
-            let asked = self.hss.multimedia_auth(&impi, &impu, scheme, resync.take(), self.clock.now());
+            let asked = self.hss.authentication(&impi, &impu, scheme, resync.take(), self.clock.now());
             let given = match asked.await {
                 Ok(hss::AuthItem::Aka(vector)) => Given::Aka(vector),
                 Ok(hss::AuthItem::Digest { password }) => {
@@ -171,6 +172,7 @@ impl HssServer {
     pub(super) async fn server_assignment(&self, message: &Message<'_>) -> Answered {
         let features = Self::features(message)?;
         let sar = Sar::read(message.avps())?;
+        has_identities(message, &sar)?;
         let (host, realm) = origin_of(message)?;
         let now = self.clock.now();
         let entry = self.hss.entry(sar.impi, sar.impus.first().copied(), now).await?;
@@ -201,6 +203,21 @@ impl HssServer {
         .write(&mut writer);
         Ok(writer)
     }
+}
+
+/// Who registers is named by both identities; several public ones, or none, only where a registration ends (TS 29.228
+/// §6.1.2.1).
+fn has_identities(message: &Message<'_>, sar: &Sar<'_>) -> Result<(), Fault> {
+    use ServerAssignment::{ReRegistration, Registration};
+    if matches!(sar.kind, Registration | ReRegistration) && sar.impi.is_none() {
+        return Err(USER_NAME.missing());
+    }
+    if sar.kind.is_deregistration() {
+        return Ok(());
+    }
+    let mut named = message.avps().all(&PUBLIC_IDENTITY);
+    named.next().ok_or_else(|| PUBLIC_IDENTITY.missing())?;
+    named.next().map_or(Ok(()), |second| Err(second.too_many()))
 }
 
 /// The identities as they are provisioned, whatever their spelling in the request.
