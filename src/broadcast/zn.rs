@@ -46,7 +46,8 @@ impl Zn {
         let mut question = request(application::ZN, command::BOOTSTRAPPING_INFO, &session, &self.origin);
         let (btid, naf) = (btid.clone(), naf.clone());
         // Ks_int_NAF is on the card, which the broadcast server's keys do not go to.
-        let asked = InfoRequest { btid, naf, services: vec![MBMS.into()], gba_u_aware: false };
+        let services = vec![MBMS.into()];
+        let asked = InfoRequest { btid, naf, services, gba_u_aware: false, without_identity: false };
         asked.write(&mut question);
         tracing::trace!(target: "ladder", from = "BSM", to = "BSF", what = "BIR (Zn)");
         let reply = self.exchange.send(self.to.clone(), question).await.map_err(no_answer)?;

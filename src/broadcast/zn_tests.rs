@@ -113,8 +113,13 @@ fn many_who_wait_for_one_key_ask_once() {
 
 fn info() -> (InfoRequest, InfoAnswer) {
     let bed = Bed::new();
-    let asked =
-        InfoRequest { btid: bed.boot.btid.clone(), naf: bed.naf.clone(), services: Vec::new(), gba_u_aware: false };
+    let asked = InfoRequest {
+        btid: bed.boot.btid.clone(),
+        naf: bed.naf.clone(),
+        services: Vec::new(),
+        gba_u_aware: false,
+        without_identity: false,
+    };
     let me_key = bed.boot.ks_naf(&bed.naf);
     let expires = Some(u64::MAX);
     (asked, InfoAnswer { user: None, me_key, uicc_key: None, expires, created: None, settings: None })
