@@ -80,7 +80,11 @@ fn refusal(code: ResultCode) -> RetrieveError {
         tgpp::TRANSACTION_IDENTIFIER_INVALID => "unknown-btid".to_owned(),
         tgpp::NOT_AUTHORIZED => "naf-not-allowed".to_owned(),
         tgpp::IDENTITY_UNKNOWN => "user-unknown".to_owned(),
-        base::UNABLE_TO_DELIVER | base::REALM_NOT_SERVED | base::TOO_BUSY | base::UNABLE_TO_COMPLY => {
+        base::UNABLE_TO_DELIVER
+        | base::REALM_NOT_SERVED
+        | base::TOO_BUSY
+        | base::UNABLE_TO_COMPLY
+        | ResultCode::Base(4000..5000) => {
             tracing::warn!(%code, "the BSF cannot answer on Zn now");
             return RetrieveError::Unreachable;
         }

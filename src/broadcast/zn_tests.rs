@@ -148,3 +148,11 @@ fn what_a_foreign_bsf_may_answer() {
     assert_eq!(cause(&|info| info.expires = None), refused("no-expiry"));
     assert_eq!(cause(&|info| info.expires = Some(1)), refused("expired"));
 }
+
+#[test]
+fn a_bsf_that_cannot_answer_now_has_refused_nothing() {
+    for code in [base::TOO_BUSY, base::UNABLE_TO_COMPLY, ResultCode::Base(4002)] {
+        assert_eq!(refusal(code), RetrieveError::Unreachable);
+    }
+    assert_eq!(refusal(base::AUTHORIZATION_REJECTED), RetrieveError::Refused("bsf-said-5003".into()));
+}
