@@ -77,14 +77,17 @@ impl HssServer {
         }
         let capabilities = || self.settings.capabilities(subscriber);
         let found = |code, server, capabilities| Ok(Found { code, server, capabilities });
-        match (uar.kind, self.server_name(&entry.registration())) {
+        let registration = entry.registration();
+        match (uar.kind, self.server_name(&registration)) {
             (Authorization::RegistrationAndCapabilities, _) => {
                 self.may_be_reassigned(&entry);
                 found(base::SUCCESS, None, capabilities())
             }
             (Authorization::Registration, None) => found(tgpp::FIRST_REGISTRATION, None, capabilities()),
             (Authorization::Registration, server) => found(tgpp::SUBSEQUENT_REGISTRATION, server, None),
-            (Authorization::Deregistration, None) => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
+            (Authorization::Deregistration, server) if server.is_none() || is_challenged(&registration) => {
+                Err(tgpp::IDENTITY_NOT_REGISTERED.into())
+            }
             (Authorization::Deregistration, server) => found(base::SUCCESS, server, None),
         }
     }
@@ -110,19 +113,20 @@ impl HssServer {
     pub(super) async fn locate(&self, lir: &Lir<'_>) -> Result<Found<'_>, Refusal> {
         let entry = self.hss.entry(None, Some(lir.impu), self.clock.now()).await?;
         let subscriber = entry.subscriber();
-        let server = self.server_name(&entry.registration());
+        let registration = entry.registration();
+        let server = self.server_name(&registration);
+        let unregistered = lir.originating || self.settings.serves_unregistered(subscriber);
         let other = lir.kind == Some(Authorization::RegistrationAndCapabilities);
         let capabilities = || self.settings.capabilities(subscriber);
         let found = |code, server, capabilities| Ok(Found { code, server, capabilities });
         match server {
+            Some(_) if is_challenged(&registration) && !unregistered => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
             Some(server) if !other => found(base::SUCCESS, Some(server), None),
             Some(_) => {
                 self.may_be_reassigned(&entry);
                 found(base::SUCCESS, None, capabilities())
             }
-            None if lir.originating || self.settings.serves_unregistered(subscriber) => {
-                found(tgpp::UNREGISTERED_SERVICE, None, capabilities())
-            }
+            None if unregistered => found(tgpp::UNREGISTERED_SERVICE, None, capabilities()),
             None => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
         }
     }
@@ -203,6 +207,11 @@ impl HssServer {
         .write(&mut writer);
         Ok(writer)
     }
+}
+
+/// An S-CSCF authenticates the user, and does not serve him: that somebody tries to be him is no registration.
+fn is_challenged(registration: &Registration) -> bool {
+    registration.serving.as_ref().is_some_and(|serving| serving.authenticating)
 }
 
 /// Who registers is named by both identities; several public ones, or none, only where a registration ends (TS 29.228

@@ -105,6 +105,9 @@ fn a_user_registers_goes_on_and_ends() {
     assert_eq!(lir(&bed, IMPU, false).0, tgpp::IDENTITY_NOT_REGISTERED);
     mar(&bed, &aka(A), |_| ()).unwrap();
     assert_eq!(register(&bed, Authorization::Registration).1.as_deref(), Some(A), "while he is authenticated");
+    assert_eq!(register(&bed, Authorization::Deregistration).0, tgpp::IDENTITY_NOT_REGISTERED);
+    assert_eq!(lir(&bed, IMPU, false).0, tgpp::IDENTITY_NOT_REGISTERED, "he is not there yet");
+    assert_eq!(lir(&bed, IMPU, true).1.as_deref(), Some(A));
     assert_eq!(sar(&bed, A, Kind::Registration), base::SUCCESS);
     assert_eq!(state(&bed), RegState::Registered);
     let (code, server, capabilities) = register(&bed, Authorization::Registration);
