@@ -293,3 +293,21 @@ fn who_is_away_is_told_later_what_is_so_then() {
     assert_eq!(told(&bed).0, "as2");
     assert_eq!(read(bed.sent_again()).0, "as2");
 }
+
+#[test]
+fn who_was_away_is_told_though_others_change_all_the_time() {
+    let bed = Bed::new();
+    assert!(snr(&bed, "as1", &subscription(&[Data::UserState], &[])).is_ok());
+    bed.away.store(true, Ordering::SeqCst);
+    register(&bed, Assignment::Registration);
+    told(&bed);
+    bed.away.store(false, Ordering::SeqCst);
+    let (impi, impu) = (Impi::from("v@home1.net"), Impu::from("sip:v@home1.net"));
+    let again =
+        [Assignment::Registration, Assignment::UserDeregistration].into_iter().cycle().take(100).find_map(|kind| {
+            bed.hss.server_assignment(&impi, &impu, kind, bed.clock.now()).wait().unwrap();
+            bed.hands.advance(Duration::from_secs(1));
+            bed.sent_within(Duration::from_millis(50))
+        });
+    assert_eq!(read(again.unwrap()).0, "as1");
+}
