@@ -46,7 +46,8 @@ impl Zn {
         let mut question = request(application::ZN, command::BOOTSTRAPPING_INFO, &session, &self.origin);
         let (btid, naf) = (btid.clone(), naf.clone());
         // Ks_int_NAF is on the card, which the broadcast server's keys do not go to.
-        let asked = InfoRequest { btid, naf, services: vec![MBMS.into()], gba_u_aware: false };
+        let services = vec![MBMS.into()];
+        let asked = InfoRequest { btid, naf, services, gba_u_aware: false, without_identity: false };
         asked.write(&mut question);
         tracing::trace!(target: "ladder", from = "BSM", to = "BSF", what = "BIR (Zn)");
         let reply = self.exchange.send(self.to.clone(), question).await.map_err(no_answer)?;
@@ -79,7 +80,11 @@ fn refusal(code: ResultCode) -> RetrieveError {
         tgpp::TRANSACTION_IDENTIFIER_INVALID => "unknown-btid".to_owned(),
         tgpp::NOT_AUTHORIZED => "naf-not-allowed".to_owned(),
         tgpp::IDENTITY_UNKNOWN => "user-unknown".to_owned(),
-        base::UNABLE_TO_DELIVER | base::REALM_NOT_SERVED | base::TOO_BUSY | base::UNABLE_TO_COMPLY => {
+        base::UNABLE_TO_DELIVER
+        | base::REALM_NOT_SERVED
+        | base::TOO_BUSY
+        | base::UNABLE_TO_COMPLY
+        | ResultCode::Base(4000..5000) => {
             tracing::warn!(%code, "the BSF cannot answer on Zn now");
             return RetrieveError::Unreachable;
         }

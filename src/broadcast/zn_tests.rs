@@ -113,8 +113,13 @@ fn many_who_wait_for_one_key_ask_once() {
 
 fn info() -> (InfoRequest, InfoAnswer) {
     let bed = Bed::new();
-    let asked =
-        InfoRequest { btid: bed.boot.btid.clone(), naf: bed.naf.clone(), services: Vec::new(), gba_u_aware: false };
+    let asked = InfoRequest {
+        btid: bed.boot.btid.clone(),
+        naf: bed.naf.clone(),
+        services: Vec::new(),
+        gba_u_aware: false,
+        without_identity: false,
+    };
     let me_key = bed.boot.ks_naf(&bed.naf);
     let expires = Some(u64::MAX);
     (asked, InfoAnswer { user: None, me_key, uicc_key: None, expires, created: None, settings: None })
@@ -142,4 +147,12 @@ fn what_a_foreign_bsf_may_answer() {
     assert_eq!(cause(&|info| info.settings = with(vec![other.clone()])), refused("not-subscribed"));
     assert_eq!(cause(&|info| info.expires = None), refused("no-expiry"));
     assert_eq!(cause(&|info| info.expires = Some(1)), refused("expired"));
+}
+
+#[test]
+fn a_bsf_that_cannot_answer_now_has_refused_nothing() {
+    for code in [base::TOO_BUSY, base::UNABLE_TO_COMPLY, ResultCode::Base(4002)] {
+        assert_eq!(refusal(code), RetrieveError::Unreachable);
+    }
+    assert_eq!(refusal(base::AUTHORIZATION_REJECTED), RetrieveError::Refused("bsf-said-5003".into()));
 }

@@ -135,6 +135,11 @@ impl<'a> Avp<'a> {
         Fault::AvpValue { name: self.def().map_or("an AVP", |def| def.name), octets: self.quoted() }
     }
 
+    /// This one, where another has come before it.
+    pub fn too_many(&self) -> Fault {
+        Fault::TooMany { name: self.def().map_or("an AVP", |def| def.name), octets: self.quoted() }
+    }
+
     pub(super) fn bad_length(&self) -> Fault {
         Fault::AvpLength { code: self.code, octets: self.quoted() }
     }

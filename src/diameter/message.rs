@@ -115,10 +115,10 @@ impl<'a> Message<'a> {
         let mut seen = [false; ONCE.len() + ONCE_ASKED.len()];
         for avp in self.avps() {
             let which = ONCE.iter().chain(asked).zip(&mut seen).find(|(def, _)| avp.is(def));
-            if let Some((def, seen)) = which
+            if let Some((_, seen)) = which
                 && std::mem::replace(seen, true)
             {
-                return Err(Fault::TooMany { name: def.name, octets: avp.quoted() });
+                return Err(avp.too_many());
             }
         }
         Ok(())

@@ -61,6 +61,11 @@ impl DataReference {
         known.map_or(DataReference::Other(number), |(reference, _)| *reference)
     }
 
+    /// Whether it is one that the specification has, in an IMS or not (TS 29.329 §6.3.4).
+    pub fn is_defined(self) -> bool {
+        matches!(self.number(), 0 | 10..=19 | 21..=34)
+    }
+
     pub fn number(self) -> i32 {
         match self {
             DataReference::Other(number) => number,

@@ -222,6 +222,14 @@ fn times_go_on_after_2036() {
         let avp = Message::parse(&octets).unwrap().avps().next().unwrap();
         assert_eq!(avp.time(), Ok(Duration::from_secs(since)));
     }
+    // An expiry that no Time can say is the last that one can, and not long past.
+    let last = 4_233_462_143;
+    for since in [last, last + 1, 1 << 33, u64::MAX] {
+        let mut writer = Writer::new(header(application::ZN, command::BOOTSTRAPPING_INFO, 0));
+        writer.time(&KEY_EXPIRYTIME, Duration::from_secs(since));
+        let octets = writer.finish().unwrap();
+        assert_eq!(Message::parse(&octets).unwrap().avps().next().unwrap().time(), Ok(Duration::from_secs(last)));
+    }
 }
 
 #[test]

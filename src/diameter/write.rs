@@ -12,6 +12,9 @@ use super::message::{ERROR, Header, Message, PROXIABLE, REQUEST};
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Seconds since 1900 of the last moment that a Time can say: values without their top bit are of the era after 2036.
+const LAST_TIME: u64 = (1 << 32) + (1 << 31) - 1;
+
 /// A message in the making. What would be longer than [`MAX_MESSAGE`] is refused at the end.
 #[derive(Clone)]
 pub struct Writer {
@@ -53,8 +56,8 @@ impl Writer {
 
     /// `since`: since 1970.
     pub fn time(&mut self, def: &Def, since: Duration) -> &mut Self {
-        // Of the seconds since 1900 the lower 32 bits (RFC 6733 §4.3.1).
-        self.number(def, since.as_secs().wrapping_add(2_208_988_800) as u32)
+        // Of the seconds since 1900 the lower 32 bits (RFC 6733 §4.3.1). What is later than they can say shall not be the past.
+        self.number(def, since.as_secs().saturating_add(2_208_988_800).min(LAST_TIME) as u32)
     }
 
     pub fn address(&mut self, def: &Def, address: IpAddr) -> &mut Self {

@@ -40,6 +40,13 @@ impl MultimediaAuthRequest {
         })
     }
 
+    /// Whether AKA is asked for, or what the HSS has: there is no bootstrapping with a password here.
+    pub fn is_for_aka(message: &Message<'_>) -> Result<bool, Fault> {
+        let item = message.avps().get(&SIP_AUTH_DATA_ITEM).map(|item| item.group());
+        let scheme = item.map(|item| item.text(&SIP_AUTHENTICATION_SCHEME)).transpose()?.flatten();
+        Ok(scheme.is_none_or(|name| matches!(Scheme::of(name), Scheme::Aka | Scheme::Unknown)))
+    }
+
     pub fn write(&self, to: &mut Writer) {
         to.text(&USER_NAME, self.impi.as_str());
         if let Some(impu) = &self.impu {

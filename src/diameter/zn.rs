@@ -3,7 +3,8 @@
 
 use super::dictionary::{
     BOOTSTRAPINFOCREATIONTIME, GAA_SERVICE_IDENTIFIER, GBA_TYPE, GBA_U_AWARENESS_INDICATOR, GBA_USERSECSETTINGS,
-    KEY_EXPIRYTIME, ME_KEY_MATERIAL, NAF_ID, TRANSACTION_IDENTIFIER, UICC_KEY_MATERIAL, USER_NAME,
+    KEY_EXPIRYTIME, ME_KEY_MATERIAL, NAF_ID, PRIVATE_IDENTITY_REQUEST, TRANSACTION_IDENTIFIER, UICC_KEY_MATERIAL,
+    USER_NAME,
 };
 use super::{Avp, Fault, Message, Writer};
 use crate::gba::btid::{Btid, BtidError};
@@ -38,6 +39,8 @@ pub struct InfoRequest {
     pub services: Vec<String>,
     /// The NAF can do with Ks_int_NAF.
     pub gba_u_aware: bool,
+    /// The NAF does without the private identity.
+    pub without_identity: bool,
 }
 
 impl InfoRequest {
@@ -48,6 +51,9 @@ impl InfoRequest {
         writer.text(&TRANSACTION_IDENTIFIER, &self.btid.text()).octets(&NAF_ID, &self.naf.octets());
         if self.gba_u_aware {
             writer.enumerated(&GBA_U_AWARENESS_INDICATOR, 1);
+        }
+        if self.without_identity {
+            writer.enumerated(&PRIVATE_IDENTITY_REQUEST, 1);
         }
     }
 
@@ -60,6 +66,7 @@ impl InfoRequest {
         Ok(InfoRequest {
             services: services.map(|avp| avp.text().map(str::to_owned)).collect::<Result<_, _>>()?,
             gba_u_aware: avps.enumerated(&GBA_U_AWARENESS_INDICATOR)? == Some(1),
+            without_identity: avps.enumerated(&PRIVATE_IDENTITY_REQUEST)? == Some(1),
             btid: Btid::parse(btid.text().unwrap_or_default())?,
             naf: NafId::from_octets(naf.data)?,
         })

@@ -126,7 +126,9 @@ impl Ub {
             HttpResponse::because(400, "Authorization: Digest with the private identity as username is needed")
         })?;
         let impi = self.private_identity(&credentials)?;
-        let on_card = request.user_agent.as_deref().is_some_and(|agents| agents.split(' ').any(|a| a == UICC_AGENT));
+        // A product may come with its version (RFC 9110 §10.1.5).
+        let product = |agent: &str| agent.split('/').next() == Some(UICC_AGENT);
+        let on_card = request.user_agent.as_deref().is_some_and(|agents| agents.split(' ').any(product));
         let nonce = credentials.get("nonce").unwrap_or_default();
         if nonce.is_empty() {
             return self.challenge(&impi, on_card, None, false).await;

@@ -190,7 +190,7 @@ fn resynchronisation_once() {
 #[test]
 fn gba_u_where_card_and_terminal_know_it() {
     let (card, settings) = ("x 3gpp-gba-uicc", Guss { gba_u: true, ..Guss::default() });
-    for (agent, holder) in [(card, Holder::Uicc), ("x 3gpp-gba", Holder::Me)] {
+    for (agent, holder) in [(card, Holder::Uicc), ("3gpp-gba-uicc/1.0 x", Holder::Uicc), ("x 3gpp-gba", Holder::Me)] {
         let bed = bed();
         bed.zh(1, Guss { lifetime: Some(Duration::from_secs(60)), ..settings.clone() });
         let nonce = nonce_of(&bed.get_as(agent, &hello()));

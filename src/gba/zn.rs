@@ -128,14 +128,19 @@ impl Bsf {
             }
         }
         settings.retain(|uss| asked.services.contains(&uss.id) && naf.services.contains(&uss.id));
+        let user = Some(&bootstrap.impi).filter(|_| naf.user_name && !asked.without_identity);
+        if user.is_none() {
+            let others = |uss: &mut Uss| uss.uids.retain(|uid| uid != bootstrap.impi.as_str());
+            settings.iter_mut().for_each(others);
+        }
         let settings = (!asked.services.is_empty()).then(|| Guss {
-            id: naf.user_name.then(|| bootstrap.impi.as_str().to_owned()),
+            id: user.map(|impi| impi.as_str().to_owned()),
             settings,
             ..Guss::default()
         });
         tracing::trace!(target: "ladder", at = "BSF", what = "Ks_NAF = KDF(Ks, gba-me, RAND, IMPI, NAF_Id)", naf = asked.naf.fqdn());
         Ok(InfoAnswer {
-            user: naf.user_name.then(|| bootstrap.impi.clone()),
+            user: user.cloned(),
             me_key: bootstrap.ks_naf(&asked.naf),
             uicc_key: bootstrap.ks_int_naf(&asked.naf).filter(|_| asked.gba_u_aware),
             expires: Some(bootstrap.expires),

@@ -18,7 +18,7 @@ struct Bed {
 }
 
 fn other_setting() -> Uss {
-    let uids = vec!["u".into()];
+    let uids = vec!["u@home1.net".into(), "u".into()];
     Uss { id: "2".into(), kind: 2, naf_group: Some("xcap".into()), uids, flags: vec![7], services: None }
 }
 
@@ -58,7 +58,13 @@ fn bed(holder: Holder, naf: impl FnOnce(&mut Naf)) -> Bed {
 
 impl Bed {
     fn question(&self) -> InfoRequest {
-        InfoRequest { btid: self.boot.btid.clone(), naf: self.naf.clone(), services: Vec::new(), gba_u_aware: false }
+        InfoRequest {
+            btid: self.boot.btid.clone(),
+            naf: self.naf.clone(),
+            services: Vec::new(),
+            gba_u_aware: false,
+            without_identity: false,
+        }
     }
 
     /// The answer to a BIR of this Origin-Host by way of this peer.
@@ -162,6 +168,26 @@ fn settings_that_are_asked_for_allowed_and_of_its_group() {
     let bed = allowed(None);
     let info = bed.ask(&InfoRequest { services: both.clone(), ..bed.question() }).unwrap();
     assert_eq!(info.settings.unwrap().settings.len(), 1, "the other one is for a group of NAFs");
+}
+
+#[test]
+fn a_naf_that_may_not_know_the_private_identity_or_does_without_finds_it_nowhere() {
+    let both = vec!["2".to_owned(), "4".to_owned()];
+    let known = |user_name: bool, without_identity: bool| {
+        let bed = bed(Holder::Me, |naf| {
+            (naf.services, naf.group, naf.user_name) = (both.clone(), Some("xcap".into()), user_name);
+        });
+        let info = bed.ask(&InfoRequest { services: both.clone(), without_identity, ..bed.question() }).unwrap();
+        let settings = info.settings.unwrap();
+        assert_eq!(settings.settings.len(), 2);
+        let uids = settings.settings.iter().flat_map(|uss| uss.uids.clone());
+        let named = uids.chain(settings.id).filter(|name| name == "u@home1.net").count();
+        (info.user.is_some(), named)
+    };
+    assert_eq!(known(true, false), (true, 2));
+    for (allowed, without) in [(false, false), (false, true), (true, true)] {
+        assert_eq!(known(allowed, without), (false, 0));
+    }
 }
 
 #[test]

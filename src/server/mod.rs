@@ -27,6 +27,7 @@ use crate::diameter::node::{Endpoint, NodeError, Prepared};
 use crate::gba::bootstrap::Bootstraps;
 use crate::hss::embedded::EmbeddedHss;
 use crate::hss::remote::Pushed;
+use crate::hss::serve::service;
 use crate::hss::{Hss, Locate};
 use crate::http::{Client, Fetch};
 use crate::metrics::Metrics;
@@ -213,10 +214,12 @@ impl Node {
                 Some(made as Arc<dyn Hss>)
             }
             None if config.roles.hss => {
+                let services = config.foreign.services.clone();
                 let settings = crate::hss::embedded::Settings {
                     data_dir: Some(config.data_dir.clone()),
                     ind: config.store.ind,
                     metrics: metrics.clone(),
+                    terms: Some(Box::new(move |subscriber| service::terms(&services, subscriber))),
                 };
                 let opened = EmbeddedHss::open(store.clone(), seal.clone(), settings, clock.now())?;
                 if users.nature() != store.nature() {

@@ -7,6 +7,7 @@ mod zn;
 
 use imscript::aka::sqn::Sqn;
 use imscript::aka::{Algorithm, KeySet};
+use imscript::auth::nonce;
 use imscript::cli::network::{Card, NAF, Plan, free_address};
 use imscript::gba::naf_id::NafId;
 use imscript::identity::Impi;
@@ -16,8 +17,9 @@ use imscript::terminal::http::Http;
 use imscript::terminal::usim::{SqnArray, Usim};
 use imscript::terminal::{TerminalError, card_file};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use support::Bed;
 
 const HTTP: Http = Http { timeout: Duration::from_secs(10), observer: None };
@@ -117,4 +119,25 @@ async fn a_card_that_is_not_the_subscribers_and_a_network_that_is_not_the_cards(
     let failed = bootstrapped(ub, &card, &mut usim(&wrong, SqnArray::fresh())).await.unwrap_err();
     assert_eq!(failed, TerminalError::MacFailure);
     assert!(bootstrapped(ub, &card, &mut usim(&card, SqnArray::fresh())).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_the_service_profile_says_of_card_and_lifetime_counts_on_ub_too() {
+    let (bed, ub) = network("[service.default]\ngba_u = true\nkey_lifetime = 600\n");
+    let card = bed.subscriber_with("yes");
+    let done = bootstrapped(ub, &card, &mut usim(&card, SqnArray::fresh())).await.unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    assert!(done.expires.is_some_and(|until| until <= now + 600));
+    // AUTN* is for the card alone, and only where the terminal says that it will hand it to that.
+    for (agent, plain) in [("phone 3gpp-gba", true), ("phone 3gpp-gba-uicc", false)] {
+        let mut stream = TcpStream::connect(ub).unwrap();
+        let credentials = format!("Digest username=\"{}\", realm=\"bsf.home1.net\", nonce=\"\"", card.impi);
+        let headers = format!("Host: bsf.home1.net\r\nUser-Agent: {agent}\r\nAuthorization: {credentials}\r\n");
+        write!(stream, "GET / HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let nonce = answer.split("nonce=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let (rand, autn) = nonce::decode(nonce.as_bytes()).unwrap();
+        assert_eq!(usim(&card, SqnArray::fresh()).authenticate(&rand, &autn).is_ok(), plain, "{agent}");
+    }
 }

@@ -57,6 +57,20 @@ impl ServerAssignment {
     pub fn value(self) -> i32 {
         self as i32
     }
+
+    /// Whether a registration ends with it, or a service without one.
+    pub fn is_deregistration(self) -> bool {
+        use ServerAssignment as Kind;
+        matches!(
+            self,
+            Kind::TimeoutDeregistration
+                | Kind::UserDeregistration
+                | Kind::TimeoutDeregistrationStoreServerName
+                | Kind::UserDeregistrationStoreServerName
+                | Kind::AdministrativeDeregistration
+                | Kind::DeregistrationTooMuchData
+        )
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,7 +34,7 @@ impl<'a> Scheme<'a> {
         }
     }
 
-    fn of(name: &'a str) -> Self {
+    pub fn of(name: &'a str) -> Self {
         let known = [Scheme::Aka, Scheme::SipDigest, Scheme::Unknown];
         known.into_iter().find(|scheme| scheme.as_str().eq_ignore_ascii_case(name)).unwrap_or(Scheme::Other(name))
     }

@@ -4,10 +4,11 @@
 use super::directory::{Record, Sought, Which};
 use super::subscriber::Told;
 use super::{BroadcastRegistration, EmbeddedHss, Registration, Serving, Subscriber, TRIES, Watcher, entity, field};
+use crate::aka::vector::{Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::{Date, Now};
 use crate::hss::repository::{self, SERVICE};
-use crate::hss::{BroadcastState, HssError};
+use crate::hss::{AuthItem, AuthScheme, BroadcastState, HssError};
 use crate::identity::{Impi, Impu, common};
 use crate::store::{Entity, Save, Saved};
 use std::sync::{Arc, OnceLock};
@@ -83,6 +84,8 @@ pub enum Updated {
     OutOfSync,
     /// More than one subscriber may have.
     TooMuch,
+    /// There is nothing that could be taken out.
+    Nothing,
 }
 
 /// Sets the broadcast registration and the number of its repository data; false: it was so.
@@ -122,6 +125,21 @@ impl EmbeddedHss {
             (None, None) => return Answer::now(Err(HssError::UserUnknown)),
         };
         self.look_up(sought, false, |record| Answer::now(Ok(Entry(record))))
+    }
+
+    /// What a foreign S-CSCF or BSF authenticates a subscriber with. Either keeps several vectors, and knows itself that a RAND
+    /// that comes back with an AUTS is one of them.
+    pub fn authentication<'a>(
+        &'a self,
+        impi: &Impi,
+        impu: &Impu,
+        scheme: AuthScheme,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<AuthItem, HssError>> {
+        self.directory.tell(now);
+        let sought = Sought::Both(impi.clone(), impu.clone());
+        self.look_up(sought, true, move |record| self.authenticate(record, scheme, resync, true, now))
     }
 
     pub fn tell(&self, change: Change) {
@@ -174,6 +192,9 @@ impl EmbeddedHss {
             if !follows(held.as_ref().map(|held| held.sequence), sequence) {
                 return Ok(Updated::OutOfSync);
             }
+            if held.is_none() && data.is_none() {
+                return Ok(Updated::Nothing);
+            }
             if held.is_none() && entity::repositories(&entity) >= REPOSITORIES {
                 return Ok(Updated::TooMuch);
             }
@@ -193,6 +214,7 @@ impl EmbeddedHss {
                 return Updated::OutOfSync;
             }
             match new {
+                None if registration.broadcast.is_none() => return Updated::Nothing,
                 None => registration.broadcast = None,
                 Some(new) => {
                     set_broadcast(registration, new, now);

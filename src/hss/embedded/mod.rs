@@ -30,11 +30,13 @@ pub use subscriber::{
 pub use subscribers::{Conflict, Conflicts, Progress, Subscribers};
 
 use super::{
-    Assignment, AuthItem, AuthScheme, BroadcastState, BroadcastSubscription, Hss, HssError, Profile, RegState, UserData,
+    Assignment, AuthItem, AuthScheme, Bootstrapping, BroadcastState, BroadcastSubscription, Hss, HssError, Profile,
+    RegState, UserData,
 };
 use crate::aka::vector::{AkaVector, Auts, Rand};
 use crate::answer::Answer;
 use crate::clock::{Clock, Date, Now};
+use crate::gba::guss::Guss;
 use crate::identity::{Impi, Impu};
 use crate::metrics::Metrics;
 use crate::store::{Memory, Nature, Save, Saved, Seal, SealError, Store, StoreError};
@@ -75,6 +77,9 @@ pub enum EmbeddedError {
     Random,
 }
 
+/// What is set for the bootstrappings of a subscriber, beside what services he has (GUSS `bsfInfo`).
+pub type Terms = Box<dyn Fn(&Subscriber) -> Guss + Send + Sync>;
+
 /// How a node runs its HSS.
 #[derive(Default)]
 pub struct Settings {
@@ -83,6 +88,8 @@ pub struct Settings {
     /// The IND of all SQNs that it issues; None: leased where the store is shared, else 0.
     pub ind: Option<u8>,
     pub metrics: Arc<Metrics>,
+    /// None: nothing is set for anybody.
+    pub terms: Option<Terms>,
 }
 
 /// The embedded HSS of a node.
@@ -94,6 +101,7 @@ pub struct EmbeddedHss {
     started: Now,
     writer: Writer,
     issuer: Issuer,
+    terms: Option<Terms>,
     stopped: Arc<AtomicBool>,
     filling: Mutex<Option<JoinHandle<()>>>,
 }
@@ -108,7 +116,7 @@ impl EmbeddedHss {
         now: Now,
     ) -> Result<Arc<Self>, EmbeddedError> {
         let shared = store.nature() == Nature::Shared;
-        let Settings { data_dir, ind, metrics } = settings;
+        let Settings { data_dir, ind, metrics, terms } = settings;
         let subscribers = Subscribers::new(store.clone(), seal.clone());
         let local = match &data_dir {
             Some(dir) => {
@@ -143,7 +151,18 @@ impl EmbeddedHss {
             }
         };
         let filling = Mutex::new(filling);
-        Ok(Arc::new(EmbeddedHss { directory, store, seal, shared, started: now, writer, issuer, stopped, filling }))
+        Ok(Arc::new(EmbeddedHss {
+            directory,
+            store,
+            seal,
+            shared,
+            started: now,
+            writer,
+            issuer,
+            terms,
+            stopped,
+            filling,
+        }))
     }
 
     /// An HSS that forgets everything at its end: demonstrations and tests.
@@ -258,13 +277,14 @@ impl EmbeddedHss {
         record: Arc<Record>,
         scheme: AuthScheme,
         resync: Option<(Rand, Auts)>,
+        foreign: bool,
         now: Now,
     ) -> Answer<'a, Result<AuthItem, HssError>> {
         match (&record.subscriber.credentials, scheme) {
             (Credentials::Aka(keys), AuthScheme::DigestAka | AuthScheme::Unknown) => {
                 if let Some(resync) = resync {
                     // Of a shared store the RAND may be another node's; that it is this user's, the S-CSCF knows.
-                    let foreign = self.shared;
+                    let foreign = foreign || self.shared;
                     let resync = |at| record.auc().resync(keys, resync, at, now.mono, foreign);
                     if let Err(error) = self.issuer.moment(now).and_then(resync) {
                         return Answer::now(Err(error));
@@ -405,7 +425,7 @@ impl Hss for EmbeddedHss {
     ) -> Answer<'a, Result<AuthItem, HssError>> {
         self.directory.tell(now);
         let sought = Sought::Both(impi.clone(), impu.clone());
-        self.look_up(sought, true, move |record| self.authenticate(record, scheme, resync, now))
+        self.look_up(sought, true, move |record| self.authenticate(record, scheme, resync, false, now))
     }
 
     fn server_assignment<'a>(
@@ -439,6 +459,26 @@ impl Hss for EmbeddedHss {
 
     fn private_identity<'a>(&'a self, impu: &'a Impu) -> Answer<'a, Result<Impi, HssError>> {
         self.look_up(Sought::Impu(impu.clone()), false, |record| Answer::now(Ok(record.subscriber.impi.clone())))
+    }
+
+    /// What the services are, the BSF asks when a NAF does.
+    fn bootstrapping<'a>(
+        &'a self,
+        impi: &'a Impi,
+        resync: Option<(Rand, Auts)>,
+        now: Now,
+    ) -> Answer<'a, Result<Bootstrapping, HssError>> {
+        self.directory.tell(now);
+        self.look_up(Sought::Impi(impi.clone()), true, move |record| {
+            Answer::later(async move {
+                let asked = self.authenticate(record.clone(), AuthScheme::DigestAka, resync, false, now);
+                let AuthItem::Aka(vector) = asked.await? else { return Err(HssError::SchemeNotSupported) };
+                let subscriber = &record.subscriber;
+                let settings = self.terms.as_ref().map(|terms| terms(subscriber)).unwrap_or_default();
+                let (impus, broadcast) = (subscriber.impus.clone(), subscriber.broadcast.clone());
+                Ok(Bootstrapping { vector, impus, broadcast, settings })
+            })
+        })
     }
 
     fn user_data<'a>(&'a self, identity: &'a str) -> Answer<'a, Result<UserData, HssError>> {

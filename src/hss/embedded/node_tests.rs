@@ -304,8 +304,8 @@ fn a_node_whose_lease_was_given_away_takes_another_at_once() {
     let bed = Bed::new(Nature::Shared);
     bed.other().provision(&[subscriber("u", "")], at(0, 0), false, &mut |_| {}).unwrap();
     occupy(&bed, &[4, 9]);
-    let metrics = Arc::new(Metrics::default());
-    let settings = Settings { data_dir: Some(bed.dir.path().into()), ind: None, metrics: metrics.clone() };
+    let (data_dir, metrics) = (Some(bed.dir.path().into()), Arc::new(Metrics::default()));
+    let settings = Settings { data_dir, metrics: metrics.clone(), ..Settings::default() };
     let a = EmbeddedHss::open(bed.store.clone(), Arc::new(Seal::none()), settings, at(0, 0)).unwrap();
     let mut witness = Witness::new(Sqn::ZERO);
     let first = witness.next(&a, at(0, 0)).ind();

@@ -77,7 +77,7 @@ impl Bed {
     }
 
     pub(super) fn open_in(&self, dir: &Path, ind: Option<u8>, now: Now) -> Arc<EmbeddedHss> {
-        let settings = Settings { data_dir: Some(dir.into()), ind, metrics: Arc::default() };
+        let settings = Settings { data_dir: Some(dir.into()), ind, ..Settings::default() };
         EmbeddedHss::open(self.store.clone(), Arc::new(Seal::none()), settings, now).unwrap()
     }
 

@@ -7,12 +7,12 @@ use crate::diameter::cx::{
     AuthItem, Authorization, Capabilities, Features, Given, Lia, Lir, Maa, Mar, Saa, Sar, Scheme, ServerAssignment,
     SipDigest, Uaa, Uar,
 };
-use crate::diameter::dictionary::TGPP;
+use crate::diameter::dictionary::{PUBLIC_IDENTITY, TGPP, USER_NAME};
 use crate::diameter::fault::{base, tgpp};
-use crate::diameter::{Message, ResultCode, Writer};
+use crate::diameter::{Fault, Message, ResultCode, Writer};
 use crate::hss::embedded::Registration;
 use crate::hss::embedded::foreign::{Change, Entry};
-use crate::hss::{self, AuthScheme, Hss, RegState};
+use crate::hss::{self, AuthScheme, RegState};
 use crate::identity::{Impi, Impu};
 
 /// Vectors given at a time.
@@ -71,19 +71,23 @@ impl HssServer {
     pub(super) async fn authorize(&self, uar: &Uar<'_>) -> Result<Found<'_>, Refusal> {
         let entry = self.hss.entry(Some(uar.impi), Some(uar.impu), self.clock.now()).await?;
         let subscriber = entry.subscriber();
-        if uar.kind != Authorization::Deregistration && !self.settings.may_visit(subscriber, uar.visited_network) {
+        let roams = uar.kind != Authorization::Deregistration && !uar.emergency;
+        if roams && !self.settings.may_visit(subscriber, uar.visited_network) {
             return Err(tgpp::ROAMING_NOT_ALLOWED.into());
         }
         let capabilities = || self.settings.capabilities(subscriber);
         let found = |code, server, capabilities| Ok(Found { code, server, capabilities });
-        match (uar.kind, self.server_name(&entry.registration())) {
+        let registration = entry.registration();
+        match (uar.kind, self.server_name(&registration)) {
             (Authorization::RegistrationAndCapabilities, _) => {
                 self.may_be_reassigned(&entry);
                 found(base::SUCCESS, None, capabilities())
             }
             (Authorization::Registration, None) => found(tgpp::FIRST_REGISTRATION, None, capabilities()),
             (Authorization::Registration, server) => found(tgpp::SUBSEQUENT_REGISTRATION, server, None),
-            (Authorization::Deregistration, None) => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
+            (Authorization::Deregistration, server) if server.is_none() || is_challenged(&registration) => {
+                Err(tgpp::IDENTITY_NOT_REGISTERED.into())
+            }
             (Authorization::Deregistration, server) => found(base::SUCCESS, server, None),
         }
     }
@@ -109,19 +113,20 @@ impl HssServer {
     pub(super) async fn locate(&self, lir: &Lir<'_>) -> Result<Found<'_>, Refusal> {
         let entry = self.hss.entry(None, Some(lir.impu), self.clock.now()).await?;
         let subscriber = entry.subscriber();
-        let server = self.server_name(&entry.registration());
+        let registration = entry.registration();
+        let server = self.server_name(&registration);
+        let unregistered = lir.originating || self.settings.serves_unregistered(subscriber);
         let other = lir.kind == Some(Authorization::RegistrationAndCapabilities);
         let capabilities = || self.settings.capabilities(subscriber);
         let found = |code, server, capabilities| Ok(Found { code, server, capabilities });
         match server {
+            Some(_) if is_challenged(&registration) && !unregistered => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
             Some(server) if !other => found(base::SUCCESS, Some(server), None),
             Some(_) => {
                 self.may_be_reassigned(&entry);
                 found(base::SUCCESS, None, capabilities())
             }
-            None if lir.originating || self.settings.serves_unregistered(subscriber) => {
-                found(tgpp::UNREGISTERED_SERVICE, None, capabilities())
-            }
+            None if unregistered => found(tgpp::UNREGISTERED_SERVICE, None, capabilities()),
             None => Err(tgpp::IDENTITY_NOT_REGISTERED.into()),
         }
     }
@@ -142,7 +147,7 @@ impl HssServer {
         let mut resync = mar.resync;
         let mut items = Vec::new();
         for number in 1..=mar.items.clamp(1, VECTORS) {
-            let asked = self.hss.multimedia_auth(&impi, &impu, scheme, resync.take(), self.clock.now());
+            let asked = self.hss.authentication(&impi, &impu, scheme, resync.take(), self.clock.now());
             let given = match asked.await {
                 Ok(hss::AuthItem::Aka(vector)) => Given::Aka(vector),
                 Ok(hss::AuthItem::Digest { password }) => {
@@ -171,6 +176,7 @@ impl HssServer {
     pub(super) async fn server_assignment(&self, message: &Message<'_>) -> Answered {
         let features = Self::features(message)?;
         let sar = Sar::read(message.avps())?;
+        has_identities(message, &sar)?;
         let (host, realm) = origin_of(message)?;
         let now = self.clock.now();
         let entry = self.hss.entry(sar.impi, sar.impus.first().copied(), now).await?;
@@ -201,6 +207,26 @@ impl HssServer {
         .write(&mut writer);
         Ok(writer)
     }
+}
+
+/// An S-CSCF authenticates the user, and does not serve him: that somebody tries to be him is no registration.
+fn is_challenged(registration: &Registration) -> bool {
+    registration.serving.as_ref().is_some_and(|serving| serving.authenticating)
+}
+
+/// Who registers is named by both identities; several public ones, or none, only where a registration ends (TS 29.228
+/// §6.1.2.1).
+fn has_identities(message: &Message<'_>, sar: &Sar<'_>) -> Result<(), Fault> {
+    use ServerAssignment::{ReRegistration, Registration};
+    if matches!(sar.kind, Registration | ReRegistration) && sar.impi.is_none() {
+        return Err(USER_NAME.missing());
+    }
+    if sar.kind.is_deregistration() {
+        return Ok(());
+    }
+    let mut named = message.avps().all(&PUBLIC_IDENTITY);
+    named.next().ok_or_else(|| PUBLIC_IDENTITY.missing())?;
+    named.next().map_or(Ok(()), |second| Err(second.too_many()))
 }
 
 /// The identities as they are provisioned, whatever their spelling in the request.

@@ -105,6 +105,9 @@ fn a_user_registers_goes_on_and_ends() {
     assert_eq!(lir(&bed, IMPU, false).0, tgpp::IDENTITY_NOT_REGISTERED);
     mar(&bed, &aka(A), |_| ()).unwrap();
     assert_eq!(register(&bed, Authorization::Registration).1.as_deref(), Some(A), "while he is authenticated");
+    assert_eq!(register(&bed, Authorization::Deregistration).0, tgpp::IDENTITY_NOT_REGISTERED);
+    assert_eq!(lir(&bed, IMPU, false).0, tgpp::IDENTITY_NOT_REGISTERED, "he is not there yet");
+    assert_eq!(lir(&bed, IMPU, true).1.as_deref(), Some(A));
     assert_eq!(sar(&bed, A, Kind::Registration), base::SUCCESS);
     assert_eq!(state(&bed), RegState::Registered);
     let (code, server, capabilities) = register(&bed, Authorization::Registration);
@@ -137,6 +140,42 @@ fn strangers_and_those_who_roam_too_far_are_refused() {
     assert_eq!(mar(&bed, &stranger, |_| ()), Err(tgpp::USER_UNKNOWN));
     let other = Sar { impus: vec![IMPU, "sip:v@home1.net"], ..assignment(A, Kind::UserDeregistration) };
     assert_eq!(sar_of(&bed, &other, |_| ()).0, tgpp::IDENTITIES_DONT_MATCH);
+}
+
+#[test]
+fn an_emergency_registration_may_come_from_anywhere() {
+    let bed = Bed::new();
+    let uar = Uar {
+        impi: IMPI,
+        impu: IMPU,
+        visited_network: b"elsewhere.net",
+        kind: Authorization::Registration,
+        emergency: true,
+    };
+    let code = bed.ask("icscf", UAR, |to| uar.write(to), |answer| answer.result().unwrap());
+    assert_eq!(code, tgpp::FIRST_REGISTRATION);
+}
+
+#[test]
+fn several_public_identities_or_none_only_end_a_registration() {
+    let bed = Bed::new();
+    let both = vec![IMPU, "tel:+12015550123"];
+    let code = |kind, impi, impus: &[&str]| {
+        let sar = Sar { impi, impus: impus.to_vec(), ..assignment(A, kind) };
+        bed.ask("a.home1.net", SAR, |to| sar.write(to), |answer| answer.result().unwrap())
+    };
+    for kind in [Kind::Registration, Kind::ReRegistration, Kind::UnregisteredUser, Kind::NoAssignment] {
+        assert_eq!(code(kind, Some(IMPI), &both), base::AVP_OCCURS_TOO_MANY_TIMES);
+        assert_eq!(code(kind, Some(IMPI), &[]), base::MISSING_AVP);
+    }
+    for kind in [Kind::Registration, Kind::ReRegistration] {
+        assert_eq!(code(kind, None, &[IMPU]), base::MISSING_AVP, "whose contact it is");
+    }
+    assert_eq!(state(&bed), RegState::NotRegistered);
+    for (kind, impus) in [(Kind::UserDeregistration, &both[..]), (Kind::AdministrativeDeregistration, &[])] {
+        assert_eq!(code(Kind::Registration, Some(IMPI), &[IMPU]), base::SUCCESS);
+        assert_eq!((code(kind, Some(IMPI), impus), state(&bed)), (base::SUCCESS, RegState::NotRegistered));
+    }
 }
 
 #[test]
@@ -178,6 +217,21 @@ fn vectors_come_in_the_number_asked_for_and_count_up() {
     let forged = crate::aka::vector::Auts([0; 14]);
     let forged = Mar { resync: Some((again.rand, forged)), ..aka(A) };
     assert_eq!(mar(&bed, &forged, |_| ()), Err(base::UNABLE_TO_COMPLY));
+}
+
+#[test]
+fn a_card_may_be_ahead_of_the_first_of_all_vectors_that_an_scscf_keeps() {
+    let bed = Bed::new();
+    let keys = KeySet::from_opc(Algorithm::Milenage, &hex(K), &hex(OPC)).unwrap();
+    let sqn = |vector: &crate::aka::AkaVector| vector.autn.sqn(&keys.f2345(&vector.rand).ak);
+    let oldest = mar(&bed, &Mar { items: 5, ..aka(A) }, first).unwrap();
+    // Another S-CSCF, or a BSF, has asked meanwhile.
+    mar(&bed, &Mar { items: 5, ..aka(B) }, first).unwrap();
+    let far = Sqn::from_parts(sqn(&oldest).seq() + 5_000_000, 3).unwrap();
+    let auts = resync::make_auts(&keys, &oldest.rand, far);
+    let resync = Mar { items: 5, resync: Some((oldest.rand, auts)), ..aka(A) };
+    assert!(sqn(&mar(&bed, &resync, first).unwrap()) > far);
+    assert_eq!(mar(&bed, &resync, |_| ()), Err(base::UNABLE_TO_COMPLY), "an AUTS counts once");
 }
 
 fn first(maa: Maa<'_>) -> crate::aka::AkaVector {

@@ -19,11 +19,14 @@ use crate::hss::embedded::foreign::{Change, Entry};
 use crate::hss::embedded::{Serving, Watcher};
 use crate::hss::repository::SERVICE;
 use crate::identity::Impu;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 
 /// Changes that wait to be told.
 const WAITING: usize = 4096;
@@ -67,27 +70,38 @@ pub(super) fn start(server: &Arc<HssServer>) -> std::io::Result<()> {
 
 async fn run(mut changes: mpsc::Receiver<Change>, server: Weak<HssServer>) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
-    let (failing, mut failed) = mpsc::unbounded_channel();
+    let (ending, mut ended) = mpsc::unbounded_channel();
     let mut retries: Retries<Push> = Retries::new();
+    // What is being told and is not overtaken, by number.
+    let mut under_way: HashMap<u64, Rc<Attempt<Push>>> = HashMap::new();
+    let mut last = 0_u64;
+    // Of its own, so that changes that come all the time do not put it off.
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let event = tokio::select! {
             change = changes.recv() => match change {
                 Some(change) => Event::Change(change),
                 None => return,
             },
-            Some(attempt) = failed.recv() => Event::Failed(attempt),
-            () = tokio::time::sleep(TICK), if !retries.is_empty() => Event::Tick,
+            Some((number, delivery)) = ended.recv() => Event::Ended(number, delivery),
+            _ = tick.tick(), if !retries.is_empty() => Event::Tick,
         };
         let Some(told) = server.upgrade() else { return };
         let now = told.clock.now().mono;
         let attempts = match event {
             Event::Change(change) => {
                 let pushes = told.pushes(change);
-                pushes.iter().for_each(|new| retries.overtake(|old| new.says_more_than(old)));
+                for new in &pushes {
+                    retries.overtake(|old| new.says_more_than(old));
+                    under_way.retain(|_, old| !new.says_more_than(&old.what));
+                }
                 pushes.into_iter().map(|push| Attempt::first(push, now)).collect()
             }
-            Event::Failed(attempt) => {
-                if let Some(push) = retries.failed(attempt, now) {
+            Event::Ended(number, delivery) => {
+                let attempt = under_way.remove(&number).and_then(Rc::into_inner);
+                let failed = attempt.filter(|_| delivery == Delivery::Failed);
+                if let Some(push) = failed.and_then(|attempt| retries.failed(attempt, now)) {
                     let (impi, host) = (&push.entry.subscriber().impi, push.host());
                     tracing::warn!(%impi, host, "a foreign node was not told of a change, and will not be");
                 }
@@ -97,11 +111,14 @@ async fn run(mut changes: mpsc::Receiver<Change>, server: Weak<HssServer>) {
         };
         for attempt in attempts {
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            let (told, failing) = (told.clone(), failing.clone());
+            let (told, ending) = (told.clone(), ending.clone());
+            last += 1;
+            let (number, attempt) = (last, Rc::new(attempt));
+            under_way.insert(number, attempt.clone());
             tokio::task::spawn_local(async move {
-                if told.deliver(&attempt).await == Delivery::Failed {
-                    let _ = failing.send(attempt);
-                }
+                let delivery = told.deliver(&attempt).await;
+                drop(attempt);
+                let _ = ending.send((number, delivery));
                 drop(place);
             });
         }
@@ -110,7 +127,7 @@ async fn run(mut changes: mpsc::Receiver<Change>, server: Weak<HssServer>) {
 
 enum Event {
     Change(Change),
-    Failed(Attempt<Push>),
+    Ended(u64, Delivery),
     Tick,
 }
 

@@ -67,11 +67,25 @@ pub struct Service {
     pub naf_group: Option<String>,
 }
 
+/// The subscriber's own, or that of who names none.
+fn service_of<'a>(services: &'a HashMap<String, Service>, subscriber: &Subscriber) -> Option<&'a Service> {
+    let name = if subscriber.service.is_empty() { DEFAULT } else { &subscriber.service };
+    services.get(name).or_else(|| services.get(DEFAULT))
+}
+
+/// What the profile says of the subscriber's card, and of his bootstrappings.
+pub fn terms(services: &HashMap<String, Service>, subscriber: &Subscriber) -> Guss {
+    let service = service_of(services, subscriber);
+    Guss {
+        gba_u: service.is_some_and(|service| service.gba_u),
+        lifetime: service.and_then(|service| service.key_lifetime),
+        ..Guss::default()
+    }
+}
+
 impl Settings {
-    /// The subscriber's own, or that of who names none.
     pub fn service(&self, subscriber: &Subscriber) -> Option<&Service> {
-        let name = if subscriber.service.is_empty() { DEFAULT } else { &subscriber.service };
-        self.services.get(name).or_else(|| self.services.get(DEFAULT))
+        service_of(&self.services, subscriber)
     }
 
     pub(super) fn capabilities(&self, subscriber: &Subscriber) -> Option<Capabilities<'_>> {
@@ -171,9 +185,8 @@ impl Settings {
         });
         Guss {
             id: Some(subscriber.impi.as_str().to_owned()),
-            gba_u: service.is_some_and(|service| service.gba_u),
-            lifetime: service.and_then(|service| service.key_lifetime),
             settings: mbms.into_iter().collect(),
+            ..terms(&self.services, subscriber)
         }
     }
 }

@@ -1,18 +1,20 @@
 //! Sh, the HSS's side (TS 29.328 §6.1): what application servers read, leave here, and want to be told.
 
-use super::{Answered, HssServer, Refusal, origin_of, permitted};
-use crate::diameter::dictionary::SERVER_NAME;
+use super::{Answered, HssServer, origin_of, permitted};
+use crate::diameter::dictionary::{SERVER_NAME, SERVICE_INDICATION};
 use crate::diameter::fault::{base, tgpp};
+use crate::diameter::sh::data::ShDataError;
 use crate::diameter::sh::{
     Charging, DataReference, Identities, IdentitySet, ImsUserState, ProfileUpdateAnswer, ProfileUpdateRequest,
     Repository, ShData, SubscribeAnswer, SubscribeRequest, User, UserDataAnswer, UserDataRequest,
 };
-use crate::diameter::{Message, ResultCode};
+use crate::diameter::{Fault, Message, ResultCode};
 use crate::hss::embedded::foreign::{Entry, Updated};
 use crate::hss::embedded::{Registration, Watcher};
 use crate::hss::repository::{self, SERVICE};
 use crate::hss::{HssError, RegState};
 use crate::identity::Impu;
+use crate::xml::XmlError;
 
 /// Octets of a Service-Indication.
 const SERVICE_NAME: usize = 128;
@@ -46,10 +48,11 @@ impl HssServer {
     pub(super) async fn user_data(&self, message: &Message<'_>, peer: &str) -> Answered {
         permitted(&self.settings.clients.application_servers, peer, tgpp::USER_DATA_CANNOT_BE_READ)?;
         let udr = UserDataRequest::read(message)?;
+        recognized(&udr.data)?;
         if udr.data.iter().any(|reference| matches!(reference, DataReference::Other(_))) {
             return Err(tgpp::USER_DATA_CANNOT_BE_READ.into());
         }
-        needs_server(&udr.data, udr.server.as_deref())?;
+        are_named(&udr.data, udr.server.as_deref(), &udr.services)?;
         let entry = self.subscriber_of(&udr.user, udr.impi.as_ref().map(|impi| impi.as_str())).await?;
         let (data, services, sets) = (&udr.data, &udr.services, &udr.sets);
         let wanted = Wanted { data, services, sets, server: udr.server.as_deref(), changed: false };
@@ -63,10 +66,14 @@ impl HssServer {
     pub(super) async fn profile_update(&self, message: &Message<'_>, peer: &str) -> Answered {
         permitted(&self.settings.clients.application_servers, peer, tgpp::USER_DATA_CANNOT_BE_MODIFIED)?;
         let pur = ProfileUpdateRequest::read(message)?;
+        recognized(&pur.data)?;
         if pur.data.iter().any(|reference| *reference != DataReference::RepositoryData) {
             return Err(tgpp::USER_DATA_CANNOT_BE_MODIFIED.into());
         }
-        let Ok(data) = ShData::parse(&pur.user_data) else { return Err(tgpp::USER_DATA_NOT_RECOGNIZED.into()) };
+        let data = ShData::parse(&pur.user_data).map_err(|why| match why {
+            ShDataError::Xml(XmlError::TooLarge | XmlError::TooManyNodes) => tgpp::TOO_MUCH_DATA,
+            _ => tgpp::USER_DATA_NOT_RECOGNIZED,
+        })?;
         if data.repository.is_empty() {
             return Err(tgpp::USER_DATA_NOT_RECOGNIZED.into());
         }
@@ -80,6 +87,7 @@ impl HssServer {
                 Ok(Updated::Done) => continue,
                 Ok(Updated::OutOfSync) => tgpp::TRANSPARENT_DATA_OUT_OF_SYNC,
                 Ok(Updated::TooMuch) => tgpp::TOO_MUCH_DATA,
+                Ok(Updated::Nothing) => tgpp::OPERATION_NOT_ALLOWED,
                 Err(code) => code,
             };
             break;
@@ -113,6 +121,7 @@ impl HssServer {
     pub(super) async fn subscribe(&self, message: &Message<'_>, peer: &str) -> Answered {
         permitted(&self.settings.clients.application_servers, peer, tgpp::USER_DATA_CANNOT_BE_NOTIFIED)?;
         let snr = SubscribeRequest::read(message)?;
+        recognized(&snr.data)?;
         if !snr.data.iter().all(can_change) {
             return Err(tgpp::USER_DATA_CANNOT_BE_NOTIFIED.into());
         }
@@ -135,7 +144,7 @@ impl HssServer {
             self.hss.watch(&entry, end).await?;
             return Ok(self.answer(message, base::SUCCESS));
         }
-        needs_server(&snr.data, snr.server.as_deref())?;
+        are_named(&snr.data, snr.server.as_deref(), &snr.services)?;
         let (data, services, sets) = (&snr.data, &snr.services, &snr.sets);
         let wanted = Wanted { data, services, sets, server: snr.server.as_deref(), changed: false };
         let held = self.sh_data(&entry, wanted).await?;
@@ -244,12 +253,23 @@ impl HssServer {
     }
 }
 
-/// Filter criteria are told to whom they name.
-fn needs_server(data: &[DataReference], server: Option<&str>) -> Result<(), Refusal> {
-    match data.contains(&DataReference::InitialFilterCriteria) && server.is_none() {
-        true => Err(Refusal::Fault(SERVER_NAME.missing())),
-        false => Ok(()),
+/// What is no reference to anything is told from what is not here.
+fn recognized(data: &[DataReference]) -> Result<(), ResultCode> {
+    match data.iter().all(|reference| reference.is_defined()) {
+        true => Ok(()),
+        false => Err(tgpp::USER_DATA_NOT_RECOGNIZED),
     }
+}
+
+/// Filter criteria are told to whom they name, repository data are those of a service.
+fn are_named(data: &[DataReference], server: Option<&str>, services: &[String]) -> Result<(), Fault> {
+    if data.contains(&DataReference::InitialFilterCriteria) && server.is_none() {
+        return Err(SERVER_NAME.missing());
+    }
+    if data.contains(&DataReference::RepositoryData) && services.is_empty() {
+        return Err(SERVICE_INDICATION.missing());
+    }
+    Ok(())
 }
 
 fn user_state(registration: &Registration) -> ImsUserState {

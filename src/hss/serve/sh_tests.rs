@@ -141,7 +141,11 @@ fn what_is_known_of_a_user_is_told() {
 fn what_cannot_be_told_is_refused() {
     let bed = Bed::new();
     assert_eq!(udr(&bed, &of(&[Data::UserState, Data::Other(14)])), Err(tgpp::USER_DATA_CANNOT_BE_READ));
+    assert_eq!(udr(&bed, &of(&[Data::UserState, Data::Other(99)])), Err(tgpp::USER_DATA_NOT_RECOGNIZED));
     assert_eq!(udr(&bed, &of(&[Data::InitialFilterCriteria])), Err(base::MISSING_AVP));
+    assert_eq!(udr(&bed, &of(&[Data::RepositoryData])), Err(base::MISSING_AVP), "of which service");
+    assert_eq!(snr(&bed, "as", &subscription(&[Data::RepositoryData], &[])), Err(base::MISSING_AVP));
+    assert_eq!(snr(&bed, "as", &subscription(&[Data::Other(-1)], &[])), Err(tgpp::USER_DATA_NOT_RECOGNIZED));
     let stranger = UserDataRequest { user: User::Public("sip:x@home1.net".into()), ..of(&[Data::UserState]) };
     assert_eq!(udr(&bed, &stranger), Err(tgpp::USER_UNKNOWN));
     let mismatch = UserDataRequest { impi: Some("v@home1.net".into()), ..of(&[Data::UserState]) };
@@ -161,6 +165,8 @@ fn repository_data_are_changed_in_order_only() {
     let data = |text: &str| Some(service_data(text));
     assert_eq!(repository(&bed, "s"), None);
     assert_eq!(pur(&bed, "s", 1, data("<a/>")), tgpp::TRANSPARENT_DATA_OUT_OF_SYNC);
+    assert_eq!(pur(&bed, "s", 0, None), tgpp::OPERATION_NOT_ALLOWED, "nothing is there");
+    assert_eq!(pur(&bed, SERVICE, 0, None), tgpp::OPERATION_NOT_ALLOWED);
     assert_eq!(pur(&bed, "s", 0, data("<a/>")), base::SUCCESS);
     assert_eq!(pur(&bed, "s", 0, data("<b/>")), tgpp::TRANSPARENT_DATA_OUT_OF_SYNC);
     assert_eq!(pur(&bed, "s", 1, data("<b x=\"1\">é</b>")), base::SUCCESS);
@@ -172,6 +178,7 @@ fn repository_data_are_changed_in_order_only() {
     assert_eq!(pur(&bed, "", 0, data("")), tgpp::USER_DATA_NOT_RECOGNIZED);
     assert_eq!(update(&bed, "as", b"<Sh-Data/>".to_vec()), tgpp::USER_DATA_NOT_RECOGNIZED);
     assert_eq!(update(&bed, "as", b"<!DOCTYPE a><Sh-Data/>".to_vec()), tgpp::USER_DATA_NOT_RECOGNIZED);
+    assert_eq!(pur(&bed, "large", 0, data(&"x".repeat(64 * 1024))), tgpp::TOO_MUCH_DATA);
     for number in 1..32 {
         assert_eq!(pur(&bed, &format!("s{number}"), 0, data("")), base::SUCCESS);
     }
@@ -285,4 +292,22 @@ fn who_is_away_is_told_later_what_is_so_then() {
     register(&bed, Assignment::UserDeregistration);
     assert_eq!(told(&bed).0, "as2");
     assert_eq!(read(bed.sent_again()).0, "as2");
+}
+
+#[test]
+fn who_was_away_is_told_though_others_change_all_the_time() {
+    let bed = Bed::new();
+    assert!(snr(&bed, "as1", &subscription(&[Data::UserState], &[])).is_ok());
+    bed.away.store(true, Ordering::SeqCst);
+    register(&bed, Assignment::Registration);
+    told(&bed);
+    bed.away.store(false, Ordering::SeqCst);
+    let (impi, impu) = (Impi::from("v@home1.net"), Impu::from("sip:v@home1.net"));
+    let again =
+        [Assignment::Registration, Assignment::UserDeregistration].into_iter().cycle().take(100).find_map(|kind| {
+            bed.hss.server_assignment(&impi, &impu, kind, bed.clock.now()).wait().unwrap();
+            bed.hands.advance(Duration::from_secs(1));
+            bed.sent_within(Duration::from_millis(50))
+        });
+    assert_eq!(read(again.unwrap()).0, "as1");
 }

@@ -116,6 +116,11 @@ impl Bed {
         self.sent.recv_timeout(Duration::from_secs(10)).unwrap()
     }
 
+    /// The same, if it comes in this time.
+    pub(super) fn sent_within(&self, time: Duration) -> Option<(Destination, Vec<u8>)> {
+        self.sent.recv_timeout(time).ok()
+    }
+
     /// The same of an attempt after one that failed, however long that takes by the clock.
     pub(super) fn sent_again(&self) -> (Destination, Vec<u8>) {
         loop {

@@ -5,7 +5,7 @@ use crate::diameter::Message;
 use crate::diameter::fault::{base, tgpp};
 use crate::diameter::zh::{MultimediaAuthAnswer, MultimediaAuthRequest};
 use crate::hss::embedded::foreign::Entry;
-use crate::hss::{AuthItem, AuthScheme, Hss, HssError};
+use crate::hss::{AuthItem, AuthScheme, HssError};
 use crate::identity::Impu;
 use std::time::Duration;
 
@@ -13,6 +13,9 @@ impl HssServer {
     /// MAR
     pub(super) async fn bootstrap(&self, message: &Message<'_>) -> Answered {
         let mar = MultimediaAuthRequest::read(message)?;
+        if !MultimediaAuthRequest::is_for_aka(message)? {
+            return Err(tgpp::AUTH_SCHEME_NOT_SUPPORTED.into());
+        }
         let unknown = |error| match error {
             HssError::UserUnknown => Refusal::Code(tgpp::IDENTITY_UNKNOWN),
             error => error.into(),
@@ -22,7 +25,7 @@ impl HssServer {
         let subscriber = entry.subscriber();
         let Some(impu) = subscriber.impus.first() else { return Err(tgpp::IDENTITY_UNKNOWN.into()) };
         let (scheme, now) = (AuthScheme::DigestAka, self.clock.now());
-        let asked = self.hss.multimedia_auth(&subscriber.impi, impu, scheme, mar.resync, now);
+        let asked = self.hss.authentication(&subscriber.impi, impu, scheme, mar.resync, now);
         let AuthItem::Aka(vector) = asked.await.map_err(unknown)? else {
             return Err(tgpp::AUTH_SCHEME_NOT_SUPPORTED.into());
         };

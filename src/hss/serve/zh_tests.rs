@@ -3,6 +3,7 @@
 use super::testbed::{Bed, IMPI, IMPU, K, OPC};
 use super::*;
 use crate::aka::{Algorithm, KeySet, Sqn, resync};
+use crate::diameter::dictionary::{SIP_AUTH_DATA_ITEM, SIP_AUTHENTICATION_SCHEME, USER_NAME};
 use crate::diameter::zh::{MultimediaAuthAnswer, MultimediaAuthRequest};
 use crate::gba::guss::Guss;
 use std::time::Duration;
@@ -48,6 +49,16 @@ fn strangers_passwords_and_other_peoples_identities_are_refused() {
     let refused = |request: MultimediaAuthRequest| mar(&bed, &request).unwrap_err();
     assert_eq!(refused(of("x@home1.net")), tgpp::IDENTITY_UNKNOWN);
     assert_eq!(refused(of("d@home1.net")), tgpp::AUTH_SCHEME_NOT_SUPPORTED);
+    let password = bed.ask(
+        "bsf.home1.net",
+        (application::ZH, command::MULTIMEDIA_AUTH),
+        |to| {
+            to.text(&USER_NAME, IMPI);
+            to.group(&SIP_AUTH_DATA_ITEM, |item| _ = item.text(&SIP_AUTHENTICATION_SCHEME, "SIP Digest"));
+        },
+        |answer| answer.result().unwrap(),
+    );
+    assert_eq!(password, tgpp::AUTH_SCHEME_NOT_SUPPORTED, "a card gives no password");
     let impu = Some("sip:v@home1.net".into());
     assert_eq!(refused(MultimediaAuthRequest { impu, ..of(IMPI) }), tgpp::IDENTITIES_DONT_MATCH);
 }
