@@ -41,10 +41,11 @@ impl Scscf {
         Some(impi)
     }
 
-    /// The user's profile is this now. A broadcast registration that it does not allow ends; else its server learns what
-    /// the user may receive.
-    pub async fn change_profile(&self, impi: Impi, profile: Profile) {
+    /// The user's profile has changed. A broadcast registration that it does not allow ends; else its server learns what
+    /// the user may receive. `latest` is asked once nothing else is done with him: of several changes the last one counts.
+    pub async fn change_profile(&self, impi: Impi, latest: impl FnOnce() -> Option<Profile>) {
         let _busy = self.alone_with(&impi).await;
+        let Some(profile) = latest() else { return };
         let _ = self.fetch(&impi).await; // what this node has of him is better than nothing
         self.shared.subscriptions.forget(&impi);
         let table = &self.shared.table;

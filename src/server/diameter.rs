@@ -99,30 +99,42 @@ pub(super) fn pushed(
     Arc::new(Pushed::new(remote, Known { ims, bsm, any: users.nature() == Nature::Shared }))
 }
 
-/// Carries out what the HSS has begun. Each is a job of its own, but those of one user are done one after the other.
-pub(super) fn act(pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>, now: Now) {
-    for push in pushed.take() {
-        let (pushed, scscf, bsm) = (pushed.clone(), scscf.cloned(), bsm.cloned());
-        tokio::task::spawn_local(async move {
-            match (push, scscf, bsm) {
-                (Push::End { impis, impus, reason }, Some(scscf), _) => {
-                    for impi in impis {
-                        scscf.end_by_network(impi, &impus, reason).await;
-                    }
-                }
-                (Push::Profile { impi, profile }, Some(scscf), _) => scscf.change_profile(impi, profile).await,
-                (Push::Unregistered { impu }, ..) if !pushed.is_unregistered(&impu).await => {
-                    tracing::debug!(%impu, "the user has registered again");
-                }
-                // The S-CSCF tells its broadcast server.
-                (Push::Withdrawn { impu } | Push::Unregistered { impu }, Some(scscf), _) => {
-                    scscf.end_broadcast(&impu).await;
-                }
-                (Push::Withdrawn { impu } | Push::Unregistered { impu }, None, Some(bsm)) => bsm.withdrawn(impu).await,
-                (_, None, _) => {}
-            }
-        });
+/// Carries out what the HSS begins, as it comes: a REGISTER soon after finds it done. Each is a job of its own, but those of
+/// one user are done one after the other.
+pub(super) async fn act(pushed: Arc<Pushed>, scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>) {
+    loop {
+        pushed.come().await;
+        pushed.take().into_iter().for_each(|push| carry_out(push, &pushed, scscf.as_ref(), bsm.as_ref()));
     }
+}
+
+fn carry_out(push: Push, pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>) {
+    let (pushed, scscf, bsm) = (pushed.clone(), scscf.cloned(), bsm.cloned());
+    tokio::task::spawn_local(async move {
+        match (push, scscf, bsm) {
+            (Push::End { impis, impus, reason }, Some(scscf), _) => {
+                for impi in impis {
+                    scscf.end_by_network(impi, &impus, reason).await;
+                }
+            }
+            (Push::Profile { impi }, Some(scscf), _) => {
+                scscf.change_profile(impi.clone(), || pushed.profile(&impi)).await;
+            }
+            (Push::Unregistered { impu }, ..) if !pushed.is_unregistered(&impu).await => {
+                tracing::debug!(%impu, "the user has registered again");
+            }
+            // The S-CSCF tells its broadcast server.
+            (Push::Withdrawn { impu } | Push::Unregistered { impu }, Some(scscf), _) => {
+                scscf.end_broadcast(&impu).await;
+            }
+            (Push::Withdrawn { impu } | Push::Unregistered { impu }, None, Some(bsm)) => bsm.withdrawn(impu).await,
+            (_, None, _) => {}
+        }
+    });
+}
+
+/// What is due with the HSS.
+pub(super) fn keep_up(pushed: &Arc<Pushed>, now: Now) {
     for job in pushed.due(now) {
         tokio::task::spawn_local(job);
     }

@@ -237,8 +237,9 @@ impl Foreign {
                         self.network.run(self.network.scscf.end_by_network(impi, &impus, reason));
                     }
                 }
-                Push::Profile { impi, profile } => {
-                    self.network.run(self.network.scscf.change_profile(impi, profile));
+                Push::Profile { impi } => {
+                    let latest = || self.pushed.profile(&impi);
+                    self.network.run(self.network.scscf.change_profile(impi.clone(), latest));
                 }
                 Push::Unregistered { impu } if !self.network.run(self.pushed.is_unregistered(&impu)) => {}
                 Push::Withdrawn { impu } | Push::Unregistered { impu } => {

@@ -36,7 +36,10 @@ impl Exchange for Script {
 }
 
 impl Script {
-    fn next(&self, reaction: impl FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send + 'static) -> &Self {
+    pub(super) fn next(
+        &self,
+        reaction: impl FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send + 'static,
+    ) -> &Self {
         self.reactions.lock().unwrap().push_back(Box::new(reaction));
         self
     }
@@ -84,7 +87,7 @@ fn vector(first: u8) -> AkaVector {
     }
 }
 
-fn origin(host: &str) -> Origin {
+pub(super) fn origin(host: &str) -> Origin {
     Origin { host: host.into(), realm: "home1.net".into() }
 }
 
@@ -124,7 +127,7 @@ pub(super) const PROFILE: &str = "<IMSSubscription><PrivateID>alice@home1.net</P
     <InitialFilterCriteria><Priority>0</Priority><ApplicationServer><ServerName>SIP:bsm.HOME1.net:5060</ServerName>\
     </ApplicationServer></InitialFilterCriteria></ServiceProfile></IMSSubscription>";
 
-const WITHOUT_BROADCAST: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
+pub(super) const WITHOUT_BROADCAST: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
     <PublicIdentity><Identity>sip:alice@home1.net</Identity></PublicIdentity></ServiceProfile></IMSSubscription>";
 
 fn first_octet(item: Result<AuthItem, HssError>) -> u8 {
@@ -520,7 +523,7 @@ fn rtr_ends_registrations_and_ppr_changes_profiles() {
     let rta = cx::Rta::read(Message::parse(&octets).unwrap().avps()).unwrap();
     assert_eq!((code, rta.associated), (base::SUCCESS, vec!["bob@home1.net"]));
     let expected = [
-        Push::Profile { impi: impi.clone(), profile: Profile::new([impu.clone()], BroadcastSubscription::None) },
+        Push::Profile { impi: impi.clone() },
         Push::End {
             impis: vec![impi, Impi::from("bob@home1.net")],
             impus: vec![Impu::from("tel:+1234")],
