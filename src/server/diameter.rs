@@ -6,10 +6,11 @@ use crate::broadcast::peer::Peer;
 use crate::broadcast::server::Bsm;
 use crate::broadcast::state::BsmState;
 use crate::clock::{Clock, Now};
-use crate::config::{Config, ForeignHss};
+use crate::config::{BroadcastServer, Config, ForeignHss};
 use crate::diameter::dictionary::application;
 use crate::diameter::node::{Handle, PeerView, Prepared};
 use crate::hss::embedded::EmbeddedHss;
+use crate::hss::profile::NAF;
 use crate::hss::remote::{self, Push, Pushed, RemoteHss, Users};
 use crate::hss::serve::{self, HssServer};
 use crate::identity::Impu;
@@ -151,7 +152,14 @@ pub(super) fn hss_side(
     clock: Clock,
 ) -> Result<Arc<HssServer>, StartError> {
     let foreign = &config.foreign;
-    let server = broadcast_servers.first().map(|server| sip_uri(server.hop.transport, server.hop.addr));
+    let server = broadcast_servers.first().map(|server| {
+        let address = sip_uri(server.hop.transport, server.hop.addr);
+        match (config.servers.first(), server.naf_fqdns.first()) {
+            // A node of ours that asks has one of its own, at another address, with the same name.
+            (Some(BroadcastServer { hop: None, .. }), Some(naf)) => format!("{address};{NAF}={naf}"),
+            _ => address,
+        }
+    });
     let settings = serve::Settings {
         origin: config.diameter.origin(&config.domain, config.foreign_hss.is_some()),
         digest_realm: config.domain.clone(),

@@ -19,7 +19,7 @@ mod watch;
 
 pub use pushed::{Push, Pushed, Users};
 
-use super::profile::ImsSubscription;
+use super::profile::{ImsSubscription, NAF};
 use super::{
     Assignment, AuthItem, AuthScheme, Bootstrapping, BroadcastState, BroadcastSubscription, Entry, Hss, HssError,
     Locate, Profile, RegState, UserData,
@@ -34,10 +34,11 @@ use crate::diameter::dictionary::{SESSION_ID, USER_DATA, command};
 use crate::diameter::exchange::{Destination, Exchange, Reply};
 use crate::diameter::{Origin, Writer, request};
 use crate::identity::{Impi, Impu};
-use crate::sip::Uri;
+use crate::sip::{Host, Uri};
 use held::Profiles;
 use repository::Repositories;
 use settings::Gusses;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,7 +79,7 @@ pub struct Settings {
 pub struct RemoteHss {
     exchange: Arc<dyn Exchange>,
     settings: Settings,
-    /// In canonical form.
+    /// In canonical form; one that is named by its domain has the name at every port.
     broadcast_servers: Vec<String>,
     vectors: Vectors,
     /// Of users who are registered here.
@@ -291,10 +292,19 @@ impl RemoteHss {
     }
 
     fn as_profile(&self, read: &ImsSubscription) -> Profile {
-        read.profile(|name| {
-            let name = Uri::parse(name.as_bytes()).map(|uri| uri.aor());
-            name.is_ok_and(|name| self.broadcast_servers.iter().any(|server| **server == *name))
-        })
+        read.profile(|name| Uri::parse(name.as_bytes()).is_ok_and(|uri| self.is_broadcast_server(&uri)))
+    }
+
+    fn is_broadcast_server(&self, uri: &Uri<'_>) -> bool {
+        let is = |name: &str| self.broadcast_servers.iter().any(|server| server == name);
+        let Uri::Sip(sip) = uri else { return false };
+        let domain = match &sip.host {
+            Host::Name(name) => Some(Cow::Borrowed(*name)),
+            Host::V4(_) | Host::V6(_) => sip.param(NAF),
+        };
+        let named = domain.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+        let named = named.map(|name| format!("sip:{}", name.trim_end_matches('.').to_ascii_lowercase()));
+        is(&uri.aor()) || named.is_some_and(|named| is(&named))
     }
 
     fn forget(&self, impi: &Impi) {

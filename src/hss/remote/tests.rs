@@ -265,6 +265,22 @@ fn a_profile_comes_once_and_is_held_while_the_user_is_registered() {
 }
 
 #[test]
+fn a_criterion_names_a_broadcast_server_by_its_naf_or_its_address() {
+    let servers = ["sip:bsm.home1.net", "sip:192.0.2.7:5070"].map(str::to_owned);
+    let (_, hss) = hss(Settings { broadcast_servers: servers.into(), ..settings() });
+    let is = |name: &str| hss.is_broadcast_server(&Uri::parse(name.as_bytes()).unwrap());
+    let names =
+        ["sip:BSM.home1.net", "sip:bsm.home1.net.:5070;transport=tcp", "sips:bsm.home1.net", "sip:b@bsm.home1.net"];
+    let addresses =
+        ["sip:192.0.2.7:5070;lr", "sip:127.0.0.1:4000;transport=tcp;naf=bsm.home1.net", "sip:[::1];naf=Bsm.home1.net"];
+    names.iter().chain(&addresses).for_each(|name| assert!(is(name), "{name}"));
+    let others =
+        ["sip:home1.net", "sip:bsm.home1.net.evil.net", "sip:evil.net;naf=bsm.home1.net", "tel:+1;naf=bsm.home1.net"];
+    let elsewhere = ["sip:192.0.2.7", "sip:192.0.2.7:5070@evil.net", "sip:192.0.2.8;naf=evil.net", "sip:192.0.2.8;naf"];
+    others.iter().chain(&elsewhere).for_each(|name| assert!(!is(name), "{name}"));
+}
+
+#[test]
 fn answers_that_make_no_sense_are_errors() {
     let (script, hss) = hss(settings());
     let (impi, impu) = alice();
