@@ -331,7 +331,7 @@ impl From<Assignment> for ServerAssignment {
 
 impl Hss for RemoteHss {
     fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+        self.away.load(Ordering::Relaxed) || (self.settings.cx && self.exchange.is_cut_off(CX))
     }
 
     /// Where the HSS is away, a user who still has vectors here was let in not long ago.

@@ -19,6 +19,7 @@ type Reaction = Box<dyn FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send>;
 /// Answers in order, and takes down what it was asked.
 #[derive(Default)]
 pub(super) struct Script {
+    cut_off: AtomicBool,
     reactions: Mutex<VecDeque<Reaction>>,
     asked: Mutex<Vec<Vec<u8>>>,
 }
@@ -32,6 +33,10 @@ impl Exchange for Script {
         let answer = reaction(&message).map(|writer| Reply::new(writer.finish().unwrap()).unwrap());
         self.asked.lock().unwrap().push(octets);
         Answer::now(answer)
+    }
+
+    fn is_cut_off(&self, application: u32) -> bool {
+        application == CX && self.cut_off.load(Ordering::Relaxed)
     }
 }
 
@@ -358,6 +363,8 @@ fn while_the_hss_is_away_kept_vectors_serve() {
     assert!(matches!(auth(), Err(HssError::Unavailable(_))));
     assert!(matches!(auth(), Err(HssError::UserUnknown)));
     assert!(!hss.is_away());
+    script.cut_off.store(true, Ordering::Relaxed);
+    assert!(hss.is_away(), "before anything is asked");
 }
 
 pub(super) fn broadcast(state: RegState) -> BroadcastState {
