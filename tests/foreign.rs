@@ -309,3 +309,12 @@ fn a_foreign_bsf_bootstraps_a_user() {
     let guss = imscript::gba::guss::Guss::parse(&maa.guss.unwrap()).unwrap();
     assert_eq!((guss.id.as_deref(), guss.settings.len()), (Some(IMPI), 1));
 }
+
+#[test]
+fn a_node_whose_hss_cannot_be_asked_what_it_needs_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "--listen", "udp:127.0.0.1:0", "--hss", "sh:tcp:127.0.0.1:3868", "--data-dir"];
+    let done = Command::new(env!("CARGO_BIN_EXE_imscript")).args(args).arg(dir.path()).output().unwrap();
+    let why = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && why.contains("--hss cx: is missing"), "{why}");
+}
