@@ -9,8 +9,8 @@ use crate::identity::{Impi, Impu};
 use std::time::Duration;
 
 /// How long a REGISTER that is worked on is waited for.
-const PATIENCE: usize = 20;
-const PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: usize = 200;
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Scscf {
     /// The user's registration ends, if he has one of these identities; none: whatever he has. An identity takes the

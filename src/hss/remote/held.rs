@@ -52,10 +52,11 @@ impl Profiles {
         self.held.remove(impi.as_str());
     }
 
-    /// A SAR that registers the user is under way until the answer is [settled](Asking::settle), or dropped.
-    pub(super) fn ask(&self, impi: &Impi) -> Asking<'_> {
+    /// A SAR that registers the user is under way until the answer is [settled](Asking::settle), or dropped. `first`: he is
+    /// not registered yet.
+    pub(super) fn ask(&self, impi: &Impi, first: bool) -> Asking<'_> {
         self.asked.insert(impi.clone(), Meanwhile::Nothing);
-        Asking { profiles: self, impi: impi.clone(), before: self.get(impi.as_str()), settled: false }
+        Asking { profiles: self, impi: impi.clone(), before: self.get(impi.as_str()), first, settled: false }
     }
 
     fn hold(&self, impi: &Impi, profile: Arc<Profile>) {
@@ -69,6 +70,7 @@ pub(super) struct Asking<'a> {
     profiles: &'a Profiles,
     impi: Impi,
     before: Option<Arc<Profile>>,
+    first: bool,
     settled: bool,
 }
 
@@ -99,7 +101,7 @@ impl Asking<'_> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         self.profiles.asked.remove(self.impi.as_str());
-        if !self.settled && self.before.is_none() {
+        if self.first && !self.settled && self.before.is_none() {
             // Not registered after all, so a profile that has come meanwhile is nobody's.
             self.profiles.held.remove(self.impi.as_str());
         }

@@ -4,6 +4,7 @@ use super::tests::{NOW, PROFILE, Registered, Script, WITHOUT_BROADCAST, alice, h
 use super::*;
 use crate::diameter::cx::{Ppr, Reason, Rtr, Saa};
 use crate::diameter::dictionary::USER_DATA_ALREADY_AVAILABLE;
+use crate::diameter::exchange::Failure;
 use crate::diameter::fault::{base, tgpp};
 use crate::diameter::{Message, ResultCode, answer_to};
 
@@ -117,6 +118,14 @@ fn a_profile_pushed_for_a_registration_that_is_refused_is_not_kept() {
     });
     assert_eq!(bed.assign(Assignment::Registration), Err(HssError::UserUnknown));
     assert_eq!((bed.held(), changes(&bed.pushed)), (Err(HssError::NotTold), tgpp::USER_UNKNOWN));
+    // One who stays registered, because the HSS is away again, has it.
+    let pushed = bed.pushed.clone();
+    bed.script.next(move |_| {
+        assert_eq!(changes(&pushed), base::SUCCESS);
+        Err(Failure::Timeout)
+    });
+    assert!(matches!(bed.assign(Assignment::ReRegistration), Err(HssError::Unavailable(_))));
+    assert_eq!(bed.held(), Ok(BroadcastSubscription::None));
 }
 
 #[test]

@@ -248,7 +248,7 @@ impl RemoteHss {
             self.forget(impi);
         }
         let registers = matches!(kind, Assignment::Registration | Assignment::ReRegistration);
-        let asking = registers.then(|| self.profiles.ask(impi));
+        let asking = registers.then(|| self.profiles.ask(impi, kind == Assignment::Registration));
         let sar = Sar {
             impi: Some(impi.as_str()),
             impus: vec![impu.as_str()],
