@@ -23,6 +23,7 @@ use crate::store::{Nature, Store};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// None: the configuration asks for no Diameter.
 pub(super) fn prepare(config: &Config, tls: &Tls, metrics: &Arc<Metrics>) -> Result<Option<Prepared>, StartError> {
@@ -103,9 +104,12 @@ pub(super) fn pushed(
 /// Carries out what the HSS begins, as it comes: a REGISTER soon after finds it done. Each is a job of its own, but those of
 /// one user are done one after the other.
 pub(super) async fn act(pushed: Arc<Pushed>, scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>) {
+    let come = Arc::new(Notify::new());
+    let came = come.clone();
+    pushed.tell(move || came.notify_one());
     loop {
-        pushed.come().await;
         pushed.take().into_iter().for_each(|push| carry_out(push, &pushed, scscf.as_ref(), bsm.as_ref()));
+        come.notified().await;
     }
 }
 

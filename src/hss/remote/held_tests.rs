@@ -142,12 +142,17 @@ fn an_answer_of_another_session_is_not_taken() {
     assert!(matches!(bed.assign(Assignment::Registration), Err(HssError::Garbled(_))));
 }
 
-#[tokio::test]
-async fn what_comes_is_told_at_once() {
+#[test]
+fn what_comes_is_told_at_once() {
     let bed = Bed::new();
+    let told = Arc::new(AtomicU64::new(0));
+    let counts = told.clone();
+    bed.pushed.tell(move || {
+        counts.fetch_add(1, Ordering::Relaxed);
+    });
     bed.script.gives_profile(PROFILE);
     bed.assign(Assignment::Registration).unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 0);
     assert_eq!(ends(&bed.pushed), base::SUCCESS);
-    bed.pushed.come().await;
-    assert_eq!(bed.pushed.take().len(), 1);
+    assert_eq!((told.load(Ordering::Relaxed), bed.pushed.take().len()), (1, 1));
 }

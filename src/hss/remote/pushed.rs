@@ -14,8 +14,7 @@ use crate::hss::profile::{ImsSubscription, NotAProfile, Profile};
 use crate::identity::{Impi, Impu};
 use crate::xml::XmlError;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the S-CSCF is to do, or the broadcast server of a node that is nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,20 +41,22 @@ pub struct Pushed {
     pub(super) hss: Arc<RemoteHss>,
     pub(super) users: Box<dyn Users>,
     queue: Mutex<VecDeque<Push>>,
-    come: Notify,
+    wake: OnceLock<Wake>,
 }
+
+type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Pushes that wait for the S-CSCF; an HSS that sends more is told that this is too many.
 const WAITING: usize = 10_000;
 
 impl Pushed {
     pub fn new(hss: Arc<RemoteHss>, users: impl Users + 'static) -> Self {
-        Pushed { hss, users: Box::new(users), queue: Mutex::default(), come: Notify::new() }
+        Pushed { hss, users: Box::new(users), queue: Mutex::default(), wake: OnceLock::new() }
     }
 
-    /// Until something has come.
-    pub async fn come(&self) {
-        self.come.notified().await;
+    /// `wake` is called whenever something has come; the first caller's counts. It must not wait.
+    pub fn tell(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
     }
 
     /// What has come since, in order.
@@ -97,8 +98,9 @@ impl Pushed {
         let room = queue.len() < WAITING;
         if room {
             queue.push_back(push);
-            self.come.notify_one();
         }
+        drop(queue);
+        self.wake.get().filter(|_| room).into_iter().for_each(|wake| wake());
         room
     }
 
