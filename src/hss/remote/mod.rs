@@ -89,7 +89,7 @@ pub struct RemoteHss {
     unregistered: Unregistered,
     gusses: Gusses,
     away: AtomicBool,
-    /// The HSS does not know the scheme "Unknown": it is asked for AKA.
+    /// The HSS does not know the scheme "Unknown": it is asked for AKA, then for SIP Digest.
     wants_scheme: AtomicBool,
     session: AtomicU64,
     /// The minute in which ended things were last cleared away.
@@ -176,23 +176,26 @@ impl RemoteHss {
         resync: Option<(Rand, Auts)>,
         now: Now,
     ) -> Result<AuthItem, HssError> {
-        let scheme = match scheme {
-            _ if resync.is_some() => Scheme::Aka,
-            AuthScheme::Unknown if self.wants_scheme.load(Ordering::Relaxed) => Scheme::Aka,
-            AuthScheme::Unknown => Scheme::Unknown,
-            AuthScheme::DigestAka => Scheme::Aka,
-            AuthScheme::SipDigest => Scheme::SipDigest,
+        // HSSs of before release 8 have no "Unknown": whether the user has a card or a password is then found by trying.
+        let schemes: &[Scheme<'_>] = match scheme {
+            _ if resync.is_some() => &[Scheme::Aka],
+            AuthScheme::Unknown if self.wants_scheme.load(Ordering::Relaxed) => &[Scheme::Aka, Scheme::SipDigest],
+            AuthScheme::Unknown => &[Scheme::Unknown, Scheme::Aka, Scheme::SipDigest],
+            AuthScheme::DigestAka => &[Scheme::Aka],
+            AuthScheme::SipDigest => &[Scheme::SipDigest],
         };
-        let first = self.ask_for(impi, impu, scheme, resync, now).await;
-        if scheme != Scheme::Unknown || !matches!(first, Err(HssError::SchemeNotSupported)) {
-            return first;
+        for scheme in schemes {
+            match self.ask_for(impi, impu, *scheme, resync, now).await {
+                Err(HssError::SchemeNotSupported) => {}
+                answer => {
+                    if answer.is_ok() && schemes.first() != Some(scheme) && schemes.contains(&Scheme::Unknown) {
+                        self.wants_scheme.store(true, Ordering::Relaxed);
+                    }
+                    return answer;
+                }
+            }
         }
-        // HSSs of before release 8 have no "Unknown".
-        let second = self.ask_for(impi, impu, Scheme::Aka, resync, now).await;
-        if second.is_ok() {
-            self.wants_scheme.store(true, Ordering::Relaxed);
-        }
-        second
+        Err(HssError::SchemeNotSupported)
     }
 
     async fn ask_for(

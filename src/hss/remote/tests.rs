@@ -190,7 +190,7 @@ fn sessions_are_never_the_same() {
 }
 
 #[test]
-fn an_hss_without_the_scheme_unknown_is_asked_for_aka() {
+fn an_hss_without_the_scheme_unknown_is_asked_for_aka_then_for_a_password() {
     let (script, hss) = hss(settings());
     let (impi, impu) = alice();
     script.says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ()).gives_vectors(1..2).gives_vectors(2..3);
@@ -198,6 +198,18 @@ fn an_hss_without_the_scheme_unknown_is_asked_for_aka() {
         let item = hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait();
         assert_eq!(first_octet(item), expected);
     }
+    // One who has a password.
+    script.says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ()).says(base::SUCCESS, |writer| {
+        let ha1 = Zeroizing::new("a1".repeat(16));
+        let digest = SipDigest { realm: "home1.net", algorithm: None, qop: None, ha1 };
+        Maa { items: vec![Item { number: None, given: Given::Digest(digest) }], ..Maa::default() }.write(writer);
+    });
+    let item = hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait();
+    assert!(matches!(item, Ok(AuthItem::Digest { .. })));
+    // One who has something else.
+    script.says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ()).says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ());
+    let item = hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait();
+    assert!(matches!(item, Err(HssError::SchemeNotSupported)));
     let schemes: Vec<String> = script
         .asked()
         .iter()
@@ -206,7 +218,9 @@ fn an_hss_without_the_scheme_unknown_is_asked_for_aka() {
             item.text(&SIP_AUTHENTICATION_SCHEME).unwrap().unwrap().to_owned()
         })
         .collect();
-    assert_eq!(schemes, ["Unknown", "Digest-AKAv1-MD5", "Digest-AKAv1-MD5"]);
+    let aka_then_digest = ["Digest-AKAv1-MD5", "SIP Digest"];
+    assert_eq!(schemes[..3], ["Unknown", "Digest-AKAv1-MD5", "Digest-AKAv1-MD5"]);
+    assert_eq!(schemes[3..], [aka_then_digest, aka_then_digest].concat());
 }
 
 fn cx_item() -> crate::diameter::Def {
