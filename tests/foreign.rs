@@ -282,6 +282,25 @@ fn a_broadcast_node_tells_the_hss_itself_and_is_told() {
 }
 
 #[test]
+fn two_nodes_of_which_one_is_the_others_hss_need_not_be_told_of_broadcast_servers() {
+    let mut bed = support::Bed::empty("127.0.0.1");
+    let (ims, other, hss) = (bed.ims, bed.bsm, free_address(bed.ims.ip()).unwrap());
+    let common = |name: &str, addr| {
+        format!("domain = \"{DOMAIN}\"\nlisten = [\"udp:{addr}\"]\ndata_dir = \"{name}-data\"\nworkers = 1\n")
+    };
+    bed.start_node("ims", &format!("{}[diameter]\nlisten = [\"tcp:{hss}\"]\n", common("ims", ims))).unwrap();
+    bed.start_node("other", &format!("{}[hss]\ncx = [\"tcp:{hss}\"]\n", common("other", other))).unwrap();
+    let card = bed.subscriber_with("yes");
+    let at = format!("udp:{other}");
+    // Once the two are connected.
+    let result = wait_for(|| {
+        let result = bed.terminal_at(&at, "register", &card, &["--figure", "7", "--naf-id", NAF]).unwrap();
+        (result["status"] == 200).then_some(result)
+    });
+    assert_eq!(result["broadcast"], "registered", "{result}");
+}
+
+#[test]
 fn a_foreign_bsf_bootstraps_a_user() {
     let bed = Bed::new();
     let mar = MultimediaAuthRequest { impi: IMPI.into(), impu: None, resync: None, guss_timestamp: None };
@@ -289,4 +308,13 @@ fn a_foreign_bsf_bootstraps_a_user() {
     let maa = MultimediaAuthAnswer::read(&reply.message().unwrap()).unwrap();
     let guss = imscript::gba::guss::Guss::parse(&maa.guss.unwrap()).unwrap();
     assert_eq!((guss.id.as_deref(), guss.settings.len()), (Some(IMPI), 1));
+}
+
+#[test]
+fn a_node_whose_hss_cannot_be_asked_what_it_needs_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["run", "--listen", "udp:127.0.0.1:0", "--hss", "sh:tcp:127.0.0.1:3868", "--data-dir"];
+    let done = Command::new(env!("CARGO_BIN_EXE_imscript")).args(args).arg(dir.path()).output().unwrap();
+    let why = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && why.contains("--hss cx: is missing"), "{why}");
 }

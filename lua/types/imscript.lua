@@ -57,7 +57,7 @@ function Request:remove_header(name) end
 ---@field transport "udp"|"tcp"|"tls" As in the request.
 ---@field visited_network? string P-Visited-Network-ID.
 ---@field all_or_nothing boolean The terminal sent `Require: bcast-ext`.
----@field hss_away boolean The HSS did not answer when it was last asked.
+---@field hss_away boolean No HSS is connected, or it did not answer when it was last asked.
 ---@field portion? Portion The broadcast portion, where there is one.
 ---@field now integer Seconds since 1970.
 ---@field generation integer Number of the generation that decides.

@@ -162,6 +162,9 @@ impl Args {
             let before = config.foreign_hss.take().unwrap_or_default();
             let mut hss = ForeignHss { cx: Vec::new(), sh: Vec::new(), zh: Vec::new(), ..before };
             self.hss.iter().for_each(|address| hss.add(address));
+            if let Some(lacks) = hss.lacks(config.roles.ims(), config.icscf.is_some()) {
+                anyhow::bail!("--hss {lacks}: is missing: an address such as {lacks}:tcp:127.0.0.1:3868");
+            }
             config.foreign_hss = Some(hss);
         }
         if let Some(http) = self.http {

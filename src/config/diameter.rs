@@ -76,6 +76,17 @@ impl ForeignHss {
         peers
     }
 
+    /// What a node needs and has no address for. `ims`: it is an S-CSCF or a BSF; `icscf`: an I-CSCF.
+    pub fn lacks(&self, ims: bool, icscf: bool) -> Option<&'static str> {
+        match (ims, icscf) {
+            // With Zh alone the node is a BSF, where nobody registers.
+            (true, _) if self.cx.is_empty() && self.zh.is_empty() => Some("cx"),
+            (false, true) if self.cx.is_empty() => Some("cx"),
+            (false, false) if self.sh.is_empty() => Some("sh"),
+            _ => None,
+        }
+    }
+
     pub fn add(&mut self, reference: &HssAddress) {
         match reference.application {
             SH => self.sh.push(reference.endpoint.clone()),

@@ -62,6 +62,11 @@ pub trait Exchange: Send + Sync {
     /// `request`: begun with [`super::request`], without Destination AVPs. It is sent again to another peer where one
     /// fails; it is answered or failed within the time that the peers' settings give.
     fn send(&self, to: Destination, request: Writer) -> Answer<'static, Result<Reply, Failure>>;
+
+    /// Whether a request of this application would fail at once, because nobody who may be asked is connected.
+    fn is_cut_off(&self, _application: u32) -> bool {
+        false
+    }
 }
 
 /// A received request, checked, and who sent it.

@@ -108,7 +108,7 @@ pub struct Context<'a> {
     pub servers: &'a [ServerView],
     /// The terminal asked for all or nothing (`Require: bcast-ext`).
     pub all_or_nothing: bool,
-    /// The HSS did not answer when it was last asked.
+    /// No HSS is connected, or it did not answer when it was last asked.
     pub hss_away: bool,
     /// The broadcast portion of the request, where it has one.
     pub portion: Option<&'a PortionView<'a>>,

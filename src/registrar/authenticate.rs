@@ -159,16 +159,20 @@ impl Scscf {
         let nonce = credentials.get("nonce").unwrap_or_default();
         if nonce.is_empty() {
             if self.is_protected_refresh(credentials, source, asked) {
-                let portion = portion.map(Remembered::Portion);
-                let settled = Authenticated { secret: None, portion, info: None, keys_sent: false };
-                return Ok(Verdict::Authenticated(Box::new(settled)));
+                return Ok(vouched_for(portion));
             }
             return self.challenge(request, source, asked, find(portion), offer, None).await;
         }
         let now = self.now();
         let Some(held) = self.recall(&asked.impi, &nonce, now).await? else {
             // Not ours, spent, or too old: never 403, the terminal may just have been slow (TS 24.229 §5.4.1.2.2).
-            return self.challenge(request, source, asked, find(portion), offer, None).await;
+            let refresh = self.is_protected_refresh(credentials, source, asked).then(|| portion.clone());
+            let challenge = self.challenge(request, source, asked, find(portion), offer, None).await;
+            return match refresh {
+                // A terminal says the last nonce again in each refresh; where no new one can be had, the P-CSCF's word will do.
+                Some(portion) if challenge.is_err() && self.shared.hss.is_away() => Ok(vouched_for(portion)),
+                _ => challenge,
+            };
         };
         // What this request carries counts; else what the first one carried, if this one continues it.
         let Challenge { algorithms, secret, resyncs, memo: Memo { keys_sent, found, .. }, .. } = held;
@@ -300,6 +304,12 @@ impl Scscf {
             Err(_) => is_bare_ipv6(&digest.uri),
         }
     }
+}
+
+/// A refresh that needs no answer to a challenge.
+fn vouched_for(portion: Option<Portion>) -> Verdict {
+    let portion = portion.map(Remembered::Portion);
+    Verdict::Authenticated(Box::new(Authenticated { secret: None, portion, info: None, keys_sent: false }))
 }
 
 /// `sip:::1:5060`: an IPv6 address without its brackets, as SIPp writes it here and only here.

@@ -9,8 +9,8 @@ use crate::identity::{Impi, Impu};
 use std::time::Duration;
 
 /// How long a REGISTER that is worked on is waited for.
-const PATIENCE: usize = 20;
-const PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: usize = 200;
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Scscf {
     /// The user's registration ends, if he has one of these identities; none: whatever he has. An identity takes the
@@ -41,10 +41,11 @@ impl Scscf {
         Some(impi)
     }
 
-    /// The user's profile is this now. A broadcast registration that it does not allow ends; else its server learns what
-    /// the user may receive.
-    pub async fn change_profile(&self, impi: Impi, profile: Profile) {
+    /// The user's profile has changed. A broadcast registration that it does not allow ends; else its server learns what
+    /// the user may receive. `latest` is asked once nothing else is done with him: of several changes the last one counts.
+    pub async fn change_profile(&self, impi: Impi, latest: impl FnOnce() -> Option<Profile>) {
         let _busy = self.alone_with(&impi).await;
+        let Some(profile) = latest() else { return };
         let _ = self.fetch(&impi).await; // what this node has of him is better than nothing
         self.shared.subscriptions.forget(&impi);
         let table = &self.shared.table;

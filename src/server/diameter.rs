@@ -6,10 +6,11 @@ use crate::broadcast::peer::Peer;
 use crate::broadcast::server::Bsm;
 use crate::broadcast::state::BsmState;
 use crate::clock::{Clock, Now};
-use crate::config::{Config, ForeignHss};
+use crate::config::{BroadcastServer, Config, ForeignHss};
 use crate::diameter::dictionary::application;
 use crate::diameter::node::{Handle, PeerView, Prepared};
 use crate::hss::embedded::EmbeddedHss;
+use crate::hss::profile::NAF;
 use crate::hss::remote::{self, Push, Pushed, RemoteHss, Users};
 use crate::hss::serve::{self, HssServer};
 use crate::identity::Impu;
@@ -22,6 +23,7 @@ use crate::store::{Nature, Store};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// None: the configuration asks for no Diameter.
 pub(super) fn prepare(config: &Config, tls: &Tls, metrics: &Arc<Metrics>) -> Result<Option<Prepared>, StartError> {
@@ -99,30 +101,45 @@ pub(super) fn pushed(
     Arc::new(Pushed::new(remote, Known { ims, bsm, any: users.nature() == Nature::Shared }))
 }
 
-/// Carries out what the HSS has begun. Each is a job of its own, but those of one user are done one after the other.
-pub(super) fn act(pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>, now: Now) {
-    for push in pushed.take() {
-        let (pushed, scscf, bsm) = (pushed.clone(), scscf.cloned(), bsm.cloned());
-        tokio::task::spawn_local(async move {
-            match (push, scscf, bsm) {
-                (Push::End { impis, impus, reason }, Some(scscf), _) => {
-                    for impi in impis {
-                        scscf.end_by_network(impi, &impus, reason).await;
-                    }
-                }
-                (Push::Profile { impi, profile }, Some(scscf), _) => scscf.change_profile(impi, profile).await,
-                (Push::Unregistered { impu }, ..) if !pushed.is_unregistered(&impu).await => {
-                    tracing::debug!(%impu, "the user has registered again");
-                }
-                // The S-CSCF tells its broadcast server.
-                (Push::Withdrawn { impu } | Push::Unregistered { impu }, Some(scscf), _) => {
-                    scscf.end_broadcast(&impu).await;
-                }
-                (Push::Withdrawn { impu } | Push::Unregistered { impu }, None, Some(bsm)) => bsm.withdrawn(impu).await,
-                (_, None, _) => {}
-            }
-        });
+/// Carries out what the HSS begins, as it comes: a REGISTER soon after finds it done. Each is a job of its own, but those of
+/// one user are done one after the other.
+pub(super) async fn act(pushed: Arc<Pushed>, scscf: Option<Rc<Scscf>>, bsm: Option<Rc<Bsm>>) {
+    let come = Arc::new(Notify::new());
+    let came = come.clone();
+    pushed.tell(move || came.notify_one());
+    loop {
+        pushed.take().into_iter().for_each(|push| carry_out(push, &pushed, scscf.as_ref(), bsm.as_ref()));
+        come.notified().await;
     }
+}
+
+fn carry_out(push: Push, pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>) {
+    let (pushed, scscf, bsm) = (pushed.clone(), scscf.cloned(), bsm.cloned());
+    tokio::task::spawn_local(async move {
+        match (push, scscf, bsm) {
+            (Push::End { impis, impus, reason }, Some(scscf), _) => {
+                for impi in impis {
+                    scscf.end_by_network(impi, &impus, reason).await;
+                }
+            }
+            (Push::Profile { impi }, Some(scscf), _) => {
+                scscf.change_profile(impi.clone(), || pushed.profile(&impi)).await;
+            }
+            (Push::Unregistered { impu }, ..) if !pushed.is_unregistered(&impu).await => {
+                tracing::debug!(%impu, "the user has registered again");
+            }
+            // The S-CSCF tells its broadcast server.
+            (Push::Withdrawn { impu } | Push::Unregistered { impu }, Some(scscf), _) => {
+                scscf.end_broadcast(&impu).await;
+            }
+            (Push::Withdrawn { impu } | Push::Unregistered { impu }, None, Some(bsm)) => bsm.withdrawn(impu).await,
+            (_, None, _) => {}
+        }
+    });
+}
+
+/// What is due with the HSS.
+pub(super) fn keep_up(pushed: &Arc<Pushed>, now: Now) {
     for job in pushed.due(now) {
         tokio::task::spawn_local(job);
     }
@@ -139,7 +156,14 @@ pub(super) fn hss_side(
     clock: Clock,
 ) -> Result<Arc<HssServer>, StartError> {
     let foreign = &config.foreign;
-    let server = broadcast_servers.first().map(|server| sip_uri(server.hop.transport, server.hop.addr));
+    let server = broadcast_servers.first().map(|server| {
+        let address = sip_uri(server.hop.transport, server.hop.addr);
+        match (config.servers.first(), server.naf_fqdns.first()) {
+            // A node of ours that asks has one of its own, at another address, with the same name.
+            (Some(BroadcastServer { hop: None, .. }), Some(naf)) => format!("{address};{NAF}={naf}"),
+            _ => address,
+        }
+    });
     let settings = serve::Settings {
         origin: config.diameter.origin(&config.domain, config.foreign_hss.is_some()),
         digest_realm: config.domain.clone(),

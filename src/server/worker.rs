@@ -301,6 +301,9 @@ async fn keep_time(
     store: Arc<dyn Store>,
     clock: Clock,
 ) {
+    if let Some(pushed) = &pushed {
+        tokio::task::spawn_local(diameter::act(pushed.clone(), scscf.clone(), bsm.clone()));
+    }
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
         tick.tick().await;
@@ -318,7 +321,7 @@ async fn keep_time(
             hss.maintain(clock.now());
         }
         if let Some(pushed) = &pushed {
-            diameter::act(pushed, scscf.as_ref(), bsm.as_ref(), clock.now());
+            diameter::keep_up(pushed, clock.now());
         }
     }
 }

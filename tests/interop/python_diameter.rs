@@ -79,7 +79,7 @@ fn a_foreign_hss_registers_our_terminals_from_beginning_to_end() {
     assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
     let answer = hss.ask(json!({"do": "rtr", "impi": card.impi, "to": OURS, "impus": [card.impu]}));
     assert_eq!(avp(&answer, &["Result-Code"]), Some(&2001.into()), "{answer}");
-    // It is carried out within a second; then a REGISTER is the first one again, and not a refresh.
+    // It is carried out at once; then a REGISTER is the first one again, and not a refresh.
     let kind = |sar: &Value| avp(sar, &["Server-Assignment-Type"]).and_then(Value::as_u64);
     wait_for(|| {
         let before = hss.got("SAR").len();

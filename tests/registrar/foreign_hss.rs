@@ -237,8 +237,9 @@ impl Foreign {
                         self.network.run(self.network.scscf.end_by_network(impi, &impus, reason));
                     }
                 }
-                Push::Profile { impi, profile } => {
-                    self.network.run(self.network.scscf.change_profile(impi, profile));
+                Push::Profile { impi } => {
+                    let latest = || self.pushed.profile(&impi);
+                    self.network.run(self.network.scscf.change_profile(impi.clone(), latest));
                 }
                 Push::Unregistered { impu } if !self.network.run(self.pushed.is_unregistered(&impu)) => {}
                 Push::Withdrawn { impu } | Push::Unregistered { impu } => {
@@ -562,8 +563,10 @@ fn while_the_hss_is_away_who_is_registered_stays_and_others_wait() {
     // A P-CSCF that vouches for the user needs no vector.
     phone.source = source(imscript::sip::transaction::Transport::Udp, "10.0.0.1:5060");
     let vouched = phone.empty_authorization() + ", integrity-protected=\"yes\"";
-    let request = phone.write(&["Expires: 600"], &vouched, None);
-    assert_eq!(foreign.network.send(&request, &phone.source).status(), 200);
+    for vouched in [vouched.clone(), vouched.replace("nonce=\"\"", "nonce=\"c3BlbnQ=\"")] {
+        let request = phone.write(&["Expires: 600"], &vouched, None);
+        assert_eq!(foreign.network.send(&request, &phone.source).status(), 200, "{vouched}");
+    }
     // The end is told to nobody, and is one.
     foreign.network.pass(seconds(601));
     foreign.network.sweep();

@@ -80,16 +80,6 @@ impl Raw {
             })
         };
         let endpoints = |list: &[Spanned<String>]| self.read_all(list, endpoint);
-        let (wanted, there) = match (roles.ims(), &self.icscf) {
-            // With Zh alone the node is a BSF, where nobody registers.
-            (true, _) => ("cx", !raw.cx.is_empty() || !raw.zh.is_empty()),
-            (false, Some(_)) => ("cx", !raw.cx.is_empty()),
-            (false, None) => ("sh", !raw.sh.is_empty()),
-        };
-        if !there {
-            let why = format!("[hss] {wanted} is missing: addresses such as \"tcp:192.0.2.9:3868\"");
-            return self.fault(section.span(), why);
-        }
         let realm = raw.realm.as_ref().map(|text| self.read(text, identity)).transpose()?;
         let defaults = ForeignHss::default();
         let vectors = match &raw.vectors {
@@ -112,7 +102,7 @@ impl Raw {
             }
             hosts.push((at, self.read(host, identity)?));
         }
-        Ok(Some(ForeignHss {
+        let hss = ForeignHss {
             cx,
             sh,
             zh,
@@ -122,7 +112,14 @@ impl Raw {
             vector_lifetime,
             visited_network: raw.visited_network.clone(),
             capabilities: raw.capabilities.clone(),
-        }))
+        };
+        match hss.lacks(roles.ims(), self.icscf.is_some()) {
+            Some(lacks) => {
+                let why = format!("[hss] {lacks} is missing: addresses such as \"tcp:192.0.2.9:3868\"");
+                self.fault(section.span(), why)
+            }
+            None => Ok(Some(hss)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::duplicates::Duplicates;
 use super::entry::Entry;
 use super::link::Link;
+use super::missing::Missing;
 use super::waiting::Pending;
 use super::{Command, Endpoint, Settings, seed};
 use crate::diameter::Message;
@@ -35,6 +36,7 @@ pub(super) struct Core {
     pub(super) applications: Arc<Applications>,
     pub(super) tls: Tls,
     metrics: Arc<Metrics>,
+    missing: Arc<Missing>,
     start: Instant,
     /// In the order in which they are asked: the configured ones, then those that have connected.
     pub(super) peers: RefCell<BTreeMap<u64, Entry>>,
@@ -68,6 +70,7 @@ impl Core {
         applications: Arc<Applications>,
         tls: Tls,
         metrics: Arc<Metrics>,
+        missing: Arc<Missing>,
     ) -> Rc<Core> {
         let mut peers = BTreeMap::new();
         for (id, peer) in (0..).zip(&settings.peers) {
@@ -87,6 +90,7 @@ impl Core {
             applications,
             tls,
             metrics,
+            missing,
             start: Instant::now(),
             timers: RefCell::default(),
             armed: Cell::new(Duration::MAX),
@@ -304,6 +308,10 @@ impl Core {
                 entry.doubtful = false;
             }
         });
+        let peers = self.peers.borrow();
+        let is_missing = |application: &u32| !peers.values().any(|entry| entry.serves(*application));
+        self.missing
+            .set(self.settings.peers.iter().flat_map(|peer| peer.applications.iter().copied().filter(is_missing)));
     }
 
     /// After each change: what waits for a peer that is gone goes elsewhere, and one that had connected is forgotten.

@@ -4,7 +4,7 @@ use super::link::Link;
 use super::meters::Meters;
 use super::waiting::Pending;
 use super::{Endpoint, PeerView};
-use crate::diameter::peer::{Peer, Side};
+use crate::diameter::peer::{Peer, Side, Standing};
 use crate::metrics::Metrics;
 use crate::shelf::Hasher;
 use std::collections::HashMap;
@@ -74,6 +74,14 @@ impl Entry {
 
     pub(super) fn host(&self) -> Option<Arc<str>> {
         self.machine.host().cloned()
+    }
+
+    /// Configured, there, and to be asked for this application.
+    pub(super) fn serves(&self, application: u32) -> bool {
+        self.endpoint.is_some()
+            && self.machine.standing() >= Standing::Probation
+            && (self.asked.is_empty() || self.asked.contains(&application))
+            && self.machine.remote().is_some_and(|remote| remote.speaks(application))
     }
 
     pub(super) fn take(&mut self, hop_by_hop: u32) -> Option<Pending> {

@@ -15,6 +15,7 @@ mod duplicates;
 mod entry;
 mod link;
 mod meters;
+mod missing;
 mod places;
 mod route;
 mod sending;
@@ -32,6 +33,7 @@ use crate::answer::Answer;
 use crate::metrics::Metrics;
 use crate::sip::transport::Tls;
 use core::Core;
+use missing::Missing;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, mpsc as sync_mpsc};
@@ -161,6 +163,7 @@ pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
     waiting: Arc<AtomicUsize>,
     max_waiting: usize,
+    missing: Arc<Missing>,
 }
 
 impl Handle {
@@ -186,6 +189,10 @@ impl Exchange for Handle {
             Ok(()) => Answer::later(async move { told.await.unwrap_or(Err(Failure::Stopped)) }),
             Err(_) => Answer::now(Err(Failure::Stopped)),
         }
+    }
+
+    fn is_cut_off(&self, application: u32) -> bool {
+        self.missing.has(application)
     }
 }
 
@@ -213,8 +220,10 @@ impl Prepared {
             listeners.push(listen(endpoint).map_err(|why| NodeError::Listen { endpoint: endpoint.clone(), why })?);
         }
         let (sender, commands) = mpsc::unbounded_channel();
-        let handle =
-            Handle { commands: sender, waiting: Arc::new(AtomicUsize::new(0)), max_waiting: settings.max_waiting };
+        let missing = Arc::new(Missing::default());
+        missing.set(settings.peers.iter().flat_map(|peer| peer.applications.iter().copied()));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let handle = Handle { commands: sender, waiting, max_waiting: settings.max_waiting, missing };
         let applications = Applications::default();
         Ok(Prepared { settings, tls, metrics, listeners, applications, handle: Arc::new(handle), commands })
     }
@@ -248,10 +257,11 @@ impl Prepared {
     /// The node's life, on the current thread's `LocalSet`.
     async fn run(self) {
         let Prepared { settings, tls, metrics, listeners, applications, handle, commands } = self;
+        let missing = handle.missing.clone();
         // The thread's own handle would keep the channel open for ever.
         drop(handle);
         let local = Arc::new(local(&settings, &applications));
-        let core = Core::new(settings, local, Arc::new(applications), tls, metrics);
+        let core = Core::new(settings, local, Arc::new(applications), tls, metrics, missing);
         core.run(listeners, commands).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Nodes over loopback, and a peer made of a plain socket that does what a node would not.
 
 use super::*;
-use crate::diameter::dictionary::application::{CX, SH};
+use crate::diameter::dictionary::application::{CX, SH, ZH};
 use crate::diameter::dictionary::{DESTINATION_HOST, DESTINATION_REALM, REDIRECT_HOST, USER_NAME, command};
 use crate::diameter::exchange::Request;
 use crate::diameter::fault::{ResultCode, base};
@@ -313,6 +313,23 @@ fn a_broken_connection_fails_at_once_where_there_is_no_other_peer() {
     assert_eq!(sent.wait().map(|_| ()), Err(Failure::Lost));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(ask(&client, Destination::any(CX), "bob"), Err(Failure::NoPeer));
+}
+
+#[test]
+fn who_sends_sees_whether_anybody_is_there_who_is_to_be_asked() {
+    let (server, _) = server("hss.home1.net");
+    let mut settings = to_peers(&[&server.listening()[0]], quick("scscf.home1.net"));
+    settings.peers[0].applications = vec![CX, SH];
+    let prepared = Prepared::new(settings, Tls::default(), Arc::default()).unwrap();
+    let exchange = prepared.exchange();
+    assert!(exchange.is_cut_off(CX), "nobody is connected yet");
+    let client = prepared.start().unwrap();
+    until(|| !exchange.is_cut_off(CX));
+    assert!(exchange.is_cut_off(SH), "which it does not speak");
+    assert!(!exchange.is_cut_off(ZH), "for which nobody is configured");
+    server.stop(Duration::from_secs(1));
+    until(|| exchange.is_cut_off(CX));
+    drop(client);
 }
 
 #[test]

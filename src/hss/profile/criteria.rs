@@ -3,6 +3,9 @@
 use crate::xml::{self, Element, XmlError, escape};
 use std::fmt::Write;
 
+/// Parameter of a ServerName that is an address: which NAF the broadcast server there is.
+pub const NAF: &str = "naf";
+
 /// InitialFilterCriteria: the lower `priority` counts first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Criterion {

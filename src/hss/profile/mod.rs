@@ -4,7 +4,7 @@
 pub mod criteria;
 pub mod subscription;
 
-pub use criteria::{ApplicationServer, Criterion, Match, Part, Trigger, TriggerPoint};
+pub use criteria::{ApplicationServer, Criterion, Match, NAF, Part, Trigger, TriggerPoint};
 pub use subscription::{ImsSubscription, NotAProfile, PublicIdentity, ServiceProfile};
 
 use crate::few::Few;

@@ -18,7 +18,7 @@ impl RemoteHss {
         resync: Option<(Rand, Auts)>,
         now: Now,
     ) -> Result<Bootstrapping, HssError> {
-        let held = self.profiles.get(impi.as_str()).map(|held| held.clone());
+        let held = self.profiles.get(impi.as_str());
         let (vector, settings) = match self.settings.zh {
             true => self.over_zh(impi, resync).await?,
             false => {

@@ -1,11 +1,12 @@
 //! A foreign HSS over Diameter (rank 3): [`Hss`] asked with Cx and Sh requests through an [`Exchange`].
 //!
 //! The S-CSCF sends MAR and SAR, and as the I-CSCF in the same box UAR. Vectors beyond the one that is needed are kept
-//! (`vectors`), and so is the profile of each registered user: what it says of his broadcast subscription is right until
-//! the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
+//! (`vectors`), and so is the profile of each registered user (`held`): what it says of his broadcast subscription is right
+//! until the HSS says otherwise with a PPR (`pushed`), so it need not be asked for. The broadcast registration is written to the
 //! HSS over Sh (`repository`), whose changes this node has itself told of (`notified`); the BSF's vectors come over Zh (`bootstrapping`), or over Cx where no Zh is spoken.
 
 mod bootstrapping;
+mod held;
 mod locate;
 mod notified;
 mod pushed;
@@ -18,7 +19,7 @@ mod watch;
 
 pub use pushed::{Push, Pushed, Users};
 
-use super::profile::ImsSubscription;
+use super::profile::{ImsSubscription, NAF};
 use super::{
     Assignment, AuthItem, AuthScheme, Bootstrapping, BroadcastState, BroadcastSubscription, Entry, Hss, HssError,
     Locate, Profile, RegState, UserData,
@@ -29,14 +30,15 @@ use crate::auth::digest::{Algorithm, Password};
 use crate::clock::Now;
 use crate::diameter::cx::{self, Given, Maa, Mar, Sar, Scheme, ServerAssignment, SipDigest};
 use crate::diameter::dictionary::application::CX;
-use crate::diameter::dictionary::{USER_DATA, command};
+use crate::diameter::dictionary::{SESSION_ID, USER_DATA, command};
 use crate::diameter::exchange::{Destination, Exchange, Reply};
 use crate::diameter::{Origin, Writer, request};
 use crate::identity::{Impi, Impu};
-use crate::shelf::Map;
-use crate::sip::Uri;
+use crate::sip::{Host, Uri};
+use held::Profiles;
 use repository::Repositories;
 use settings::Gusses;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -77,17 +79,17 @@ pub struct Settings {
 pub struct RemoteHss {
     exchange: Arc<dyn Exchange>,
     settings: Settings,
-    /// In canonical form.
+    /// In canonical form; one that is named by its domain has the name at every port.
     broadcast_servers: Vec<String>,
     vectors: Vectors,
     /// Of users who are registered here.
-    profiles: Map<Impi, Arc<Profile>>,
+    profiles: Profiles,
     repositories: Repositories,
     watches: Watches,
     unregistered: Unregistered,
     gusses: Gusses,
     away: AtomicBool,
-    /// The HSS does not know the scheme "Unknown": it is asked for AKA.
+    /// The HSS does not know the scheme "Unknown": it is asked for AKA, then for SIP Digest.
     wants_scheme: AtomicBool,
     session: AtomicU64,
     /// The minute in which ended things were last cleared away.
@@ -101,7 +103,7 @@ impl RemoteHss {
             exchange,
             broadcast_servers: settings.broadcast_servers.iter().filter_map(canonical).collect(),
             vectors: Vectors::new(settings.users, settings.vector_lifetime),
-            profiles: Map::default(),
+            profiles: Profiles::new(settings.users),
             repositories: Repositories::new(settings.users),
             watches: Watches::new(settings.users),
             unregistered: Unregistered::new(settings.users),
@@ -129,7 +131,8 @@ impl RemoteHss {
 
     /// Sends a request; its answer may be a refusal.
     async fn ask(&self, application: u32, command: u32, fill: impl FnOnce(&mut Writer)) -> Result<Reply, HssError> {
-        let mut writer = request(application, command, &self.session(), &self.settings.origin);
+        let session = self.session();
+        let mut writer = request(application, command, &session, &self.settings.origin);
         fill(&mut writer);
         let Settings { host, realm, .. } = &self.settings;
         let to = Destination { application, host: host.clone(), realm: realm.clone() };
@@ -141,7 +144,13 @@ impl RemoteHss {
                 tracing::warn!("the HSS {}", if away { "does not answer" } else { "answers again" });
             }
         }
-        Ok(reply?)
+        let reply = reply?;
+        // Vectors and profiles of another question may be another user's.
+        let of_another = match reply.message()?.avps().get(&SESSION_ID) {
+            Some(answered) => answered.text()? != session,
+            None => false,
+        };
+        if of_another { Err(HssError::Garbled("an answer of another session".to_owned())) } else { Ok(reply) }
     }
 
     /// UAR of the I-CSCF in the same box.
@@ -167,23 +176,26 @@ impl RemoteHss {
         resync: Option<(Rand, Auts)>,
         now: Now,
     ) -> Result<AuthItem, HssError> {
-        let scheme = match scheme {
-            _ if resync.is_some() => Scheme::Aka,
-            AuthScheme::Unknown if self.wants_scheme.load(Ordering::Relaxed) => Scheme::Aka,
-            AuthScheme::Unknown => Scheme::Unknown,
-            AuthScheme::DigestAka => Scheme::Aka,
-            AuthScheme::SipDigest => Scheme::SipDigest,
+        // HSSs of before release 8 have no "Unknown": whether the user has a card or a password is then found by trying.
+        let schemes: &[Scheme<'_>] = match scheme {
+            _ if resync.is_some() => &[Scheme::Aka],
+            AuthScheme::Unknown if self.wants_scheme.load(Ordering::Relaxed) => &[Scheme::Aka, Scheme::SipDigest],
+            AuthScheme::Unknown => &[Scheme::Unknown, Scheme::Aka, Scheme::SipDigest],
+            AuthScheme::DigestAka => &[Scheme::Aka],
+            AuthScheme::SipDigest => &[Scheme::SipDigest],
         };
-        let first = self.ask_for(impi, impu, scheme, resync, now).await;
-        if scheme != Scheme::Unknown || !matches!(first, Err(HssError::SchemeNotSupported)) {
-            return first;
+        for scheme in schemes {
+            match self.ask_for(impi, impu, *scheme, resync, now).await {
+                Err(HssError::SchemeNotSupported) => {}
+                answer => {
+                    if answer.is_ok() && schemes.first() != Some(scheme) && schemes.contains(&Scheme::Unknown) {
+                        self.wants_scheme.store(true, Ordering::Relaxed);
+                    }
+                    return answer;
+                }
+            }
         }
-        // HSSs of before release 8 have no "Unknown".
-        let second = self.ask_for(impi, impu, Scheme::Aka, resync, now).await;
-        if second.is_ok() {
-            self.wants_scheme.store(true, Ordering::Relaxed);
-        }
-        second
+        Err(HssError::SchemeNotSupported)
     }
 
     async fn ask_for(
@@ -238,30 +250,31 @@ impl RemoteHss {
             // Whatever the HSS says: the user is not served here any more.
             self.forget(impi);
         }
-        let held = self.profiles.get(impi.as_str()).map(|held| held.clone());
+        let registers = matches!(kind, Assignment::Registration | Assignment::ReRegistration);
+        let asking = registers.then(|| self.profiles.ask(impi, kind == Assignment::Registration));
         let sar = Sar {
             impi: Some(impi.as_str()),
             impus: vec![impu.as_str()],
             wildcard: None,
             server: &self.settings.server,
             kind: kind.into(),
-            has_profile: held.is_some(),
+            has_profile: self.profiles.get(impi.as_str()).is_some(),
             restoration: None,
             multiple: false,
         };
         let reply = self.ask(CX, command::SERVER_ASSIGNMENT, |writer| sar.write(writer)).await?;
         let answer = reply.message()?;
         verdict::of(&answer)?;
-        let registers = matches!(kind, Assignment::Registration | Assignment::ReRegistration);
         if !registers && kind != Assignment::UnregisteredUser {
             return Ok(Profile::new([impu.clone()], BroadcastSubscription::None));
         }
         // All of the answer that counts here.
-        let mut profile = match (answer.avps().octets(&USER_DATA), held) {
-            (Some(document), _) => self.read_profile(document)?,
-            (None, Some(held)) => Profile::clone(&held),
-            (None, None) => return Err(HssError::Garbled("no user profile".to_owned())),
+        let given = answer.avps().octets(&USER_DATA).map(|document| self.read_profile(document)).transpose()?;
+        let latest = match &asking {
+            Some(asking) => asking.latest(given),
+            None => given,
         };
+        let mut profile = latest.ok_or_else(|| HssError::Garbled("no user profile".to_owned()))?;
         // A document that leaves out who was asked about: the HSS has taken him all the same.
         if !profile.has(impu) {
             profile.barred = profile.barred.iter().chain([impu]).cloned().collect();
@@ -269,9 +282,9 @@ impl RemoteHss {
         if profile.impus.is_empty() {
             return Err(HssError::Garbled("a user profile without a public identity that is not barred".to_owned()));
         }
-        if registers {
+        if let Some(asking) = asking {
             self.unregistered.forget(impi);
-            self.hold(impi, profile.clone());
+            asking.settle(&profile);
         }
         Ok(profile)
     }
@@ -282,21 +295,23 @@ impl RemoteHss {
     }
 
     fn as_profile(&self, read: &ImsSubscription) -> Profile {
-        read.profile(|name| {
-            let name = Uri::parse(name.as_bytes()).map(|uri| uri.aor());
-            name.is_ok_and(|name| self.broadcast_servers.iter().any(|server| **server == *name))
-        })
+        read.profile(|name| Uri::parse(name.as_bytes()).is_ok_and(|uri| self.is_broadcast_server(&uri)))
     }
 
-    /// Remembers a profile within bounds: one that is not held is asked for again.
-    fn hold(&self, impi: &Impi, profile: Profile) {
-        if self.profiles.len() < self.settings.users || self.profiles.contains_key(impi.as_str()) {
-            self.profiles.insert(impi.clone(), Arc::new(profile));
-        }
+    fn is_broadcast_server(&self, uri: &Uri<'_>) -> bool {
+        let is = |name: &str| self.broadcast_servers.iter().any(|server| server == name);
+        let Uri::Sip(sip) = uri else { return false };
+        let domain = match &sip.host {
+            Host::Name(name) => Some(Cow::Borrowed(*name)),
+            Host::V4(_) | Host::V6(_) => sip.param(NAF),
+        };
+        let named = domain.as_deref().and_then(|name| std::str::from_utf8(name).ok());
+        let named = named.map(|name| format!("sip:{}", name.trim_end_matches('.').to_ascii_lowercase()));
+        is(&uri.aor()) || named.is_some_and(|named| is(&named))
     }
 
     fn forget(&self, impi: &Impi) {
-        self.profiles.remove(impi.as_str());
+        self.profiles.end(impi);
         self.unregistered.forget(impi);
         self.vectors.forget(impi);
     }
@@ -319,7 +334,7 @@ impl From<Assignment> for ServerAssignment {
 
 impl Hss for RemoteHss {
     fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+        self.away.load(Ordering::Relaxed) || (self.settings.cx && self.exchange.is_cut_off(CX))
     }
 
     /// Where the HSS is away, a user who still has vectors here was let in not long ago.
@@ -414,7 +429,7 @@ impl Hss for RemoteHss {
             return Answer::later(self.read_user(impu));
         }
         let impi = identity.strip_prefix("sip:").unwrap_or(identity);
-        let held = self.profiles.get(impi).map(|held| (held.clone(), RegState::Registered));
+        let held = self.profiles.get(impi).map(|held| (held, RegState::Registered));
         let held = held.or_else(|| self.unregistered.profile(impi).map(|held| (held, RegState::NotRegistered)));
         Answer::now(held.ok_or(HssError::UserUnknown).map(|(held, ims)| UserData {
             impi: Impi::from(impi),
@@ -427,6 +442,8 @@ impl Hss for RemoteHss {
     }
 }
 
+#[cfg(test)]
+mod held_tests;
 #[cfg(test)]
 mod notified_tests;
 #[cfg(test)]

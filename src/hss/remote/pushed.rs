@@ -14,29 +14,19 @@ use crate::hss::profile::{ImsSubscription, NotAProfile, Profile};
 use crate::identity::{Impi, Impu};
 use crate::xml::XmlError;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the S-CSCF is to do, or the broadcast server of a node that is nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
     /// These users are not registered any more; none of `impus`: all of theirs, else those who have one of them.
-    End {
-        impis: Vec<Impi>,
-        impus: Vec<Impu>,
-        reason: &'static str,
-    },
-    Profile {
-        impi: Impi,
-        profile: Profile,
-    },
+    End { impis: Vec<Impi>, impus: Vec<Impu>, reason: &'static str },
+    /// This user has a changed profile ([`Pushed::profile`]).
+    Profile { impi: Impi },
     /// The broadcast registration of this identity is over, say the HSS's data.
-    Withdrawn {
-        impu: Impu,
-    },
+    Withdrawn { impu: Impu },
     /// The HSS has said that this identity is not registered ([`Pushed::is_unregistered`]): the broadcast registration ends.
-    Unregistered {
-        impu: Impu,
-    },
+    Unregistered { impu: Impu },
 }
 
 /// Whom this node, or another one on its store, may have as a user.
@@ -51,19 +41,32 @@ pub struct Pushed {
     pub(super) hss: Arc<RemoteHss>,
     pub(super) users: Box<dyn Users>,
     queue: Mutex<VecDeque<Push>>,
+    wake: OnceLock<Wake>,
 }
+
+type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// Pushes that wait for the S-CSCF; an HSS that sends more is told that this is too many.
 const WAITING: usize = 10_000;
 
 impl Pushed {
     pub fn new(hss: Arc<RemoteHss>, users: impl Users + 'static) -> Self {
-        Pushed { hss, users: Box::new(users), queue: Mutex::default() }
+        Pushed { hss, users: Box::new(users), queue: Mutex::default(), wake: OnceLock::new() }
+    }
+
+    /// `wake` is called whenever something has come; the first caller's counts. It must not wait.
+    pub fn tell(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
     }
 
     /// What has come since, in order.
     pub fn take(&self) -> Vec<Push> {
         self.queue().drain(..).collect()
+    }
+
+    /// The user's profile as the HSS told it last, if he is registered.
+    pub fn profile(&self, impi: &Impi) -> Option<Profile> {
+        self.hss.profiles.get(impi.as_str()).map(|held| Profile::clone(&held))
     }
 
     /// What is due with the HSS, each a job of its own: subscriptions, and users who are not registered and were not asked
@@ -96,11 +99,13 @@ impl Pushed {
         if room {
             queue.push_back(push);
         }
+        drop(queue);
+        self.wake.get().filter(|_| room).into_iter().for_each(|wake| wake());
         room
     }
 
     fn is_known(&self, impi: &str) -> bool {
-        self.hss.profiles.contains_key(impi) || self.hss.unregistered.has(impi) || self.users.has_private(impi)
+        self.hss.profiles.has(impi) || self.hss.unregistered.has(impi) || self.users.has_private(impi)
     }
 
     pub(super) fn answered(&self, message: &Message<'_>, code: ResultCode) -> Writer {
@@ -182,15 +187,20 @@ impl Pushed {
         if profile.impus.is_empty() {
             return Ok(self.answered(message, tgpp::NOT_SUPPORTED_USER_DATA));
         }
-        if !self.put(Push::Profile { impi: impi.clone(), profile: profile.clone() }) {
+        let broadcast = profile.broadcast.is_subscribed();
+        // One who is not registered has his profile kept elsewhere; he may be about to register.
+        let unregistered = self.hss.unregistered.has(impi.as_str());
+        if unregistered {
+            self.hss.unregistered.change(&impi, &profile);
+        }
+        if !unregistered || self.hss.profiles.has(impi.as_str()) {
+            self.hss.profiles.change(&impi, profile);
+        }
+        // Carried out with the profile that is held by then.
+        if !self.put(Push::Profile { impi: impi.clone() }) {
             return Ok(self.answered(message, base::TOO_BUSY));
         }
-        tracing::info!(%impi, broadcast = profile.broadcast.is_subscribed(), "the HSS changes a profile");
-        // One who is not registered has his profile kept elsewhere.
-        match self.hss.unregistered.has(impi.as_str()) {
-            true => self.hss.unregistered.change(&impi, &profile),
-            false => self.hss.hold(&impi, profile),
-        }
+        tracing::info!(%impi, broadcast, "the HSS changes a profile");
         Ok(self.answered(message, base::SUCCESS))
     }
 }

@@ -170,7 +170,7 @@ impl RemoteHss {
         let told = self.sh_data(&impu, wanted).await?;
         let derived = || Impi::from(impu.as_str().strip_prefix("sip:").unwrap_or(impu.as_str()));
         let impi = told.impis.first().cloned().unwrap_or_else(derived);
-        let held = self.profiles.get(impi.as_str()).map(|held| held.clone());
+        let held = self.profiles.get(impi.as_str());
         let impus = told.identities.map(|told| told.impus).filter(|impus| !impus.is_empty());
         let data = told.repository.iter().find(|data| data.service == SERVICE).and_then(|data| data.data.as_deref());
         Ok(UserData {

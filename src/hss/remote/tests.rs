@@ -19,6 +19,7 @@ type Reaction = Box<dyn FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send>;
 /// Answers in order, and takes down what it was asked.
 #[derive(Default)]
 pub(super) struct Script {
+    cut_off: AtomicBool,
     reactions: Mutex<VecDeque<Reaction>>,
     asked: Mutex<Vec<Vec<u8>>>,
 }
@@ -33,10 +34,17 @@ impl Exchange for Script {
         self.asked.lock().unwrap().push(octets);
         Answer::now(answer)
     }
+
+    fn is_cut_off(&self, application: u32) -> bool {
+        application == CX && self.cut_off.load(Ordering::Relaxed)
+    }
 }
 
 impl Script {
-    fn next(&self, reaction: impl FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send + 'static) -> &Self {
+    pub(super) fn next(
+        &self,
+        reaction: impl FnOnce(&Message<'_>) -> Result<Writer, Failure> + Send + 'static,
+    ) -> &Self {
         self.reactions.lock().unwrap().push_back(Box::new(reaction));
         self
     }
@@ -84,7 +92,7 @@ fn vector(first: u8) -> AkaVector {
     }
 }
 
-fn origin(host: &str) -> Origin {
+pub(super) fn origin(host: &str) -> Origin {
     Origin { host: host.into(), realm: "home1.net".into() }
 }
 
@@ -124,7 +132,7 @@ pub(super) const PROFILE: &str = "<IMSSubscription><PrivateID>alice@home1.net</P
     <InitialFilterCriteria><Priority>0</Priority><ApplicationServer><ServerName>SIP:bsm.HOME1.net:5060</ServerName>\
     </ApplicationServer></InitialFilterCriteria></ServiceProfile></IMSSubscription>";
 
-const WITHOUT_BROADCAST: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
+pub(super) const WITHOUT_BROADCAST: &str = "<IMSSubscription><PrivateID>alice@home1.net</PrivateID><ServiceProfile>\
     <PublicIdentity><Identity>sip:alice@home1.net</Identity></PublicIdentity></ServiceProfile></IMSSubscription>";
 
 fn first_octet(item: Result<AuthItem, HssError>) -> u8 {
@@ -182,7 +190,7 @@ fn sessions_are_never_the_same() {
 }
 
 #[test]
-fn an_hss_without_the_scheme_unknown_is_asked_for_aka() {
+fn an_hss_without_the_scheme_unknown_is_asked_for_aka_then_for_a_password() {
     let (script, hss) = hss(settings());
     let (impi, impu) = alice();
     script.says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ()).gives_vectors(1..2).gives_vectors(2..3);
@@ -190,6 +198,18 @@ fn an_hss_without_the_scheme_unknown_is_asked_for_aka() {
         let item = hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait();
         assert_eq!(first_octet(item), expected);
     }
+    // One who has a password.
+    script.says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ()).says(base::SUCCESS, |writer| {
+        let ha1 = Zeroizing::new("a1".repeat(16));
+        let digest = SipDigest { realm: "home1.net", algorithm: None, qop: None, ha1 };
+        Maa { items: vec![Item { number: None, given: Given::Digest(digest) }], ..Maa::default() }.write(writer);
+    });
+    let item = hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait();
+    assert!(matches!(item, Ok(AuthItem::Digest { .. })));
+    // One who has something else.
+    script.says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ()).says(tgpp::AUTH_SCHEME_NOT_SUPPORTED, |_| ());
+    let item = hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait();
+    assert!(matches!(item, Err(HssError::SchemeNotSupported)));
     let schemes: Vec<String> = script
         .asked()
         .iter()
@@ -198,7 +218,9 @@ fn an_hss_without_the_scheme_unknown_is_asked_for_aka() {
             item.text(&SIP_AUTHENTICATION_SCHEME).unwrap().unwrap().to_owned()
         })
         .collect();
-    assert_eq!(schemes, ["Unknown", "Digest-AKAv1-MD5", "Digest-AKAv1-MD5"]);
+    let aka_then_digest = ["Digest-AKAv1-MD5", "SIP Digest"];
+    assert_eq!(schemes[..3], ["Unknown", "Digest-AKAv1-MD5", "Digest-AKAv1-MD5"]);
+    assert_eq!(schemes[3..], [aka_then_digest, aka_then_digest].concat());
 }
 
 fn cx_item() -> crate::diameter::Def {
@@ -259,6 +281,22 @@ fn a_profile_comes_once_and_is_held_while_the_user_is_registered() {
     let expected =
         [ServerAssignment::Registration, ServerAssignment::ReRegistration, ServerAssignment::UserDeregistration];
     assert_eq!(kinds, expected);
+}
+
+#[test]
+fn a_criterion_names_a_broadcast_server_by_its_naf_or_its_address() {
+    let servers = ["sip:bsm.home1.net", "sip:192.0.2.7:5070"].map(str::to_owned);
+    let (_, hss) = hss(Settings { broadcast_servers: servers.into(), ..settings() });
+    let is = |name: &str| hss.is_broadcast_server(&Uri::parse(name.as_bytes()).unwrap());
+    let names =
+        ["sip:BSM.home1.net", "sip:bsm.home1.net.:5070;transport=tcp", "sips:bsm.home1.net", "sip:b@bsm.home1.net"];
+    let addresses =
+        ["sip:192.0.2.7:5070;lr", "sip:127.0.0.1:4000;transport=tcp;naf=bsm.home1.net", "sip:[::1];naf=Bsm.home1.net"];
+    names.iter().chain(&addresses).for_each(|name| assert!(is(name), "{name}"));
+    let others =
+        ["sip:home1.net", "sip:bsm.home1.net.evil.net", "sip:evil.net;naf=bsm.home1.net", "tel:+1;naf=bsm.home1.net"];
+    let elsewhere = ["sip:192.0.2.7", "sip:192.0.2.7:5070@evil.net", "sip:192.0.2.8;naf=evil.net", "sip:192.0.2.8;naf"];
+    others.iter().chain(&elsewhere).for_each(|name| assert!(!is(name), "{name}"));
 }
 
 #[test]
@@ -339,6 +377,8 @@ fn while_the_hss_is_away_kept_vectors_serve() {
     assert!(matches!(auth(), Err(HssError::Unavailable(_))));
     assert!(matches!(auth(), Err(HssError::UserUnknown)));
     assert!(!hss.is_away());
+    script.cut_off.store(true, Ordering::Relaxed);
+    assert!(hss.is_away(), "before anything is asked");
 }
 
 pub(super) fn broadcast(state: RegState) -> BroadcastState {
@@ -520,7 +560,7 @@ fn rtr_ends_registrations_and_ppr_changes_profiles() {
     let rta = cx::Rta::read(Message::parse(&octets).unwrap().avps()).unwrap();
     assert_eq!((code, rta.associated), (base::SUCCESS, vec!["bob@home1.net"]));
     let expected = [
-        Push::Profile { impi: impi.clone(), profile: Profile::new([impu.clone()], BroadcastSubscription::None) },
+        Push::Profile { impi: impi.clone() },
         Push::End {
             impis: vec![impi, Impi::from("bob@home1.net")],
             impus: vec![Impu::from("tel:+1234")],

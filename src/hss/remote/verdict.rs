@@ -46,9 +46,11 @@ pub(in crate::hss) fn error_of(code: ResultCode) -> HssError {
         base::AUTHORIZATION_REJECTED => HssError::NotAuthorized,
         base::TOO_BUSY => HssError::Busy,
         // Agents on the way, or the HSS's own trouble: it may go better later (RFC 6733 §7.1.3, §7.1.4).
-        base::UNABLE_TO_DELIVER | base::REALM_NOT_SERVED | base::UNABLE_TO_COMPLY | ResultCode::Base(4000..5000) => {
-            HssError::Unavailable(code.to_string())
-        }
+        base::UNABLE_TO_DELIVER
+        | base::REALM_NOT_SERVED
+        | base::UNABLE_TO_COMPLY
+        | ResultCode::Base(4000..5000)
+        | ResultCode::Experimental { code: 4000..=4999, .. } => HssError::Unavailable(code.to_string()),
         code => HssError::Refused(code.to_string()),
     }
 }
@@ -75,6 +77,7 @@ mod tests {
         assert_eq!(of(tgpp::ROAMING_NOT_ALLOWED), Err(HssError::RoamingNotAllowed));
         assert_eq!(of(base::INVALID_AVP_VALUE), Err(HssError::Refused("5004 INVALID_AVP_VALUE".into())));
         assert!(matches!(of(base::UNABLE_TO_COMPLY), Err(HssError::Unavailable(_))));
+        assert!(matches!(of(tgpp::PRIOR_UPDATE_IN_PROGRESS), Err(HssError::Unavailable(_))), "a transient failure");
         assert_eq!(of(base::TOO_BUSY), Err(HssError::Busy));
         let other = ResultCode::Experimental { vendor: 9, code: 5001 };
         assert_eq!(of(other), Err(HssError::Refused("5001 of vendor 9".into())));

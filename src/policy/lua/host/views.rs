@@ -157,7 +157,7 @@ pub(super) const CLASSES: &[Class] = &[
             param("transport", TRANSPORT, "As in the request."),
             optional("visited_network", Type::String, "P-Visited-Network-ID."),
             param("all_or_nothing", Type::Boolean, "The terminal sent `Require: bcast-ext`."),
-            param("hss_away", Type::Boolean, "The HSS did not answer when it was last asked."),
+            param("hss_away", Type::Boolean, "No HSS is connected, or it did not answer when it was last asked."),
             optional("portion", Type::Class("Portion"), "The broadcast portion, where there is one."),
             param("now", Type::Integer, "Seconds since 1970."),
             param("generation", Type::Integer, "Number of the generation that decides."),
