@@ -28,7 +28,7 @@ pub struct TooLong;
 
 impl Writer {
     pub fn new(header: Header) -> Self {
-        let mut octets = Vec::with_capacity(512);
+        let mut octets = Vec::with_capacity(1024);
         octets.extend_from_slice(&[1, 0, 0, 0, header.flags]);
         octets.extend_from_slice(&header.command.to_be_bytes()[1..]);
         octets.extend_from_slice(&header.application.to_be_bytes());
@@ -99,6 +99,10 @@ impl Writer {
                 group.number(&VENDOR_ID, vendor).number(&EXPERIMENTAL_RESULT_CODE, code);
             }),
         }
+    }
+
+    pub(super) fn into_octets(self) -> Vec<u8> {
+        self.octets
     }
 
     pub fn finish(mut self) -> Result<Vec<u8>, TooLong> {

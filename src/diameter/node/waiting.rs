@@ -91,6 +91,7 @@ impl Pending {
     }
 
     pub(super) fn settle(self, outcome: Result<Reply, Failure>) {
+        let outcome = outcome.map(|reply| reply.in_place_of(self.request));
         // Who asked may have gone.
         let _ = self.reply.send(outcome);
     }

@@ -72,6 +72,8 @@ struct Served {
     authenticating: bool,
     #[serde(default, skip_serializing_if = "Not::not")]
     reassign: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
     /// Base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restoration: Option<String>,
@@ -142,6 +144,7 @@ pub(super) fn save_state(impi: &Impi, registration: &Registration, which: Which)
             realm: serving.realm.clone(),
             authenticating: serving.authenticating,
             reassign: serving.reassign,
+            next: serving.next.clone(),
             restoration: serving.restoration.as_ref().map(|octets| STANDARD.encode(octets)),
         });
         let ims_since = registration.ims_since.map(Date::seconds);
@@ -261,9 +264,9 @@ pub(super) fn registration(entity: &Entity) -> Registration {
         let (server, naf_fqdn, btid) = (common(&server), common(&naf), btid.as_deref().map(Told::read));
         Box::new(BroadcastRegistration { state, server, naf_fqdn, btid, since: Date::new(since), sequence })
     });
-    let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, restoration }| {
+    let serving = serving.map(|Served { scscf, host, realm, authenticating, reassign, next, restoration }| {
         let restoration = restoration.and_then(|text| STANDARD.decode(text).ok());
-        Box::new(Serving { scscf, host, realm, authenticating, reassign, restoration })
+        Box::new(Serving { scscf, host, realm, authenticating, reassign, next, restoration })
     });
     Registration { ims: reg_state(&ims), ims_since: ims_since.and_then(Date::new), broadcast, serving }
 }

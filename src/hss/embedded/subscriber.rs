@@ -165,6 +165,8 @@ pub struct Serving {
     pub authenticating: bool,
     /// It does not answer the I-CSCF: another one may take its place.
     pub reassign: bool,
+    /// Server-Name of another one that has asked for vectors since: it may take its place when it registers the user.
+    pub next: Option<String>,
     /// SCSCF-Restoration-Info as it came.
     pub restoration: Option<Vec<u8>>,
 }

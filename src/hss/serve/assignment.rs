@@ -31,6 +31,10 @@ impl Asking<'_> {
         serving.scscf.eq_ignore_ascii_case(self.scscf)
     }
 
+    fn is_next(&self, serving: &Serving) -> bool {
+        serving.next.as_ref().is_some_and(|next| next.eq_ignore_ascii_case(self.scscf))
+    }
+
     fn serving(&self, authenticating: bool, restoration: Option<Vec<u8>>) -> Option<Box<Serving>> {
         Some(Box::new(Serving {
             scscf: self.scscf.to_owned(),
@@ -38,17 +42,22 @@ impl Asking<'_> {
             realm: self.realm.to_owned(),
             authenticating,
             reassign: false,
+            next: None,
             restoration,
         }))
     }
 }
 
-/// A user is being authenticated: the S-CSCF that does so is remembered, so that the next REGISTER finds it. Whoever serves
-/// the user meanwhile stays: only who registers him takes his place.
+/// A user is being authenticated: the S-CSCF that does so is remembered, so that the next REGISTER finds it (TS 29.228 §8.1).
+/// Whoever serves the user meanwhile goes on: only who registers him takes his place.
 pub(super) fn authenticate(registration: &mut Registration, asking: Asking<'_>) {
-    let free = registration.serving.as_ref().is_none_or(|serving| serving.authenticating && !asking.serves(serving));
-    if free && registration.ims != RegState::Registered {
-        registration.serving = asking.serving(true, None);
+    match &mut registration.serving {
+        Some(serving) if !serving.authenticating => {
+            serving.next = (!asking.serves(serving)).then(|| asking.scscf.to_owned());
+        }
+        Some(serving) if asking.serves(serving) => {}
+        _ if registration.ims == RegState::Registered => {} // this node's own S-CSCF has him
+        _ => registration.serving = asking.serving(true, None),
     }
 }
 
@@ -70,7 +79,7 @@ pub(super) fn assign(
             }
             let held = match &registration.serving {
                 None => registered, // this node's own S-CSCF has him
-                Some(serving) => !same && !serving.authenticating && !serving.reassign,
+                Some(serving) => !same && !serving.authenticating && !serving.reassign && !asking.is_next(serving),
             };
             if held {
                 return Err(tgpp::IDENTITY_ALREADY_REGISTERED);
@@ -84,7 +93,8 @@ pub(super) fn assign(
                 _ => RegState::Registered,
             };
             set(registration, state, now);
-            let moved = old.filter(|old| !same && !old.authenticating);
+            // The same node by another name has not lost him (TS 29.228 §8.1.1).
+            let moved = old.filter(|old| !same && !old.authenticating && !old.host.eq_ignore_ascii_case(asking.host));
             Ok(Outcome { profile: true, restoration: kept.filter(|_| new.is_none()), moved })
         }
         Kind::TimeoutDeregistration
@@ -118,8 +128,10 @@ pub(super) fn assign(
         }
         // Whom a stranger fails to be stays as he is.
         Kind::AuthenticationFailure | Kind::AuthenticationTimeout => {
-            if same && registration.serving.as_ref().is_some_and(|serving| serving.authenticating) {
-                registration.serving = None;
+            match &mut registration.serving {
+                Some(serving) if same && serving.authenticating => registration.serving = None,
+                Some(serving) if asking.is_next(serving) => serving.next = None,
+                _ => {}
             }
             Ok(Outcome::default())
         }
@@ -169,7 +181,8 @@ mod tests {
         }
         let mut registration = registered(A);
         authenticate(&mut registration, B);
-        assert_eq!(code(&mut registration, Kind::AuthenticationFailure, A), None);
+        assert_eq!(registration.ims, RegState::Registered);
+        assert_eq!(code(&mut registration, Kind::AuthenticationFailure, B), None);
         assert_eq!(registration, registered(A), "a stranger changes nothing of who is registered");
     }
 
@@ -202,6 +215,26 @@ mod tests {
         assert_eq!(outcome.restoration.as_deref(), Some(&b"kept"[..]));
         assert_eq!(registration.serving.as_ref().unwrap().host, "b");
         assert_eq!(registration.ims, RegState::Registered);
+    }
+
+    #[test]
+    fn who_has_authenticated_a_user_may_register_him() {
+        let mut registration = registered(A);
+        authenticate(&mut registration, B);
+        let c = Asking { scscf: "sip:c.home1.net", host: "c", realm: "home1.net" };
+        assert_eq!(code(&mut registration, Kind::Registration, c), Some(tgpp::IDENTITY_ALREADY_REGISTERED));
+        let outcome = assign(&mut registration, Kind::Registration, B, None, NOW).unwrap();
+        assert_eq!(outcome.moved.unwrap().host, "a");
+        assert_eq!(registration.serving.as_ref().unwrap().scscf, B.scscf);
+        // Whom the old one serves on is his again.
+        let mut registration = registered(A);
+        authenticate(&mut registration, B);
+        assert_eq!(code(&mut registration, Kind::ReRegistration, A), None);
+        assert_eq!(code(&mut registration, Kind::Registration, B), Some(tgpp::IDENTITY_ALREADY_REGISTERED));
+        // One that has begun anew by another name is not told that he is gone.
+        let renamed = Asking { scscf: "sip:a.home1.net:6061", ..A };
+        authenticate(&mut registration, renamed);
+        assert_eq!(assign(&mut registration, Kind::Registration, renamed, None, NOW).unwrap().moved, None);
     }
 
     #[test]

@@ -84,7 +84,10 @@ impl HssServer {
                 found(base::SUCCESS, None, capabilities())
             }
             (Authorization::Registration, None) => found(tgpp::FIRST_REGISTRATION, None, capabilities()),
-            (Authorization::Registration, server) => found(tgpp::SUBSEQUENT_REGISTRATION, server, None),
+            (Authorization::Registration, server) => {
+                let next = registration.serving.and_then(|serving| serving.next);
+                found(tgpp::SUBSEQUENT_REGISTRATION, next.or(server), None)
+            }
             (Authorization::Deregistration, server) if server.is_none() || is_challenged(&registration) => {
                 Err(tgpp::IDENTITY_NOT_REGISTERED.into())
             }
