@@ -221,7 +221,11 @@ impl RemoteHss {
                 self.vectors.keep(impi, more, now.mono);
                 Ok(AuthItem::Aka(vector))
             }
-            Some(Given::Digest(digest)) => Ok(AuthItem::Digest { password: self.password(&digest)? }),
+            Some(Given::Digest(digest)) => {
+                let password = self.password(&digest)?;
+                self.vectors.keep_password(impi, &password, now.mono);
+                Ok(AuthItem::Digest { password })
+            }
             Some(Given::Other(scheme)) => {
                 tracing::warn!(%impi, scheme, "the HSS authenticates the user in a way that this server has not");
                 Err(HssError::SchemeNotSupported)
@@ -237,6 +241,18 @@ impl RemoteHss {
         let algorithm = Algorithm::from_bytes(digest.algorithm.unwrap_or("MD5").as_bytes());
         let password = algorithm.and_then(|algorithm| Password::ha1(algorithm, &digest.ha1));
         password.ok_or_else(|| HssError::Garbled("HA1".to_owned()))
+    }
+
+    /// Vectors for the next REGISTERs of a registered user who has none left.
+    async fn restock(&self, impi: Impi, impu: Impu, now: Now) {
+        if self.vectors.has(&impi, now.mono) {
+            return; // a REGISTER was faster
+        }
+        match self.auth(&impi, &impu, AuthScheme::Unknown, None, now).await {
+            Ok(AuthItem::Aka(vector)) => self.vectors.give_back(&impi, vector, now.mono),
+            Ok(AuthItem::Digest { .. }) => {}
+            Err(why) => tracing::debug!(%impi, %why, "no vectors beforehand"),
+        }
     }
 
     async fn assign(&self, impi: &Impi, impu: &Impu, kind: Assignment) -> Result<Profile, HssError> {
@@ -285,6 +301,9 @@ impl RemoteHss {
         if let Some(asking) = asking {
             self.unregistered.forget(impi);
             asking.settle(&profile);
+            if self.settings.vectors > 1 {
+                self.vectors.look_after(impi, impu);
+            }
         }
         Ok(profile)
     }
@@ -371,7 +390,15 @@ impl Hss for RemoteHss {
         {
             return Answer::now(Ok(AuthItem::Aka(vector)));
         }
-        Answer::later(self.auth(impi, impu, scheme, resync, now))
+        Answer::later(async move {
+            match self.auth(impi, impu, scheme, resync, now).await {
+                Err(why @ (HssError::Unavailable(_) | HssError::Busy)) if scheme != AuthScheme::DigestAka => {
+                    let password = self.vectors.password(impi, now.mono);
+                    password.map(|password| AuthItem::Digest { password }).ok_or(why)
+                }
+                answer => answer,
+            }
+        })
     }
 
     fn server_assignment<'a>(

@@ -69,10 +69,14 @@ impl Pushed {
         self.hss.profiles.get(impi.as_str()).map(|held| Profile::clone(&held))
     }
 
-    /// What is due with the HSS, each a job of its own: subscriptions, and users who are not registered and were not asked
-    /// for any more.
+    /// What is due with the HSS, each a job of its own: subscriptions, users who are not registered and were not asked
+    /// for any more, and vectors of those who have used their last one.
     pub fn due(self: &Arc<Self>, now: Now) -> Vec<Task> {
         let mut jobs = self.subscribe_due(now);
+        for (impi, impu) in self.hss.vectors.wanted() {
+            let hss = self.hss.clone();
+            jobs.push(Box::pin(async move { hss.restock(impi, impu, now).await }));
+        }
         for (impi, impu) in self.hss.unregistered.over(now.mono) {
             // Who is registered by now, or may be so at another node, is not to be ended.
             if !self.users.has_private(impi.as_str()) {

@@ -381,6 +381,58 @@ fn while_the_hss_is_away_kept_vectors_serve() {
     assert!(hss.is_away(), "before anything is asked");
 }
 
+#[test]
+fn while_the_hss_is_away_a_password_serves() {
+    let (script, hss) = hss(Settings { visited_network: Some("home1.net".into()), ..settings() });
+    let (impi, impu) = alice();
+    let auth = |scheme| hss.multimedia_auth(&impi, &impu, scheme, None, NOW).wait();
+    script.says(base::SUCCESS, |writer| {
+        let ha1 = Zeroizing::new("a1".repeat(16));
+        let digest = SipDigest { realm: "home1.net", algorithm: None, qop: Some("auth"), ha1 };
+        Maa { items: vec![Item { number: None, given: Given::Digest(digest) }], ..Maa::default() }.write(writer);
+    });
+    assert!(auth(AuthScheme::Unknown).is_ok());
+    script.fails(Failure::NoPeer).fails(Failure::Timeout).fails(Failure::NoPeer).fails(Failure::NoPeer);
+    assert_eq!(hss.authorize(&impi, &impu, None, Entry::Registration, NOW).wait(), Ok(()));
+    assert!(matches!(auth(AuthScheme::Unknown), Ok(AuthItem::Digest { .. })));
+    assert!(matches!(auth(AuthScheme::DigestAka), Err(HssError::Unavailable(_))), "a bootstrapping needs a card");
+    hss.forget(&impi);
+    assert!(matches!(auth(AuthScheme::Unknown), Err(HssError::Unavailable(_))));
+    script.says(tgpp::USER_UNKNOWN, |_| ());
+    assert!(matches!(auth(AuthScheme::Unknown), Err(HssError::UserUnknown)), "what it says itself counts");
+}
+
+#[test]
+fn who_is_registered_has_vectors_before_the_hss_goes_away() {
+    let (script, hss) = hss(settings());
+    let (impi, impu) = alice();
+    let pushed = Arc::new(Pushed::new(hss.clone(), Registered(&[])));
+    let fetch = || pushed.due(NOW).into_iter().for_each(|job| Answer::later(job).wait());
+    let register = |kind| {
+        let used = first_octet(hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait());
+        hss.server_assignment(&impi, &impu, kind, NOW).wait().unwrap();
+        used
+    };
+    script.gives_vectors(1..3).gives_profile(PROFILE);
+    assert_eq!(register(Assignment::Registration), 1);
+    fetch();
+    script.says(base::SUCCESS, |_| ());
+    assert_eq!(register(Assignment::ReRegistration), 2);
+    assert_eq!(script.asked().len(), 3, "while one is left nothing is fetched");
+    script.gives_vectors(3..6);
+    fetch();
+    script.says(base::SUCCESS, |_| ()).says(base::SUCCESS, |_| ());
+    assert_eq!((register(Assignment::ReRegistration), register(Assignment::ReRegistration)), (3, 4));
+    fetch();
+    assert_eq!(script.asked().len(), 3);
+    // Who has come for one himself meanwhile needs none.
+    script.says(base::SUCCESS, |_| ()).gives_vectors(6..9);
+    assert_eq!(register(Assignment::ReRegistration), 5);
+    assert_eq!(first_octet(hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait()), 6);
+    fetch();
+    assert_eq!(script.asked().len(), 2);
+}
+
 pub(super) fn broadcast(state: RegState) -> BroadcastState {
     BroadcastState { state, server: "bsm".into(), naf_fqdn: "bsm.home1.net".into(), btid: None }
 }
