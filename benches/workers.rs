@@ -173,8 +173,7 @@ fn answer(scscf: &Scscf, octets: &[u8], source: &Source) -> Vec<u8> {
 }
 
 fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// CPU of one registration, in microseconds, with so many workers.

@@ -4,7 +4,7 @@
 //! A reload is told as `Type=notify-reload` wants it: RELOADING=1 with the monotonic time, then READY=1, taken or refused.
 
 use super::drain::Life;
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -57,8 +57,8 @@ impl Systemd {
     }
 
     pub fn reloading(&self) {
-        let now = clock_gettime(ClockId::Monotonic);
-        let microseconds = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        let microseconds = now.as_micros();
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n{}", status_line("reloading")));
     }
 

@@ -2,7 +2,7 @@
 
 use crate::world::{World, stage, unit};
 use imscript::policy::capability::Capabilities;
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
 #[test]
@@ -71,8 +71,7 @@ fn patterns_match_find_and_replace() {
 
 /// For how long this thread has had a processor.
 fn busy() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
 #[test]

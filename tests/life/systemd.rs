@@ -1,7 +1,7 @@
 //! What the service manager hears of a node; the test plays the service manager.
 
 use crate::support::{BINARY, wait_for};
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Stdio};
@@ -74,8 +74,7 @@ impl Service {
 }
 
 fn monotonic() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.try_into().unwrap(), now.tv_nsec.try_into().unwrap())
+    clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into()
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //! Time in which the thread was ready but had no processor is not the script's: on a busy machine it would be stopped
 //! for what others do.
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,13 @@ const INTERRUPTS_OF_A_LONG_CALL: u32 = 16;
 /// So many times its limit a call may take at most, whoever had the processor.
 const PATIENCE: u32 = 10;
 
+const NEVER: TimeSpec = TimeSpec::new(0, 0);
+
 thread_local! {
     static DEADLINE: Deadline = const { Deadline {
         within: Cell::new(None),
         began: Cell::new(None),
-        tick: Cell::new(Timespec { tv_sec: 0, tv_nsec: 0 }),
+        tick: Cell::new(NEVER),
         interrupts: Cell::new(0),
         expired: Cell::new(false),
         place: RefCell::new(String::new()),
@@ -36,7 +39,7 @@ pub(super) struct Deadline {
     within: Cell<Option<Duration>>,
     /// Read at the first tick after the call began: most calls end before it and never read the clock.
     began: Cell<Option<Began>>,
-    tick: Cell<Timespec>,
+    tick: Cell<TimeSpec>,
     interrupts: Cell<u32>,
     /// Set once the time is up; stays until the call has ended, so that no `pcall` gets past it.
     expired: Cell<bool>,
@@ -123,8 +126,9 @@ fn waited() -> Duration {
 }
 
 /// The coarse clock: another value once the system's timer has run.
-fn tick() -> Timespec {
-    clock_gettime(ClockId::MonotonicCoarse)
+fn tick() -> TimeSpec {
+    // Without that clock, which every Linux has, the interrupts are counted.
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap_or(NEVER)
 }
 
 #[cfg(test)]
