@@ -170,7 +170,7 @@ impl Scscf {
             let challenge = self.challenge(request, source, asked, find(portion), offer, None).await;
             return match refresh {
                 // A terminal says the last nonce again in each refresh; where no new one can be had, the P-CSCF's word will do.
-                Some(portion) if challenge.is_err() && self.shared.hss.is_away() => Ok(vouched_for(portion)),
+                Some(portion) if is_unanswered(&challenge) && self.shared.hss.is_away() => Ok(vouched_for(portion)),
                 _ => challenge,
             };
         };
@@ -304,6 +304,11 @@ impl Scscf {
             Err(_) => is_bare_ipv6(&digest.uri),
         }
     }
+}
+
+/// The HSS has not said no: it has said nothing.
+fn is_unanswered(challenge: &Result<Verdict, Refusal>) -> bool {
+    matches!(challenge, Err(Refusal { status: 504, .. }))
 }
 
 /// A refresh that needs no answer to a challenge.

@@ -23,7 +23,10 @@ use crate::store::{Nature, Store};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// So much of what the HSS begins is carried out at once.
+const AT_ONCE: usize = 1_000;
 
 /// None: the configuration asks for no Diameter.
 pub(super) fn prepare(config: &Config, tls: &Tls, metrics: &Arc<Metrics>) -> Result<Option<Prepared>, StartError> {
@@ -107,15 +110,27 @@ pub(super) async fn act(pushed: Arc<Pushed>, scscf: Option<Rc<Scscf>>, bsm: Opti
     let come = Arc::new(Notify::new());
     let came = come.clone();
     pushed.tell(move || came.notify_one());
+    // What is more waits in the queue, whose bound the HSS is told of.
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     loop {
-        pushed.take().into_iter().for_each(|push| carry_out(push, &pushed, scscf.as_ref(), bsm.as_ref()));
+        for push in pushed.take() {
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            carry_out(push, place, &pushed, scscf.as_ref(), bsm.as_ref());
+        }
         come.notified().await;
     }
 }
 
-fn carry_out(push: Push, pushed: &Arc<Pushed>, scscf: Option<&Rc<Scscf>>, bsm: Option<&Rc<Bsm>>) {
+fn carry_out(
+    push: Push,
+    place: OwnedSemaphorePermit,
+    pushed: &Arc<Pushed>,
+    scscf: Option<&Rc<Scscf>>,
+    bsm: Option<&Rc<Bsm>>,
+) {
     let (pushed, scscf, bsm) = (pushed.clone(), scscf.cloned(), bsm.cloned());
     tokio::task::spawn_local(async move {
+        let _place = place;
         match (push, scscf, bsm) {
             (Push::End { impis, impus, reason }, Some(scscf), _) => {
                 for impi in impis {

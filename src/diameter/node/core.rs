@@ -433,7 +433,8 @@ impl Core {
         // Whom we ask over TLS only, nobody else becomes by an address.
         let tls_name = self.peers.borrow().values().find_map(|entry| {
             let tls_name = entry.endpoint.as_ref()?.tls_name.clone()?;
-            entry.host()?.eq_ignore_ascii_case(host).then_some(tls_name)
+            // Until it has said who it is, it is taken for whom its certificate is to name.
+            entry.host().as_deref().unwrap_or(&tls_name).eq_ignore_ascii_case(host).then_some(tls_name)
         });
         let from = shows(host)
             || match tls_name {

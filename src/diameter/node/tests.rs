@@ -815,6 +815,15 @@ fn whom_we_ask_over_tls_nobody_becomes_by_his_address() {
     let _hss = hss.start().unwrap();
     until(|| node.peers()[0].standing == "up");
     assert_eq!(ask(&node, Destination::any(CX), "alice"), Ok("hss.home1.net 2001 alice".into()));
+    // One whose name is not configured, and that has not been reached yet, is whom its certificate is to name.
+    let (_listener, away) = Raw::listening();
+    let away = Endpoint { tls_name: Some("hss.home1.net".into()), ..away };
+    let settings =
+        Settings { listen: vec!["tcp:127.0.0.1:0".parse().unwrap()], ..to_peers(&[&away], quick("other.home1.net")) };
+    let node = Prepared::new(settings, authority.tls("other.home1.net"), Arc::default()).unwrap().start().unwrap();
+    let mut raw = Raw::of(TcpStream::connect(node.listening()[0].addr).unwrap());
+    raw.write(cer("hss.home1.net"));
+    assert_eq!(raw.result(), 3010);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::EmbeddedError;
 use super::directory::Which;
 use super::field;
 use super::subscriber::{
-    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher,
+    BroadcastRegistration, Credentials, Next, Registration, Serving, Stored, StoredSqn, Subscriber, Told, Watcher,
     broadcast_text,
 };
 use crate::aka::{Algorithm, Amf, KeySet};
@@ -73,7 +73,7 @@ struct Served {
     #[serde(default, skip_serializing_if = "Not::not")]
     reassign: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
+    next: Option<Next>,
     /// Base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restoration: Option<String>,

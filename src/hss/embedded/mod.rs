@@ -25,7 +25,7 @@ mod thread;
 mod writer;
 
 pub use subscriber::{
-    BroadcastRegistration, Credentials, Registration, Serving, Stored, StoredSqn, Subscriber, Watcher,
+    BroadcastRegistration, Credentials, Next, Registration, Serving, Stored, StoredSqn, Subscriber, Watcher,
 };
 pub use subscribers::{Conflict, Conflicts, Progress, Subscribers};
 

@@ -165,10 +165,19 @@ pub struct Serving {
     pub authenticating: bool,
     /// It does not answer the I-CSCF: another one may take its place.
     pub reassign: bool,
-    /// Server-Name of another one that has asked for vectors since: it may take its place when it registers the user.
-    pub next: Option<String>,
+    /// Another one that has asked for vectors since: it may take its place when it registers the user.
+    pub next: Option<Next>,
     /// SCSCF-Restoration-Info as it came.
     pub restoration: Option<Vec<u8>>,
+}
+
+/// An S-CSCF that authenticates a user whom another one serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// Server-Name.
+    pub scscf: String,
+    /// Seconds since 1970: nobody answers a challenge later.
+    pub until: u64,
 }
 
 /// An application server that is told when a subscriber's data change (Sh SNR).

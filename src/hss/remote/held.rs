@@ -38,16 +38,19 @@ impl Profiles {
 
     /// PPR
     pub(super) fn change(&self, impi: &Impi, profile: Profile) {
-        if let Some(mut meanwhile) = self.asked.get_mut(impi.as_str()) {
-            *meanwhile = Meanwhile::Changed;
+        // Held until the end: an answer to SAR is settled before this or after it.
+        let mut asked = self.asked.get_mut(impi.as_str());
+        if let Some(meanwhile) = &mut asked {
+            **meanwhile = Meanwhile::Changed;
         }
         self.hold(impi, Arc::new(profile));
     }
 
     /// The user is not registered any more: RTR, or a deregistration of ours.
     pub(super) fn end(&self, impi: &Impi) {
-        if let Some(mut meanwhile) = self.asked.get_mut(impi.as_str()) {
-            *meanwhile = Meanwhile::Ended;
+        let mut asked = self.asked.get_mut(impi.as_str());
+        if let Some(meanwhile) = &mut asked {
+            **meanwhile = Meanwhile::Ended;
         }
         self.held.remove(impi.as_str());
     }
@@ -85,12 +88,14 @@ impl Asking<'_> {
         changed.as_ref().map(clone).or(given).or_else(|| self.before.as_ref().map(clone))
     }
 
-    /// The user is registered with this profile, unless the HSS has ended it again.
+    /// The user is registered with this profile, unless the HSS has changed or ended it again.
     pub(super) fn settle(mut self, profile: &Profile) {
         self.settled = true;
-        if self.meanwhile() != Meanwhile::Ended {
+        let meanwhile = self.profiles.asked.get(self.impi.as_str());
+        if meanwhile.as_deref().is_none_or(|meanwhile| *meanwhile == Meanwhile::Nothing) {
             self.profiles.hold(&self.impi, Arc::new(profile.clone()));
         }
+        drop(meanwhile);
     }
 
     fn meanwhile(&self) -> Meanwhile {

@@ -86,6 +86,24 @@ fn a_profile_that_is_pushed_while_the_hss_is_asked_counts() {
 }
 
 #[test]
+fn what_is_pushed_after_the_answer_was_read_counts_too() {
+    let bed = Bed::new();
+    let (impi, impu) = alice();
+    let old = || Profile::new([impu.clone()], BroadcastSubscription::All);
+    for ended in [false, true] {
+        let asking = bed.hss.profiles.ask(&impi, true);
+        let latest = asking.latest(Some(old())).unwrap();
+        match ended {
+            false => bed.hss.profiles.change(&impi, Profile::new([impu.clone()], BroadcastSubscription::None)),
+            true => bed.hss.profiles.end(&impi),
+        }
+        asking.settle(&latest);
+        let held = bed.hss.profiles.get(impi.as_str()).map(|held| held.broadcast.clone());
+        assert_eq!(held, (!ended).then_some(BroadcastSubscription::None));
+    }
+}
+
+#[test]
 fn a_registration_that_is_ended_while_the_hss_is_asked_leaves_no_profile() {
     let bed = Bed::new();
     assert_eq!(ends(&bed.pushed), tgpp::USER_UNKNOWN);

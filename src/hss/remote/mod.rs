@@ -245,13 +245,17 @@ impl RemoteHss {
 
     /// Vectors for the next REGISTERs of a registered user who has none left.
     async fn restock(&self, impi: Impi, impu: Impu, now: Now) {
-        if self.vectors.has(&impi, now.mono) {
+        let is_registered = || self.profiles.get(impi.as_str()).is_some();
+        if self.vectors.has(&impi, now.mono) || !is_registered() {
             return; // a REGISTER was faster
         }
         match self.auth(&impi, &impu, AuthScheme::Unknown, None, now).await {
             Ok(AuthItem::Aka(vector)) => self.vectors.give_back(&impi, vector, now.mono),
             Ok(AuthItem::Digest { .. }) => {}
             Err(why) => tracing::debug!(%impi, %why, "no vectors beforehand"),
+        }
+        if !is_registered() {
+            self.vectors.forget(&impi);
         }
     }
 
@@ -391,12 +395,21 @@ impl Hss for RemoteHss {
             return Answer::now(Ok(AuthItem::Aka(vector)));
         }
         Answer::later(async move {
-            match self.auth(impi, impu, scheme, resync, now).await {
-                Err(why @ (HssError::Unavailable(_) | HssError::Busy)) if scheme != AuthScheme::DigestAka => {
+            let answer = self.auth(impi, impu, scheme, resync, now).await;
+            if scheme == AuthScheme::DigestAka {
+                return answer;
+            }
+            match answer {
+                Err(why @ (HssError::Unavailable(_) | HssError::Busy)) => {
                     let password = self.vectors.password(impi, now.mono);
                     password.map(|password| AuthItem::Digest { password }).ok_or(why)
                 }
-                answer => answer,
+                // He has a card, or the HSS says no: the password that he had is no more.
+                Ok(AuthItem::Aka(_)) | Err(_) => {
+                    self.vectors.forget_password(impi);
+                    answer
+                }
+                Ok(AuthItem::Digest { .. }) => answer,
             }
         })
     }

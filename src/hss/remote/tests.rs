@@ -392,14 +392,13 @@ fn while_the_hss_is_away_a_password_serves() {
         Maa { items: vec![Item { number: None, given: Given::Digest(digest) }], ..Maa::default() }.write(writer);
     });
     assert!(auth(AuthScheme::Unknown).is_ok());
-    script.fails(Failure::NoPeer).fails(Failure::Timeout).fails(Failure::NoPeer).fails(Failure::NoPeer);
+    script.fails(Failure::NoPeer).fails(Failure::Timeout).fails(Failure::NoPeer);
     assert_eq!(hss.authorize(&impi, &impu, None, Entry::Registration, NOW).wait(), Ok(()));
     assert!(matches!(auth(AuthScheme::Unknown), Ok(AuthItem::Digest { .. })));
     assert!(matches!(auth(AuthScheme::DigestAka), Err(HssError::Unavailable(_))), "a bootstrapping needs a card");
-    hss.forget(&impi);
-    assert!(matches!(auth(AuthScheme::Unknown), Err(HssError::Unavailable(_))));
-    script.says(tgpp::USER_UNKNOWN, |_| ());
+    script.says(tgpp::USER_UNKNOWN, |_| ()).fails(Failure::NoPeer);
     assert!(matches!(auth(AuthScheme::Unknown), Err(HssError::UserUnknown)), "what it says itself counts");
+    assert!(matches!(auth(AuthScheme::Unknown), Err(HssError::Unavailable(_))), "and goes on counting");
 }
 
 #[test]
@@ -425,7 +424,28 @@ fn who_is_registered_has_vectors_before_the_hss_goes_away() {
     assert_eq!((register(Assignment::ReRegistration), register(Assignment::ReRegistration)), (3, 4));
     fetch();
     assert_eq!(script.asked().len(), 3);
+    // Who is not registered any more needs none, be it that he goes while the HSS is asked.
+    script.says(base::SUCCESS, |_| ());
+    assert_eq!(register(Assignment::ReRegistration), 5);
+    let forgetful = hss.clone();
+    script.next(move |mar| {
+        forgetful.forget(&alice().0);
+        let mut answer = answer_to(mar, base::SUCCESS, &origin("hss"));
+        let items = vec![Item { number: None, given: Given::Aka(vector(9)) }];
+        Maa { items, ..Maa::default() }.write(&mut answer);
+        Ok(answer)
+    });
+    fetch();
+    assert!(!hss.vectors.has(&impi, NOW.mono));
+    script.gives_vectors(5..6).gives_profile(PROFILE);
+    assert_eq!(register(Assignment::Registration), 5);
+    hss.forget(&impi);
+    fetch();
+    assert_eq!(script.asked().len(), 4);
     // Who has come for one himself meanwhile needs none.
+    script.gives_vectors(4..6).gives_profile(PROFILE);
+    assert_eq!(register(Assignment::Registration), 4);
+    script.asked();
     script.says(base::SUCCESS, |_| ()).gives_vectors(6..9);
     assert_eq!(register(Assignment::ReRegistration), 5);
     assert_eq!(first_octet(hss.multimedia_auth(&impi, &impu, AuthScheme::Unknown, None, NOW).wait()), 6);

@@ -80,6 +80,10 @@ impl Vectors {
         (kept.1 > mono).then(|| kept.0.clone())
     }
 
+    pub(super) fn forget_password(&self, impi: &Impi) {
+        self.passwords.remove(impi.as_str());
+    }
+
     /// Whether the user can be authenticated without the HSS.
     pub(super) fn has(&self, impi: &Impi, mono: Duration) -> bool {
         self.kept.get(impi.as_str()).is_some_and(|kept| kept.until > mono && !kept.vectors.is_empty())
@@ -105,7 +109,7 @@ impl Vectors {
 
     pub(super) fn forget(&self, impi: &Impi) {
         self.kept.remove(impi.as_str());
-        self.passwords.remove(impi.as_str());
+        self.forget_password(impi);
     }
 
     pub(super) fn sweep(&self, mono: Duration) {

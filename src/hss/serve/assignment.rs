@@ -1,11 +1,12 @@
 //! Who serves a user (TS 29.228 §6.1.2): the rules alone.
 
+use crate::auth::challenge::REG_AWAIT_AUTH;
 use crate::clock::{Date, Now};
 use crate::diameter::ResultCode;
 use crate::diameter::cx::ServerAssignment;
 use crate::diameter::fault::{base, tgpp};
 use crate::hss::RegState;
-use crate::hss::embedded::{Registration, Serving};
+use crate::hss::embedded::{Next, Registration, Serving};
 
 /// The S-CSCF that asks.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,8 @@ impl Asking<'_> {
         serving.scscf.eq_ignore_ascii_case(self.scscf)
     }
 
-    fn is_next(&self, serving: &Serving) -> bool {
-        serving.next.as_ref().is_some_and(|next| next.eq_ignore_ascii_case(self.scscf))
+    fn is_next(&self, serving: &Serving, now: Now) -> bool {
+        next(serving, now).is_some_and(|next| next.eq_ignore_ascii_case(self.scscf))
     }
 
     fn serving(&self, authenticating: bool, restoration: Option<Vec<u8>>) -> Option<Box<Serving>> {
@@ -48,12 +49,18 @@ impl Asking<'_> {
     }
 }
 
+/// The S-CSCF that authenticates the user now, in the place of the one that serves him.
+pub(super) fn next(serving: &Serving, now: Now) -> Option<&str> {
+    serving.next.as_ref().filter(|next| next.until > now.unix.as_secs()).map(|next| next.scscf.as_str())
+}
+
 /// A user is being authenticated: the S-CSCF that does so is remembered, so that the next REGISTER finds it (TS 29.228 §8.1).
 /// Whoever serves the user meanwhile goes on: only who registers him takes his place.
-pub(super) fn authenticate(registration: &mut Registration, asking: Asking<'_>) {
+pub(super) fn authenticate(registration: &mut Registration, asking: Asking<'_>, now: Now) {
     match &mut registration.serving {
         Some(serving) if !serving.authenticating => {
-            serving.next = (!asking.serves(serving)).then(|| asking.scscf.to_owned());
+            let until = (now.unix + REG_AWAIT_AUTH).as_secs();
+            serving.next = (!asking.serves(serving)).then(|| Next { scscf: asking.scscf.to_owned(), until });
         }
         Some(serving) if asking.serves(serving) => {}
         _ if registration.ims == RegState::Registered => {} // this node's own S-CSCF has him
@@ -79,7 +86,7 @@ pub(super) fn assign(
             }
             let held = match &registration.serving {
                 None => registered, // this node's own S-CSCF has him
-                Some(serving) => !same && !serving.authenticating && !serving.reassign && !asking.is_next(serving),
+                Some(serving) => !same && !serving.authenticating && !serving.reassign && !asking.is_next(serving, now),
             };
             if held {
                 return Err(tgpp::IDENTITY_ALREADY_REGISTERED);
@@ -130,7 +137,7 @@ pub(super) fn assign(
         Kind::AuthenticationFailure | Kind::AuthenticationTimeout => {
             match &mut registration.serving {
                 Some(serving) if same && serving.authenticating => registration.serving = None,
-                Some(serving) if asking.is_next(serving) => serving.next = None,
+                Some(serving) if asking.is_next(serving, now) => serving.next = None,
                 _ => {}
             }
             Ok(Outcome::default())
@@ -159,7 +166,7 @@ mod tests {
 
     fn registered(by: Asking<'_>) -> Registration {
         let mut registration = Registration::default();
-        authenticate(&mut registration, by);
+        authenticate(&mut registration, by, NOW);
         assign(&mut registration, Kind::Registration, by, Some(b"kept"), NOW).unwrap();
         registration
     }
@@ -172,7 +179,7 @@ mod tests {
     fn who_authenticates_serves_and_who_fails_does_not() {
         for (kind, serves) in [(Kind::AuthenticationTimeout, false), (Kind::AuthenticationFailure, false)] {
             let mut registration = Registration::default();
-            authenticate(&mut registration, A);
+            authenticate(&mut registration, A, NOW);
             assert!(registration.serving.as_ref().is_some_and(|serving| serving.authenticating));
             assert_eq!(code(&mut registration, kind, B), None, "of another it says nothing");
             assert!(registration.serving.is_some());
@@ -180,7 +187,7 @@ mod tests {
             assert_eq!(registration.serving.is_some(), serves);
         }
         let mut registration = registered(A);
-        authenticate(&mut registration, B);
+        authenticate(&mut registration, B, NOW);
         assert_eq!(registration.ims, RegState::Registered);
         assert_eq!(code(&mut registration, Kind::AuthenticationFailure, B), None);
         assert_eq!(registration, registered(A), "a stranger changes nothing of who is registered");
@@ -220,20 +227,27 @@ mod tests {
     #[test]
     fn who_has_authenticated_a_user_may_register_him() {
         let mut registration = registered(A);
-        authenticate(&mut registration, B);
+        authenticate(&mut registration, B, NOW);
         let c = Asking { scscf: "sip:c.home1.net", host: "c", realm: "home1.net" };
         assert_eq!(code(&mut registration, Kind::Registration, c), Some(tgpp::IDENTITY_ALREADY_REGISTERED));
         let outcome = assign(&mut registration, Kind::Registration, B, None, NOW).unwrap();
         assert_eq!(outcome.moved.unwrap().host, "a");
         assert_eq!(registration.serving.as_ref().unwrap().scscf, B.scscf);
+        // In time: who only bootstraps at B stays with A.
+        let mut registration = registered(A);
+        authenticate(&mut registration, B, NOW);
+        let later = Now { unix: NOW.unix + REG_AWAIT_AUTH, ..NOW };
+        let late = assign(&mut registration, Kind::Registration, B, None, later);
+        assert_eq!(late.err(), Some(tgpp::IDENTITY_ALREADY_REGISTERED));
+        assert_eq!(next(registration.serving.as_ref().unwrap(), later), None);
         // Whom the old one serves on is his again.
         let mut registration = registered(A);
-        authenticate(&mut registration, B);
+        authenticate(&mut registration, B, NOW);
         assert_eq!(code(&mut registration, Kind::ReRegistration, A), None);
         assert_eq!(code(&mut registration, Kind::Registration, B), Some(tgpp::IDENTITY_ALREADY_REGISTERED));
         // One that has begun anew by another name is not told that he is gone.
         let renamed = Asking { scscf: "sip:a.home1.net:6061", ..A };
-        authenticate(&mut registration, renamed);
+        authenticate(&mut registration, renamed, NOW);
         assert_eq!(assign(&mut registration, Kind::Registration, renamed, None, NOW).unwrap().moved, None);
     }
 

@@ -1,6 +1,6 @@
 //! Cx, the HSS's side (TS 29.228 §6.1 and §6.3; TS 29.229 §6.1).
 
-use super::assignment::{Asking, Outcome, assign, authenticate};
+use super::assignment::{Asking, Outcome, assign, authenticate, next};
 use super::{Answered, HssServer, Refusal, origin_of};
 use crate::auth::digest::ha1;
 use crate::diameter::cx::{
@@ -85,7 +85,8 @@ impl HssServer {
             }
             (Authorization::Registration, None) => found(tgpp::FIRST_REGISTRATION, None, capabilities()),
             (Authorization::Registration, server) => {
-                let next = registration.serving.and_then(|serving| serving.next);
+                let now = self.clock.now();
+                let next = registration.serving.and_then(|serving| next(&serving, now).map(str::to_owned));
                 found(tgpp::SUBSEQUENT_REGISTRATION, next.or(server), None)
             }
             (Authorization::Deregistration, server) if server.is_none() || is_challenged(&registration) => {
@@ -169,7 +170,12 @@ impl HssServer {
             }
         }
         let asking = Asking { scscf: mar.server, host: &host, realm: &realm };
-        self.hss.change(&entry, |registration| authenticate(registration, asking), |entry| Some(Change::State(entry)));
+        let now = self.clock.now();
+        self.hss.change(
+            &entry,
+            |registration| authenticate(registration, asking, now),
+            |entry| Some(Change::State(entry)),
+        );
         let mut writer = self.cx_answer(message, base::SUCCESS, features);
         Maa { impi: Some(mar.impi), impu: Some(mar.impu), items }.write(&mut writer);
         Ok(writer)
